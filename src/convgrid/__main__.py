@@ -1,0 +1,34 @@
+"""`python -m convgrid COMMAND` and the installed `convgrid COMMAND`."""
+
+import sys
+
+from convgrid.app import run
+
+USAGE = """usage: convgrid run [group=option | key=value ...]
+
+  convgrid run                            train the default ConvNet
+  convgrid run optimizer=sgd arch.m=3     with other options and values
+  convgrid run dry_run=true arch.n=2      show the plan, train nothing
+  convgrid run --help                     all groups, options, keys and defaults"""
+
+
+def main() -> int:
+    """Run a command.
+
+    Returns:
+        The exit status.
+    """
+    match sys.argv[1:]:
+        case ["run", *overrides]:
+            sys.argv[:2] = [f"{sys.argv[0]} run"]
+            return run(overrides)
+        case ["-h" | "--help"]:
+            print(USAGE)
+            return 0
+        case words:
+            print(f"convgrid has no command {' '.join(words)!r}.\n{USAGE}" if words else USAGE, file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""`python run.py` and `convgrid run`: check -> compose -> plan, or train."""
+
+import sys
+from collections.abc import Sequence
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from convgrid.config import CONF, architecture, check, from_hydra, register_experiments
+from convgrid.display import show_plan
+from convgrid.errors import ConfigError, ConvgridError, Interrupted
+from convgrid.plan import plan
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do what a command line says.
+
+    Args:
+        argv: Hydra's overrides and flags, without the program's name.
+
+    Returns:
+        The exit status: 0, 1 after a person's mistake, 130 after Ctrl-C.
+    """
+    try:
+        register_experiments()
+        sys.argv[1:] = check(argv)
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_start)()
+    except ConvgridError as error:
+        print(error.tell(), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt if isinstance(interrupt, Interrupted) else 'Stopped.'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _start(cfg: DictConfig) -> None:
+    """Hydra calls this with the composed config; what a person did wrong must not become Hydra's traceback."""
+    try:
+        _plan_or_train(cfg)
+    except ConvgridError as error:
+        print(error.tell(), file=sys.stderr)
+        sys.exit(1)
+
+
+def _plan_or_train(cfg: DictConfig) -> None:
+    console = Console(soft_wrap=False)
+    node = HydraConfig.get()
+    settings = from_hydra(cfg, node)
+    folder = None
+    if settings.values["resume"] is not None:
+        from convgrid.folders import find, stored_settings
+
+        folder = find(str(settings.values["resume"]))
+        typed = [override.lstrip("+~").partition("=")[0] for override in node.overrides.task]
+        settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
+    if settings.values["dry_run"]:
+        data = settings.values["data"]
+        if data["num_classes"] is None:
+            raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
+        show_plan(plan(architecture(settings), data["shape"], data["num_classes"]), console)
+        return
+    from convgrid.trial import run as run_trial  # a plan does without torch, which takes seconds to import
+
+    run_trial(settings, console, folder)

@@ -1,0 +1,103 @@
+"""What happens beside a training: a bar in a terminal, a line an epoch elsewhere, and the tracker's share."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from convgrid.display import epoch_line
+from convgrid.training import Learner
+
+
+class Bar(Callback):
+    """One bar over all epochs, with loss, metric and time left.
+
+    Args:
+        console: A terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, transient=True)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show it."""
+        assert isinstance(pl_module, Learner)
+        chunks = int(trainer.num_training_batches)
+        epochs = pl_module.recipe.max_epochs
+        self._task = self._progress.add_task(
+            "", total=chunks * epochs, completed=chunks * len(pl_module.history), metrics=""
+        )
+        self._describe(pl_module)
+        self._progress.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+        """Move it by a chunk."""
+        self._progress.advance(self._task)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the epoch's metrics."""
+        self._describe(pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Clear it."""
+        self._progress.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Clear it."""
+        self._progress.stop()
+
+    def _describe(self, learner: L.LightningModule) -> None:
+        assert isinstance(learner, Learner)
+        epochs, done = learner.recipe.max_epochs, len(learner.history)
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in learner.history[-1].items()) if done else ""
+        self._progress.update(self._task, description=f"epoch {min(done + 1, epochs)}/{epochs}", metrics=metrics)
+
+
+class Lines(Callback):
+    """One line an epoch.
+
+    Args:
+        console: Where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the time."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the epoch."""
+        assert isinstance(pl_module, Learner)
+        history = pl_module.history
+        seconds = time.perf_counter() - self._started
+        line = epoch_line(len(history), pl_module.recipe.max_epochs, history[-1], seconds)
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class AfterCheckpoint(Callback):
+    """Hand on the history of all epochs whose checkpoint is written, so that what was sent is never trained again.
+
+    Args:
+        send: Takes the history; it is called at every epoch's end.
+    """
+
+    def __init__(self, send: Callable[[Sequence[Mapping[str, float]]], None]) -> None:
+        self._send = send
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lightning writes an epoch's checkpoint last of all, so the next start is the first chance."""
+        assert isinstance(pl_module, Learner)
+        self._send(pl_module.history)
+
+    on_train_end = on_train_epoch_start

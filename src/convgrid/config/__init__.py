@@ -1,0 +1,26 @@
+"""From what a person typed to typed values: every mistake is told before any work starts."""
+
+from convgrid.config.check import check
+from convgrid.config.files import CONF, register_experiments
+from convgrid.config.settings import (
+    Settings,
+    architecture,
+    component,
+    flatten,
+    from_hydra,
+    identity,
+    is_outside_identity,
+)
+
+__all__ = [
+    "CONF",
+    "Settings",
+    "architecture",
+    "check",
+    "component",
+    "flatten",
+    "from_hydra",
+    "identity",
+    "is_outside_identity",
+    "register_experiments",
+]

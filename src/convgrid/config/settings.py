@@ -1,0 +1,166 @@
+"""One resolved config as plain values, what it says of each part, and the identity of the trial that it describes."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from convgrid.component import Component
+from convgrid.plan import Architecture, Groups
+
+# Keys that cannot change a trial's result. The data's digest stands in for its place.
+NOT_IDENTITY = ("dry_run", "resume", "tracking", "data.root", "data.path", "data.workers", "data.memory_gib")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of.
+
+    Args:
+        values: The resolved config, nested.
+        choices: The option of each config group, such as {"layer/pool": "max"}.
+        folders: Where options are looked up: `conf/` and a `--config-dir`.
+    """
+
+    values: Mapping[str, Any]
+    choices: Mapping[str, str]
+    folders: tuple[Path, ...]
+
+
+def from_hydra(cfg: DictConfig, hydra: DictConfig) -> Settings:
+    """Leave Hydra's objects behind.
+
+    Args:
+        cfg: The composed config.
+        hydra: Its `hydra` node, which knows the choices and the search path.
+
+    Returns:
+        The same as plain values.
+    """
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    choices = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    return Settings({str(key): value for key, value in values.items() if key != "hydra"}, choices, tuple(folders))
+
+
+def component(settings: Settings, group: str) -> Component | None:
+    """What the option of a group names and sets.
+
+    Args:
+        settings: The resolved config.
+        group: Such as "optimizer" or "layer/pool".
+
+    Returns:
+        The component, None where the option is `none`.
+    """
+    options: Any = settings.values
+    for part in group.split("/"):
+        options = options.get(part) or {}
+    return _component(settings.choices[group], options)
+
+
+def architecture(settings: Settings) -> Architecture:
+    """What the groups `arch`, `layer` and `activation` say.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        The pattern with all that its names stand for.
+    """
+    arch = settings.values["arch"]
+    conv, activation = component(settings, "layer/conv"), component(settings, "activation")
+    assert conv is not None
+    assert activation is not None
+    groups = Groups(
+        conv=conv,
+        activation=activation,
+        activations=_activations(settings.folders),
+        pool=component(settings, "layer/pool"),
+        norm=component(settings, "layer/norm"),
+        dropout=component(settings, "layer/dropout"),
+        **{key: arch[key] for key in ("filters", "growth", "max_filters", "hidden")},
+    )
+    return Architecture(arch["pattern"], groups, n=arch["n"], m=arch["m"], k=arch["k"])
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Go through nested values by their dotted keys.
+
+    Args:
+        values: Nested mappings.
+        prefix: What the keys start with.
+
+    Yields:
+        Dotted key and value.
+
+    Example:
+        >>> list(flatten({"arch": {"n": 1, "m": 2}, "seed": 0}))
+        [('arch.n', 1), ('arch.m', 2), ('seed', 0)]
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def identity(settings: Settings, *, device: str, digest: str) -> str:
+    """Hash all that can change a trial's result: the canonical config, the kind of device, the data.
+
+    Args:
+        settings: The resolved config.
+        device: Kind of accelerator, such as "cpu" or "cuda".
+        digest: Of the data.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    kept = {key: _canonical(value) for key, value in flatten(settings.values) if not is_outside_identity(key)}
+    kept |= {"trainer.accelerator": device, "data": digest}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def is_outside_identity(key: str) -> bool:
+    """Say whether a key cannot change a trial's result.
+
+    Args:
+        key: A dotted key, or a group.
+
+    Returns:
+        True for paths, tracking and how a run is started.
+
+    Example:
+        >>> is_outside_identity("tracking.uri"), is_outside_identity("optimizer.lr")
+        (True, False)
+    """
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+
+
+def _canonical(value: Any) -> Any:
+    """0 and 0.0 agree."""
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _component(name: str, options: Mapping[str, Any]) -> Component | None:
+    kept = {key: value for key, value in options.items() if key != "_target_"}
+    return Component(name, options["_target_"], kept) if "_target_" in options else None
+
+
+def _activations(folders: tuple[Path, ...]) -> dict[str, Component]:
+    """Every activation that a pattern may name; of two by one name, Hydra's search path prefers the first."""
+    found: dict[str, Component] = {}
+    for folder in folders:
+        for path in sorted((folder / "activation").glob("*.yaml")):
+            made = _component(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
+            if made is not None:
+                found.setdefault(path.stem, made)
+    return found

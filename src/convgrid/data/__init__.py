@@ -1,0 +1,28 @@
+"""Readers of image data, their division, their statistics, and minibatches on the device."""
+
+from convgrid.data.cifar import cifar10, cifar100
+from convgrid.data.dataset import Files, ImageData, Split
+from convgrid.data.embedded import digits, random
+from convgrid.data.folders import image_folder
+from convgrid.data.idx import fashion_mnist, mnist
+from convgrid.data.loader import Batches, Chunk, batches
+from convgrid.data.moments import statistics
+from convgrid.data.npz import arrays
+
+__all__ = [
+    "Batches",
+    "Chunk",
+    "Files",
+    "ImageData",
+    "Split",
+    "arrays",
+    "batches",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "image_folder",
+    "mnist",
+    "random",
+    "statistics",
+]

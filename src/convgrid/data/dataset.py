@@ -1,0 +1,178 @@
+"""What every reader returns: pixels and targets, divided into training, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convgrid.errors import DataError
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images (B, C, H, W) and targets, before they are divided
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images too large for memory: read, resized and decoded by worker processes, batch by batch.
+
+    Args:
+        paths: One file for each image.
+        shape: What each becomes: channels (1 or 3), height, width.
+        workers: Number of worker processes, at least 1.
+    """
+
+    paths: tuple[str, ...]
+    shape: tuple[int, int, int]
+    workers: int = 1
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set.
+
+    Args:
+        images: Pixels as stored, shape (B, C, H, W), uint8 or float32; or the files of a streamed folder.
+        targets: Class indices, shape (B,), int64; or numbers to regress, shape (B, T), float32.
+    """
+
+    images: Tensor | Files
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def head(self, count: int) -> Split:
+        """Keep the first images only.
+
+        Args:
+            count: How many.
+
+        Returns:
+            A part of at most so many images.
+
+        Example:
+            >>> len(Split(torch.zeros(5, 1, 2, 2), torch.zeros(5)).head(3))
+            3
+        """
+        images = self.images
+        images = replace(images, paths=images.paths[:count]) if isinstance(images, Files) else images[:count]
+        return Split(images, self.targets[:count])
+
+    def to(self, device: torch.device | str) -> Split:
+        """Move the part to a device in one go, its pixels stored in channels_last order.
+
+        Batches gathered from it are channels_last, too, at the cost of contiguous ones. Files stay where they are,
+        and so do images that would take more than half of a GPU's free memory: their batches move one by one.
+
+        Args:
+            device: Where the training runs.
+
+        Returns:
+            The part on that device.
+
+        Example:
+            >>> Split(torch.zeros(2, 3, 4, 4), torch.zeros(2)).to("cpu").images.stride()
+            (48, 1, 12, 3)
+        """
+        device = torch.device(device)
+        if isinstance(self.images, Files) or not _fits(self.images, device):
+            return self
+        images = self.images.contiguous(memory_format=torch.channels_last)
+        return replace(self, images=images.to(device), targets=self.targets.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set, ready to train on.
+
+    Args:
+        train: The part that is fitted, and the only one that statistics may be taken from.
+        validation: The part that choices are made by.
+        test: The part that is looked at last; None where there is none.
+        class_names: A name for each class index; () for regression.
+        digest: The first 16 hexadecimal digits of the SHA-256 of what was read; counts in a trial's identity.
+    """
+
+    train: Split
+    validation: Split
+    test: Split | None
+    class_names: tuple[str, ...]
+    digest: str
+
+
+def fingerprint(*contents: np.ndarray | Sequence[str]) -> str:
+    """Digest contents: type, shape and bytes of arrays, and names.
+
+    Args:
+        contents: What was read, in a fixed order.
+
+    Returns:
+        The first 16 hexadecimal digits of the SHA-256.
+
+    Example:
+        >>> fingerprint(np.zeros(2), ("cat", "dog")) == fingerprint(np.zeros(3), ("cat", "dog"))
+        False
+    """
+    digest = hashlib.sha256()
+    for content in contents:
+        if isinstance(content, np.ndarray):
+            digest.update(f"{content.dtype.str}{content.shape}".encode())
+            digest.update(np.ascontiguousarray(content).data)
+        else:
+            digest.update(repr(tuple(content)).encode())
+    return digest.hexdigest()[:16]
+
+
+def check_shape(found: Sequence[int], shape: Sequence[int], source: str) -> None:
+    """Hold the images' shape against the one that the config states.
+
+    Args:
+        found: What the source holds: channels, height, width.
+        shape: What `data.shape` says.
+        source: Name of the source, for the message.
+
+    Raises:
+        DataError: If they differ.
+
+    Example:
+        >>> check_shape((1, 8, 8), (1, 8, 8), "digits")
+    """
+    if tuple(found) != tuple(shape):
+        raise DataError(
+            f"data.shape={list(shape)} does not fit: the images of {source} are {list(found)}. "
+            f"Use data.shape=[{','.join(map(str, found))}]."
+        )
+
+
+def check_classes(found: int, num_classes: int | None, source: str) -> None:
+    """Hold the number of classes against the one that the config states.
+
+    Args:
+        found: Number of classes that the source holds.
+        num_classes: What `data.num_classes` says; None to take what is found.
+        source: Name of the source, for the message.
+
+    Raises:
+        DataError: If they differ.
+
+    Example:
+        >>> check_classes(10, 10, "digits")
+    """
+    if num_classes is not None and found != num_classes:
+        raise DataError(
+            f"data.num_classes={num_classes} does not fit: {source} has {found} classes. Use data.num_classes={found}."
+        )
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes <= free // 2

@@ -1,0 +1,151 @@
+"""Images and targets of one's own, in an .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from convgrid.data.dataset import Arrays, ImageData, check_classes, fingerprint
+from convgrid.data.splits import divide
+from convgrid.errors import ConfigError, DataError
+
+KEYS = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}
+PLAIN = ("images", "targets")
+
+
+def arrays(
+    *,
+    path: str | None = None,
+    shape: Sequence[int] = (1, 28, 28),
+    num_classes: int | None = None,
+    task: str = "classification",
+    split: Sequence[float] = (0.9, 0.1),
+    split_seed: int = 0,
+    limit: int = 0,
+) -> ImageData:
+    """Images and targets from an .npz: `x_train`, `y_train` (and `_val`, `_test`), or `images`, `targets`.
+
+    Images are (N, H, W), (N, C, H, W) or (N, H, W, C), whichever makes `data.shape`. Integers from 0 to 255 are kept as
+    bytes, everything else as float32.
+
+    Args:
+        path: The file.
+        shape: Channels, height, width.
+        num_classes: Number of classes, or for regression of numbers an image; None for as many as the file holds.
+        task: classification (targets are integers from 0) or regression (targets are numbers, (N,) or (N, T)).
+        split: Fractions for train, validation and, if wanted and the file has none, test; unused with `x_val`.
+        split_seed: Seed of the division.
+        limit: How many training images to keep, stratified; 0 for all.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ConfigError: If the task, the fractions or the limit cannot be, or path is missing.
+        DataError: If the file is missing or corrupt, or its arrays are not as described.
+    """
+    if task not in ("classification", "regression"):
+        raise ConfigError(f"data.task={task} must be classification or regression.")
+    content = _load(path)
+    pairs = {part: names for part, names in KEYS.items() if names[0] in content}
+    if "train" not in pairs:
+        pairs["train"] = PLAIN
+    parts = {part: _pair(content, names, shape, task) for part, names in pairs.items()}
+    class_names = _outputs(parts, num_classes, task, path or "")
+    train = parts["train"]
+    return divide(
+        train,
+        class_names=class_names,
+        digest=fingerprint(*(array for part in sorted(parts) for array in parts[part])),
+        split=split,
+        split_seed=split_seed,
+        limit=limit,
+        validation=parts.get("validation"),
+        test=parts.get("test"),
+    )
+
+
+def _load(path: str | None) -> dict[str, np.ndarray]:
+    if path is None:
+        raise ConfigError("data.path must be given with data=arrays: an .npz file.")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(f"data.path={path} is not a file.")
+    try:
+        with file.open("rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            names = list(content)
+            found = {name: content[name] for pair in (*KEYS.values(), PLAIN) for name in pair if name in names}
+        if isinstance(content, np.ndarray) or not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise ValueError("it holds something else")
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"data.path={path} is not a sound .npz of plain arrays ({error}).") from error
+    for images, targets in (*KEYS.values(), PLAIN):
+        if (images in found) != (targets in found):
+            raise DataError(f"data.path={path} has only one of {images} and {targets}.")
+    if "x_train" not in found and "images" not in found:
+        raise DataError(f"data.path={path} must hold x_train and y_train, or images and targets, but holds {names}.")
+    return found
+
+
+def _pair(content: dict[str, np.ndarray], names: tuple[str, str], shape: Sequence[int], task: str) -> Arrays:
+    images = _images(content[names[0]], names[0], shape)
+    targets = _targets(content[names[1]], names[1], task)
+    if len(images) != len(targets):
+        raise DataError(f"data.path: {names[0]} holds {len(images)} images, but {names[1]} {len(targets)} targets.")
+    return images, targets
+
+
+def _images(array: np.ndarray, name: str, shape: Sequence[int]) -> np.ndarray:
+    channels_first = {3: lambda: array[:, None], 4: lambda: array}.get(array.ndim)
+    channels_last = {4: lambda: array.transpose(0, 3, 1, 2)}.get(array.ndim)
+    for arrange in (channels_first, channels_last):
+        if arrange is not None and arrange().shape[1:] == tuple(shape):
+            return _pixels(arrange(), name)
+    raise DataError(
+        f"data.shape={list(shape)} does not fit: {name} is {list(array.shape)}. It may be images x height x width, "
+        "images x channels x height x width, or images x height x width x channels."
+    )
+
+
+def _pixels(images: np.ndarray, name: str) -> np.ndarray:
+    if images.dtype.kind not in "buif":
+        raise DataError(f"data.path: {name} holds {images.dtype}, not numbers.")
+    if images.dtype.kind != "f" and images.size and images.min() >= 0 and images.max() <= 255:
+        return np.ascontiguousarray(images, np.uint8)
+    if not np.isfinite(images).all():
+        raise DataError(f"data.path: {name} holds NaN or infinity.")
+    return np.ascontiguousarray(images, np.float32)
+
+
+def _targets(array: np.ndarray, name: str, task: str) -> np.ndarray:
+    if array.dtype.kind not in "buif":
+        raise DataError(f"data.path: {name} holds {array.dtype}, not numbers.")
+    if task == "regression":
+        if array.ndim not in (1, 2) or not np.isfinite(array).all():
+            raise DataError(f"data.path: {name} must be finite numbers, one row an image; it is {list(array.shape)}.")
+        return array.reshape(len(array), -1).astype(np.float32)
+    if array.dtype.kind == "f":
+        raise DataError(f"data.task=classification, but {name} holds {array.dtype}. Use data.task=regression.")
+    if array.size != len(array) or (array.size and array.min() < 0):
+        raise DataError(f"data.path: {name} must be one class index from 0 an image; it is {list(array.shape)}.")
+    return array.reshape(-1).astype(np.int64)
+
+
+def _outputs(parts: dict[str, Arrays], num_classes: int | None, task: str, path: str) -> tuple[str, ...]:
+    """Names of the classes; () for regression. Both are held against num_classes."""
+    if len({images.dtype for images, _ in parts.values()}) > 1:
+        raise DataError(f"data.path={path}: the parts' images must all be bytes (0 to 255) or all floats.")
+    if task == "regression":
+        widths = {targets.shape[1] for _, targets in parts.values()}
+        if len(widths) > 1 or (num_classes is not None and widths != {num_classes}):
+            raise DataError(f"data.num_classes={num_classes}, but the images have {sorted(widths)} numbers to predict.")
+        return ()
+    found = 1 + max(int(targets.max(initial=0)) for _, targets in parts.values())
+    if num_classes is None or found > num_classes:
+        check_classes(found, num_classes, path)
+    return tuple(str(index) for index in range(num_classes or found))

@@ -1,0 +1,134 @@
+"""Seeded, stratified division of a pool of images into training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from convgrid.data.dataset import Files, ImageData, Split
+from convgrid.errors import ConfigError, DataError
+
+Labelled = tuple[np.ndarray | Files, np.ndarray]  # images and targets
+
+
+def divide(
+    pool: Labelled,
+    *,
+    class_names: tuple[str, ...],
+    digest: str,
+    split: Sequence[float],
+    split_seed: int,
+    limit: int,
+    validation: Labelled | None = None,
+    test: Labelled | None = None,
+) -> ImageData:
+    """Divide a pool by `data.split`, beside the validation and test parts that the source brings itself.
+
+    Class proportions are kept in every part, as far as whole images allow; the draw depends on the seed only.
+
+    Args:
+        pool: Images, shape (B, C, H, W), and targets, shape (B,) for classes or (B, T), to divide.
+        class_names: A name for each class; () for regression.
+        digest: Digest of what was read.
+        split: Fractions for train and validation, and for test where the source has none; unused with `validation`.
+        split_seed: Seed of the division.
+        limit: How many training images to keep, stratified; 0 for all.
+        validation: The source's own validation part.
+        test: The source's own test part.
+
+    Returns:
+        The data set; within each part the images keep the source's order.
+
+    Raises:
+        ConfigError: If the fractions or the limit cannot be.
+        DataError: If a part would be empty.
+
+    Example:
+        >>> images, classes = np.zeros((10, 1, 2, 2), np.uint8), np.arange(10) % 2
+        >>> data = divide((images, classes), class_names=("a", "b"), digest="", split=[0.8, 0.2], split_seed=0, limit=0)
+        >>> len(data.train), sorted(data.validation.targets.tolist()), data.test
+        (8, [0, 1], None)
+    """
+    images, targets = pool
+    generator = np.random.default_rng(split_seed)
+    strata = targets if class_names else np.zeros(len(targets), np.int64)
+    rows = [np.arange(len(targets))]
+    if validation is None:
+        check_fractions(split, own_test=test is not None)
+        rows = _deal(strata, split, generator)
+    if limit < 0:
+        raise ConfigError(f"data.limit={limit} must be 0 (all training images) or more.")
+    if 0 < limit < len(rows[0]):
+        kept, _ = _deal(strata[rows[0]], [limit / len(rows[0]), 1 - limit / len(rows[0])], generator)
+        rows[0] = rows[0][kept]
+    parts = [_take(images, targets, part) for part in rows]
+    parts += [_as_split(*own) for own in (validation, test) if own is not None]
+    for name, part in zip(("training", "validation", "test"), parts, strict=False):
+        if not len(part):
+            raise DataError(f"data.split={list(split)} of {len(targets)} images leaves the {name} part empty.")
+    return ImageData(parts[0], parts[1], parts[2] if len(parts) > 2 else None, class_names, digest)
+
+
+def check_fractions(split: Sequence[float], *, own_test: bool) -> None:
+    """Refuse fractions that do not divide a pool.
+
+    Args:
+        split: Fractions of the pool for train, validation and, where wanted, test.
+        own_test: Whether the source has a test part already, which leaves two fractions.
+
+    Raises:
+        ConfigError: If they are too few or too many, not positive, or do not sum to 1.
+
+    Example:
+        >>> check_fractions([0.9, 0.1], own_test=True)
+    """
+    shown = f"data.split={list(split)}"
+    if own_test and len(split) != 2:
+        raise ConfigError(f"{shown} must be two fractions, train and validation: this data has its own test images.")
+    if len(split) not in (2, 3):
+        raise ConfigError(f"{shown} must be two or three fractions: train, validation and, if wanted, test.")
+    if min(split) <= 0:
+        raise ConfigError(f"{shown} must hold fractions above 0. For no test part, give two of them.")
+    if abs(sum(split) - 1) > 1e-6:
+        raise ConfigError(f"{shown} must sum to 1, but sums to {sum(split):g}.")
+
+
+def _deal(strata: np.ndarray, fractions: Sequence[float], generator: np.random.Generator) -> list[np.ndarray]:
+    """Sorted rows for each fraction; in each stratum the count is exact to less than one."""
+    shuffled = generator.permutation(len(strata))
+    shuffled = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    sizes = np.unique(strata, return_counts=True)[1]
+    counts = _apportion(sizes, fractions)
+    bounds = np.cumsum(counts.reshape(-1))[:-1]
+    dealt = np.split(shuffled, bounds)
+    return [np.sort(np.concatenate(dealt[part :: len(fractions)])) for part in range(len(fractions))]
+
+
+def _apportion(sizes: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """Whole counts, strata x parts, each the exact share rounded down or up."""
+    exact = np.round(np.outer(sizes, fractions), 9)
+    counts = np.floor(exact).astype(np.int64)
+    owed = np.zeros(len(fractions))
+    for stratum, size in enumerate(sizes):
+        # What is left of a stratum goes to the parts that all strata so far owe most:
+        # a thousand classes of one image each fill every part, not only the largest.
+        remainder = exact[stratum] - counts[stratum]
+        owed += remainder
+        ranked = np.argsort(np.where(remainder > 0, -owed, np.inf), kind="stable")
+        gaining = ranked[: size - counts[stratum].sum()]
+        counts[stratum, gaining] += 1
+        owed[gaining] -= 1
+    return counts
+
+
+def _take(images: np.ndarray | Files, targets: np.ndarray, rows: np.ndarray) -> Split:
+    if isinstance(images, Files):
+        return _as_split(Files(tuple(images.paths[row] for row in rows), images.shape, images.workers), targets[rows])
+    return _as_split(images[rows], targets[rows])
+
+
+def _as_split(images: np.ndarray | Files, targets: np.ndarray) -> Split:
+    pixels = images if isinstance(images, Files) else torch.from_numpy(images)
+    return Split(pixels, torch.from_numpy(targets))

@@ -1,0 +1,45 @@
+"""What a run ran on: versions, machine, and the state of the code."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("convgrid", "torch", "lightning", "hydra-core", "mlflow", "numpy")
+
+
+def environment() -> dict[str, str]:
+    """Describe where this process runs.
+
+    Returns:
+        By name: versions, platform, command line, and git's commit and whether files differ from it, in a checkout.
+
+    Example:
+        >>> environment()["python"] == platform.python_version()
+        True
+    """
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "command": " ".join(sys.argv),
+        **_git(),
+    }
+
+
+def _git() -> dict[str, str]:
+    folder = Path(__file__).parent
+    try:
+        commit, status = (
+            subprocess.run(  # noqa: S603  (constant arguments)
+                ["git", "-C", str(folder), *command],  # noqa: S607  (the person's git)
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"git.commit": commit, "git.dirty": str(bool(status)).lower()}

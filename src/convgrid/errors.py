@@ -1,0 +1,55 @@
+"""The mistakes that a person can make, each told in one to three lines: the key as typed, the cause, the fix."""
+
+from collections.abc import Sequence
+
+
+class ConvgridError(ValueError):
+    """A person's mistake; the entry points tell it without a traceback and exit with status 1."""
+
+    def tell(self) -> str:
+        """The mistake under the name of its class, as it is printed."""
+        return f"{type(self).__name__}: {self}"
+
+
+class ConfigError(ConvgridError):
+    """A key, an option or a value of the config that cannot be."""
+
+
+class PatternError(ConvgridError):
+    """An architecture pattern that does not read, with a caret under the column."""
+
+
+class PlanError(ConvgridError):
+    """An architecture whose sizes do not work out."""
+
+
+class DataError(ConvgridError):
+    """A data set that is missing, incomplete or corrupt."""
+
+
+class TrainingError(ConvgridError):
+    """A training that cannot go on."""
+
+
+class TrackingError(ConvgridError):
+    """A tracking store that cannot be used, or does not hold a run."""
+
+
+class Mistakes(ConvgridError):
+    """Several mistakes, told together.
+
+    Args:
+        errors: What they are.
+    """
+
+    def __init__(self, errors: Sequence[ConvgridError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(dict.fromkeys(error.tell() for error in errors)))
+
+    def tell(self) -> str:
+        """One mistake after the other, each under the name of its class."""
+        return str(self)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a training that can go on later; the message says how."""

@@ -1,0 +1,142 @@
+"""A trial's folder below `runs/`: claimed by one process at a time, and found again by what a person remembers of it."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from convgrid.config import Settings, flatten, is_outside_identity
+from convgrid.errors import ConfigError
+
+RUNS = Path("runs")
+CONFIG = "config.yaml"
+RECORD = "run.json"
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Where a trial keeps its config, its checkpoints and what is known of its run.
+
+    Args:
+        path: The folder.
+        lock: Held while a process trains there; the operating system frees it when that process ends.
+    """
+
+    path: Path
+    lock: FileLock
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is known of the run; {} at first."""
+        path = self.path / RECORD
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def update(self, **known: Any) -> None:
+        """Add to what is known of the run; a reader sees the old or the new, never a part."""
+        partial = self.path / f"{RECORD}.partial"
+        partial.write_text(json.dumps({**self.record, **known}, indent=2), encoding="utf-8")
+        partial.replace(self.path / RECORD)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The last finished epoch's, if there is one."""
+        path = self.path / LAST
+        return path if path.exists() else None
+
+
+def create(trial: str, settings: Settings) -> TrialFolder:
+    """Make a folder of its own for a new run: runs/TRIAL, or runs/TRIAL-2 and on where others have run the same.
+
+    Args:
+        trial: The trial's identity.
+        settings: Its config, which is stored.
+
+    Returns:
+        The folder, locked.
+    """
+    for number in range(1, 1_000_000):
+        path = RUNS / (trial if number == 1 else f"{trial}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        folder = TrialFolder(path, _locked(path))
+        stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
+        (path / CONFIG).write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf-8")
+        return folder
+    raise AssertionError(f"a million runs of {trial}")
+
+
+def find(resume: str) -> TrialFolder:
+    """Find the folder of a run to go on with.
+
+    Args:
+        resume: An MLflow run's id, a folder below runs/, or a checkpoint in one.
+
+    Returns:
+        The folder, locked.
+
+    Raises:
+        ConfigError: If there is none, or another process is training there.
+    """
+    named = Path(resume)
+    for path in (named.parent if named.is_file() else named, RUNS / resume):
+        if (path / CONFIG).exists():
+            return TrialFolder(path, _locked(path))
+    for record in RUNS.glob(f"*/{RECORD}"):
+        if json.loads(record.read_text(encoding="utf-8")).get("run_id") == resume:
+            return TrialFolder(record.parent, _locked(record.parent))
+    raise ConfigError(
+        f"resume={resume} is neither an MLflow run of {RUNS.resolve()} nor a checkpoint in a run's folder. "
+        "Start in the folder of the first run, or give the path of its last.ckpt."
+    )
+
+
+def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[str]) -> Settings:
+    """The config that a run was started with; what was typed may move its data or its store, not change its result.
+
+    Args:
+        folder: Of the run.
+        settings: Composed from what was typed now.
+        typed: Keys and groups that were typed.
+
+    Returns:
+        The stored config, with paths and tracking as typed.
+
+    Raises:
+        ConfigError: If something typed would change the result.
+    """
+    stored = yaml.safe_load((folder.path / CONFIG).read_text(encoding="utf-8"))
+    before = dict(flatten(stored["values"])) | stored["choices"]
+    now = dict(flatten(settings.values)) | dict(settings.choices)
+    changed = [key for key in typed if before.get(key) != now.get(key)]
+    refused = [f"{key}={now.get(key)} (it was {before.get(key)})" for key in changed if not is_outside_identity(key)]
+    if refused:
+        raise ConfigError(
+            f"resume={settings.values['resume']} goes on with the config that the run was started with. "
+            f"Leave out {', '.join(refused)}, or start a new run."
+        )
+    values = stored["values"] | {"resume": settings.values["resume"], "dry_run": settings.values["dry_run"]}
+    for key in changed:
+        _set(values, key.split("."), now[key])
+    return replace(settings, values=values, choices=stored["choices"])
+
+
+def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
+    for part in parts[:-1]:
+        values = values[part]
+    values[parts[-1]] = value
+
+
+def _locked(path: Path) -> FileLock:
+    lock = FileLock(path / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"resume={path}: another process is training there. Wait for it, or stop it.") from None
+    return lock

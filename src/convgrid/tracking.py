@@ -1,0 +1,189 @@
+"""A trial stands in MLflow: parameters, a value of each metric an epoch, artifacts, the model, a true status."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from convgrid.errors import TrackingError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ARTIFACTS = Path("mlartifacts")  # of a local store; a server keeps its own
+BATCH = 100  # parameters that a store takes at once
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Run:
+    """One MLflow run, created or continued; the only writer of it.
+
+    Args:
+        uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
+        run_id: Of the run.
+    """
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.uri, self.run_id = uri, run_id
+        self._client = _client(uri)
+        try:
+            self._run = self._client.get_run(run_id)
+        except MlflowException:
+            raise TrackingError(f"tracking.uri={uri} has no run {run_id}. Give the store that holds it.") from None
+        sent = self._client.get_metric_history(run_id, "train/loss")
+        self._epochs_sent = max((metric.step for metric in sent), default=0)
+
+    @classmethod
+    def create(
+        cls, uri: str, experiment: str, *, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> Self:
+        """Create a run with its parameters.
+
+        Args:
+            uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
+            experiment: Name of the experiment, created where there is none.
+            name: What the dashboard shows.
+            params: By dotted key, written out in full.
+            tags: By key.
+
+        Returns:
+            The run, with status RUNNING.
+
+        Raises:
+            TrackingError: If the store cannot be opened or refuses.
+        """
+        try:
+            client = _client(uri)
+            created = client.create_run(_experiment(client, uri, experiment), tags=dict(tags), run_name=name)
+            items = [Param(key, str(value)) for key, value in params.items()]
+            for first in range(0, len(items), BATCH):
+                client.log_batch(created.info.run_id, params=items[first : first + BATCH])
+        except (MlflowException, OSError) as error:
+            cause = str(error).splitlines()[0]
+            raise TrackingError(f"tracking.uri={uri} cannot be used: {cause}. Or run with tracking=none.") from None
+        return cls(uri, created.info.run_id)
+
+    def send(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Send the epochs that have not been sent yet; steps count epochs from 1.
+
+        Args:
+            history: One mapping of metrics for every epoch so far.
+        """
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, value, now, epoch)
+            for epoch, values in enumerate(history, start=1)
+            if epoch > self._epochs_sent
+            for name, value in values.items()
+        ]
+        if metrics:
+            self._client.log_batch(self.run_id, metrics=metrics)
+            self._epochs_sent = len(history)
+
+    def result(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Send what the run came to.
+
+        Args:
+            metrics: By name.
+            epoch: The best one, counted from 1.
+        """
+        now = int(time.time() * 1000)
+        values = [Metric(name, value, now, epoch) for name, value in metrics.items()]
+        self._client.log_batch(self.run_id, metrics=values, tags=[RunTag("convgrid.best_epoch", str(epoch))])
+
+    def keep(self, path: Path, folder: str = "") -> None:
+        """Store a file as an artifact.
+
+        Args:
+            path: The file.
+            folder: Where among the artifacts; "" is the top.
+        """
+        self._client.log_artifact(self.run_id, str(path), folder or None)
+
+    def keep_model(self, model: "nn.Module", input_shape: Sequence[int], num_outputs: int) -> None:
+        """Store a model that any batch size of raw images can be given to, as a pickle-free torch.export archive.
+
+        Args:
+            model: From float32 images (B, C, H, W) to predictions (B, U), in evaluation mode on the CPU.
+            input_shape: (C, H, W).
+            num_outputs: U.
+        """
+        import numpy as np
+        import torch
+        from mlflow.models import ModelSignature
+        from mlflow.pytorch import log_model
+        from mlflow.types import Schema, TensorSpec
+
+        images, outputs = (
+            TensorSpec(np.dtype("float32"), (-1, *input_shape)),
+            TensorSpec(np.dtype("float32"), (-1, num_outputs)),
+        )
+        mlflow.set_tracking_uri(self.uri)
+        with mlflow.start_run(run_id=self.run_id):
+            log_model(
+                model,
+                name="model",
+                signature=ModelSignature(Schema([images]), Schema([outputs])),
+                input_example=np.zeros((2, *input_shape), np.float32),  # of two: one would fix the batch size at 1
+                pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"],
+                serialization_format="pt2",
+            )
+
+    @property
+    def status(self) -> str:
+        """RUNNING, FINISHED, FAILED or KILLED, as the store said when this object was made."""
+        return self._run.info.status
+
+    @property
+    def dashboard(self) -> str:
+        """How to look at the run."""
+        if self.uri.startswith("http"):
+            return self.uri
+        return f"make ui, or mlflow ui --host 127.0.0.1 --backend-store-uri {self.uri}"
+
+    def reopen(self) -> None:
+        """Say that it is running again."""
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def finish(self, status: Status, reason: str = "") -> None:
+        """Say how it ended.
+
+        Args:
+            status: The run's status from now on.
+            reason: Why it did not finish.
+        """
+        if reason:
+            self._client.set_tag(self.run_id, "convgrid.reason", reason)
+        self._client.set_terminated(self.run_id, status=status)
+
+
+def _client(uri: str) -> MlflowClient:
+    for name in ("mlflow.store.db.utils", "alembic.runtime.migration", "alembic.runtime.plugins.setup"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a new store tells of every table
+    return MlflowClient(tracking_uri=uri)
+
+
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """Find or create it; of two processes that create it at once, the later one finds it."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = ARTIFACTS.resolve().as_uri() if uri.startswith("sqlite:") else None
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise TrackingError(f"tracking.experiment={name} was deleted in {uri}. Restore it, or use another name.")
+    return found.experiment_id

@@ -1,0 +1,295 @@
+"""A network, an objective and an optimizer become a LightningModule, and a Trainer that fits it.
+
+Lightning costs 1 ms a batch, as much as a small network's step: one Lightning batch is a chunk of many optimizer steps.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from convgrid.build import kernels
+from convgrid.data import Batches, Chunk, ImageData, Split, batches
+from convgrid.errors import TrainingError
+from convgrid.layers import Dropout
+from convgrid.objective import Objective
+from convgrid.schedules import Progress
+from convgrid.seeding import derive
+from convgrid.targets import METRICS
+
+STEPS_PER_CHUNK = 64
+EVALUATION_BATCH = 512
+BEST = "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: what the groups `optimizer`, `schedule`, `trainer` and the keys beside them say.
+
+    Args:
+        make_optimizer: From parameter groups to an optimizer.
+        schedule: From a `Progress` to a factor on the learning rate.
+        batch_size: Images an optimizer step.
+        max_epochs: Epochs at most.
+        seed: Key of every draw.
+        metric: What is best, such as "val/accuracy".
+        mode: "max" or "min".
+        patience: Epochs without improvement after which training stops; 0 never stops early.
+        gradient_clip_norm: Largest global norm of the gradient; 0 does not clip.
+        l1: Weight of the kernels' sum of absolute values in `train/loss`.
+        l2: Weight of the kernels' sum of squares in `train/loss`.
+        precision: As Lightning's: "32-true", "bf16-mixed", "16-mixed".
+        detect_anomaly: Whether the way back is searched for the operation that made a NaN.
+    """
+
+    make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    schedule: Callable[[Progress], float]
+    batch_size: int
+    max_epochs: int
+    seed: int
+    metric: str
+    mode: str
+    patience: int = 0
+    gradient_clip_norm: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    precision: str = "32-true"
+    detect_anomaly: bool = False
+
+
+class Predictor(nn.Module):
+    """Raw images in, predictions out: normalisation, network and link.
+
+    Args:
+        network: From normalised images to scores.
+        objective: From scores to predictions.
+        mean: Of each channel of the training split, in raw pixel units.
+        std: Likewise.
+    """
+
+    def __init__(self, network: nn.Module, objective: Objective, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+        self.mean = nn.Buffer(torch.tensor(mean).view(1, -1, 1, 1))
+        self.std = nn.Buffer(torch.tensor(std).view(1, -1, 1, 1))
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Normalise raw images (B, C, H, W) and score them, (B, U)."""
+        return self.network((images - self.mean) / self.std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict probabilities (B, C), or numbers in the data's units (B, T), from raw images (B, C, H, W)."""
+        return self.objective.predictions(self.scores(images))
+
+
+class Learner(L.LightningModule):
+    """Training of one predictor on one data set; nothing in it is global, nothing is logged in a step.
+
+    Args:
+        predictor: What is trained.
+        data: What it is trained on.
+        recipe: How.
+
+    Attributes:
+        history: One mapping of metrics a finished epoch.
+    """
+
+    def __init__(self, predictor: Predictor, data: ImageData, recipe: Recipe) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.predictor, self.data, self.recipe = predictor, data, recipe
+        self.kernels = kernels(predictor.network)
+        self.dropouts = [module for module in predictor.modules() if isinstance(module, Dropout)]
+        self.history: list[dict[str, float]] = []
+        self.steps_done = 0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make two groups of parameters: kernels, which decay, and all others."""
+        decaying = {id(kernel) for kernel in self.kernels}
+        others = [parameter for parameter in self.predictor.parameters() if id(parameter) not in decaying]
+        groups = [{"params": self.kernels, "kernels": True}, {"params": others, "kernels": False}]
+        optimizer = self.recipe.make_optimizer([group for group in groups if group["params"]])
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]  # what the schedule's factor applies to, kept in checkpoints
+        return optimizer
+
+    def train_dataloader(self) -> Batches:
+        """Shuffle by the seed and the number of finished epochs."""
+        return self._batches(
+            self.data.train, self.recipe.batch_size, lambda: derive(self.recipe.seed, "shuffle", len(self.history))
+        )
+
+    def val_dataloader(self) -> Batches:
+        """Keep the stored order."""
+        return self._batches(self.data.validation, EVALUATION_BATCH)
+
+    def test_dataloader(self) -> Batches:
+        """Keep the stored order."""
+        assert self.data.test is not None
+        return self._batches(self.data.test, EVALUATION_BATCH)
+
+    def on_train_epoch_start(self) -> None:
+        """Key the dropout's draws by this epoch."""
+        generator = torch.Generator(self.device).manual_seed(derive(self.recipe.seed, "dropout", len(self.history)))
+        for dropout in self.dropouts:
+            dropout.generator = generator
+        self._train_loss = torch.zeros((), device=self.device)
+
+    def training_step(self, chunk: Chunk, _: int) -> None:
+        """Take an optimizer step for every minibatch of a chunk."""
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        rates = [group["initial_lr"] for group in optimizer.param_groups]
+        steps_per_epoch = math.ceil(len(self.data.train) / self.recipe.batch_size)
+        history = self._objective_to_lower()
+        for images, targets in chunk:
+            factor = self.recipe.schedule(Progress(self.steps_done, steps_per_epoch, self.recipe.max_epochs, history))
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            optimizer.zero_grad()
+            losses = self.predictor.objective.losses(self.predictor.scores(images), targets)
+            loss = losses.mean() + self._penalty()
+            self.manual_backward(loss)
+            if self.recipe.gradient_clip_norm:
+                nn.utils.clip_grad_norm_(self.predictor.parameters(), self.recipe.gradient_clip_norm)
+            optimizer.step()
+            torch.clear_autocast_cache()  # it would keep this step's weights for the chunk's next steps
+            self._train_loss += loss.detach() * len(images)
+            self.steps_done += 1
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of losses and of the metric."""
+        self._sums = torch.zeros(2, device=self.device)
+
+    def validation_step(self, chunk: Chunk, _: int) -> None:
+        """Add a chunk to the sums."""
+        objective = self.predictor.objective
+        for images, targets in chunk:
+            scores = self.predictor.scores(images).float()
+            self._sums += torch.stack(
+                (objective.losses(scores, targets).sum(), objective.metric(scores, targets).sum())
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """Finish an epoch's metrics: the only time that they leave the device."""
+        train_loss = self._train_loss.item() / len(self.data.train)
+        if not math.isfinite(train_loss):
+            raise TrainingError(
+                f"train/loss became {train_loss} in epoch {len(self.history) + 1}: the training diverged. "
+                "Lower optimizer.lr, add schedule.warmup_epochs=1 or set trainer.gradient_clip_norm=1."
+            )
+        self.history.append({"train/loss": train_loss, **self._means("val", len(self.data.validation))})
+        self.log(self.recipe.metric, self.history[-1][self.recipe.metric])
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        assert self.data.test is not None
+        self.log_dict(self._means("test", len(self.data.test)))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what a resumed run needs beside weights and optimizer."""
+        checkpoint |= {"history": self.history, "steps_done": self.steps_done}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        self.history, self.steps_done = checkpoint["history"], checkpoint["steps_done"]
+
+    def _objective_to_lower(self) -> tuple[float, ...]:
+        """The objective of each epoch, signed so that lower is better."""
+        sign = -1 if self.recipe.mode == "max" else 1
+        return tuple(sign * metrics[self.recipe.metric] for metrics in self.history)
+
+    def _batches(self, split: Split, size: int, seed: Callable[[], int] | None = None) -> Batches:
+        return batches(
+            split.to(self.device), batch_size=size, device=self.device, seed=seed, steps_per_chunk=STEPS_PER_CHUNK
+        )
+
+    def _penalty(self) -> Tensor | float:
+        """Keras' kernel regularisers: l1 sum |w| + l2 sum w^2."""
+        l1, l2 = self.recipe.l1, self.recipe.l2
+        penalty = l1 * sum(kernel.abs().sum() for kernel in self.kernels) if l1 else 0.0
+        return penalty + l2 * sum(kernel.square().sum() for kernel in self.kernels) if l2 else penalty
+
+    def _means(self, part: str, count: int) -> dict[str, float]:
+        loss, metric = (self._sums / count).tolist()
+        return {f"{part}/loss": loss, f"{part}/{METRICS[self.predictor.objective.task][0]}": metric}
+
+
+def train(
+    learner: Learner, folder: Path, *, device: str, callbacks: Sequence[Callback] = (), checkpoint: Path | None = None
+) -> dict[str, float]:
+    """Fit a learner, keep `best.ckpt` and `last.ckpt`, and test the best weights, which the learner has afterwards.
+
+    Args:
+        learner: What is trained, in place.
+        folder: Where the checkpoints are kept.
+        device: "cpu" or "cuda".
+        callbacks: What else to do, such as to show the progress.
+        checkpoint: A `last.ckpt` to go on from.
+
+    Returns:
+        The test metrics; none where the data has no test part.
+
+    Raises:
+        TrainingError: If the loss is no longer finite.
+    """
+    recipe = learner.recipe
+    keep = ModelCheckpoint(
+        folder,
+        filename=BEST.partition(".")[0],
+        monitor=recipe.metric,
+        mode=recipe.mode,
+        save_last=True,
+        save_on_train_epoch_end=True,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+    )
+    stop = [EarlyStopping(recipe.metric, mode=recipe.mode, patience=recipe.patience)] if recipe.patience else []
+    trainer = L.Trainer(
+        accelerator=device,
+        devices=1,
+        precision=recipe.precision,  # pyright: ignore[reportArgumentType]  (a checked text)
+        max_epochs=recipe.max_epochs,
+        callbacks=[keep, *stop, *callbacks],
+        detect_anomaly=recipe.detect_anomaly,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(learner, ckpt_path=checkpoint, weights_only=True)
+    best = torch.load(keep.best_model_path, map_location=learner.device, weights_only=True)
+    learner.load_state_dict(best["state_dict"])
+    if learner.data.test is None:
+        return {}
+    (tested,) = trainer.test(learner, verbose=False)
+    return dict(tested)
+
+
+def best_epoch(history: Sequence[Mapping[str, float]], metric: str, mode: str) -> int:
+    """Find the first epoch with the best value.
+
+    Args:
+        history: One mapping of metrics an epoch.
+        metric: Which of them counts, such as "val/accuracy".
+        mode: "max" or "min".
+
+    Returns:
+        Counted from 0.
+
+    Example:
+        >>> best_epoch([{"val/mae": 3.0}, {"val/mae": 1.0}, {"val/mae": 1.0}], "val/mae", "min")
+        1
+    """
+    best = max if mode == "max" else min
+    return best(range(len(history)), key=lambda epoch: history[epoch][metric])

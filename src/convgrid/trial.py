@@ -1,0 +1,312 @@
+"""One trial, read top to bottom: settings -> data -> plan -> build -> train -> track."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+
+from convgrid.build import build
+from convgrid.callbacks import AfterCheckpoint, Bar, Lines
+from convgrid.config import Settings, architecture, component, flatten, identity
+from convgrid.data import ImageData, statistics
+from convgrid.display import show_result
+from convgrid.environment import environment
+from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
+from convgrid.folders import CONFIG, TrialFolder, create
+from convgrid.objective import Objective
+from convgrid.plan import Plan, plan
+from convgrid.schedules import Progress
+from convgrid.seeding import derive
+from convgrid.targets import fit, objective_of
+from convgrid.training import BEST, Learner, Predictor, Recipe, best_epoch, train
+
+if TYPE_CHECKING:
+    from convgrid.tracking import Run
+
+PLAN = "plan.json"
+ENVIRONMENT = "environment.json"
+
+
+def run(settings: Settings, console: Console, folder: TrialFolder | None = None) -> None:
+    """Train what the settings describe, and print what came of it.
+
+    Args:
+        settings: The resolved config.
+        console: Where progress and result are printed.
+        folder: Of a run to go on with; None makes a new one.
+
+    Raises:
+        ConvgridError: If the data or a value cannot be used, before a new run exists; or if the training diverged.
+        Interrupted: If Ctrl-C or SIGTERM ended the training.
+    """
+    if folder is not None and "result" in folder.record:
+        show_result(folder.record["result"], console)
+        return
+    torch.set_num_threads(settings.values["trainer"]["threads"])
+    device = find_device(settings.values["trainer"]["accelerator"])
+    data = read(settings)
+    planned = plan(architecture(settings), settings.values["data"]["shape"], num_outputs(data))
+    learner = make_learner(settings, data, planned)
+    try_once(learner, planned.input_shape)
+    folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
+    _describe(folder, planned)
+    started = time.perf_counter()
+    with tracked(settings, planned, folder) as tracker:
+        tested = _train(learner, folder, device, console, tracker)
+        rows = _rows(learner, planned, tested, device, time.perf_counter() - started)
+        if tracker:
+            _keep(tracker, folder, learner, planned, tested)
+            rows |= {"MLflow run": tracker.run_id, "dashboard": tracker.dashboard}
+    folder.update(result=rows, metrics=tested)
+    show_result(rows | {"folder": str(folder.path)}, console)
+
+
+def find_device(accelerator: str) -> str:
+    """Settle what to train on.
+
+    Args:
+        accelerator: The config's `trainer.accelerator`.
+
+    Returns:
+        "cuda" or "cpu".
+
+    Raises:
+        ConfigError: If a GPU is asked for and there is none.
+    """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("trainer.accelerator=gpu, but torch finds no GPU. Use trainer=auto or trainer=cpu.")
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def read(settings: Settings) -> ImageData:
+    """Read the data, or the little of it that `trainer=debug` and `trainer=overfit` use.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: If files are missing or corrupt.
+    """
+    reader = component(settings, "data")
+    assert reader is not None
+    trainer = settings.values["trainer"]
+    options = dict(reader.options)
+    batch_size = options.pop("batch_size")
+    limit = batch_size if trainer["overfit"] else trainer["limit"]
+    if limit:
+        options["limit"] = min(limit, options["limit"] or limit)
+    data: ImageData = dataclasses.replace(reader, options=options).bind()()
+    if trainer["overfit"]:
+        return dataclasses.replace(data, validation=data.train, test=None)
+    if limit:
+        test = data.test and data.test.head(limit)
+        return dataclasses.replace(data, validation=data.validation.head(limit), test=test)
+    return data
+
+
+def num_outputs(data: ImageData) -> int:
+    """Count the units of the output layer: one a class, or one a target column.
+
+    Args:
+        data: The data set.
+
+    Returns:
+        Number of units.
+    """
+    return len(data.class_names) or data.train.targets.shape[1]
+
+
+def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
+    """Put together what the settings name.
+
+    Args:
+        settings: The resolved config.
+        data: What is trained on.
+        planned: The network's plan.
+
+    Returns:
+        A learner, untrained.
+    """
+    values, seed = settings.values, settings.values["seed"]
+    task = "classification" if data.class_names else "regression"
+    loss, optimizer, schedule = (component(settings, group) for group in ("loss", "optimizer", "schedule"))
+    assert loss
+    assert optimizer
+    assert schedule
+    metric, mode = objective_of(task, values["objective"]["metric"], values["objective"]["mode"])
+    recipe = Recipe(
+        make_optimizer=optimizer.bind(),
+        schedule=schedule.bind(),
+        batch_size=values["data"]["batch_size"],
+        max_epochs=values["trainer"]["max_epochs"],
+        seed=seed,
+        metric=metric,
+        mode=mode,
+        patience=values["trainer"]["patience"],
+        gradient_clip_norm=values["trainer"]["gradient_clip_norm"],
+        l1=values["regularization"]["l1"],
+        l2=values["regularization"]["l2"],
+        precision=values["trainer"]["precision"],
+        detect_anomaly=values["trainer"]["detect_anomaly"],
+    )
+    network = build(planned, init=values["arch"]["init"], seed=derive(seed, "init"))
+    objective = Objective(loss.bind(), task, fit(settings.choices["loss"], task), data.train.targets)
+    mean, std = statistics(data.train)
+    return Learner(Predictor(network.to(memory_format=torch.channels_last), objective, mean, std), data, recipe)
+
+
+def try_once(learner: Learner, input_shape: Sequence[int]) -> None:
+    """Use every component once, so that a value out of its range is told before a run exists.
+
+    Args:
+        learner: Its weights stay as they are.
+        input_shape: (C, H, W).
+
+    Raises:
+        ConvgridError: With all that the components refuse.
+    """
+    predictor, objective = learner.predictor, learner.predictor.objective
+    targets = learner.data.train.targets[:1]
+    uses: list[Callable[[], object]] = [
+        learner.configure_optimizers,
+        lambda: learner.recipe.schedule(Progress(0, 1, learner.recipe.max_epochs, ())),
+        lambda: objective.losses(predictor.scores(torch.zeros(1, *input_shape)), targets),
+    ]
+    mistakes = []
+    predictor.eval()
+    for use in uses:
+        try:
+            with torch.no_grad():
+                use()
+        except ConvgridError as error:
+            mistakes.append(error)
+    predictor.train()
+    if mistakes:
+        raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+
+
+@contextmanager
+def tracked(settings: Settings, planned: Plan, folder: TrialFolder) -> Iterator["Run | None"]:
+    """Open the trial's MLflow run, and give it a true status at the end.
+
+    Args:
+        settings: The resolved config.
+        planned: The network's plan.
+        folder: The trial's; it remembers the run.
+
+    Yields:
+        The run; None with `tracking=none`.
+    """
+    uri = settings.values.get("tracking", {}).get("uri")
+    if uri is None:
+        yield None
+        return
+    from convgrid.tracking import Run  # MLflow takes 2 s to import
+
+    if "run_id" in folder.record:
+        run = Run(uri, folder.record["run_id"])
+        run.reopen()
+    else:
+        run = Run.create(
+            uri,
+            settings.values["tracking"]["experiment"],
+            name=run_name(settings),
+            params=parameters(settings, planned),
+            tags={"convgrid.trial": folder.path.name, "convgrid.folder": str(folder.path.resolve()), **environment()},
+        )
+        folder.update(run_id=run.run_id, uri=uri)
+    try:
+        yield run
+    except Interrupted:
+        run.finish("KILLED", "interrupted")
+        raise
+    except BaseException as error:
+        run.finish("FAILED", f"{type(error).__name__}: {error}")
+        raise
+    run.finish("FINISHED")
+
+
+def run_name(settings: Settings) -> str:
+    """Say in a few words what is special: "n2 m3 k1 adam", or "linear adam".
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        The run's name.
+    """
+    arch = settings.choices["arch"]
+    counts = " ".join(f"{count}{settings.values['arch'][count]}" for count in "nmk")
+    return f"{counts if arch == 'convnet' else arch} {settings.choices['optimizer']}"
+
+
+def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
+    """Flatten the settings to what MLflow compares runs by.
+
+    Args:
+        settings: The resolved config.
+        planned: The network's plan.
+
+    Returns:
+        By dotted key; a group's name holds its option.
+    """
+    values = {key: value for key, value in flatten(settings.values) if not key.endswith("_target_")}
+    sizes = {"plan.parameters": planned.parameters, "plan.multiply_adds": planned.multiply_adds}
+    return dict(settings.choices) | values | sizes
+
+
+def _describe(folder: TrialFolder, planned: Plan) -> None:
+    (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
+    (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+
+
+def _train(
+    learner: Learner, folder: TrialFolder, device: str, console: Console, tracker: "Run | None"
+) -> dict[str, float]:
+    show = Bar(console) if console.is_terminal else Lines(console)
+    callbacks = [show, AfterCheckpoint(tracker.send)] if tracker else [show]
+    try:
+        return train(learner, folder.path, device=device, callbacks=callbacks, checkpoint=folder.checkpoint)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        name = folder.record.get("run_id", folder.path)
+        raise Interrupted(
+            f"Stopped after {len(learner.history)} epochs. To go on: python run.py resume={name}"
+        ) from None
+    finally:
+        if tracker:
+            tracker.send(learner.history)
+
+
+def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, tested: Mapping[str, float]) -> None:
+    """Store what somebody needs to understand the run, and to use its model."""
+    tracker.result(tested, 1 + best_epoch(learner.history, learner.recipe.metric, learner.recipe.mode))
+    for name in (CONFIG, PLAN, ENVIRONMENT, BEST):
+        tracker.keep(folder.path / name)
+    tracker.keep_model(learner.predictor.cpu().eval(), planned.input_shape, planned.num_outputs)
+
+
+def _rows(learner: Learner, planned: Plan, tested: Mapping[str, float], device: str, seconds: float) -> dict[str, str]:
+    history, recipe = learner.history, learner.recipe
+    best = best_epoch(history, recipe.metric, recipe.mode)
+    shown = {
+        part: "  ".join(
+            f"{name.partition('/')[2]} {value:.4g}" for name, value in metrics.items() if name.startswith(part)
+        )
+        for part, metrics in (("val", history[best]), ("test", tested))
+    }
+    return {
+        "best epoch": f"{best + 1} of {len(history)}, by {recipe.metric}",
+        "validation": shown["val"],
+        **({"test": shown["test"]} if tested else {}),
+        "parameters": f"{planned.parameters:,}",
+        "multiply-adds": f"{planned.multiply_adds:,} an image",
+        "time": f"{seconds:.1f} s on {device}",
+    }
