@@ -1,4 +1,4 @@
-"""A plan becomes a network: the same bits for the same seed, names, initial weights, and what torch.export makes of it."""
+"""A plan becomes a network: the same bits for the same seed, names, initial weights, torch.export."""
 
 from collections import Counter
 from dataclasses import replace
@@ -176,7 +176,8 @@ def test_kernels_are_the_weights_of_convolutions_and_full_connections_only():
 
 def test_every_parameter_gets_a_finite_gradient_also_from_a_black_image():
     everything = planned(
-        "INPUT -> CONV -> NORM -> RELU -> POOL -> CONV(stride=2) -> NORM -> ACT -> POOL(padding=same) -> FC -> NORM -> FC",
+        "INPUT -> CONV -> NORM -> RELU -> POOL -> CONV(stride=2) -> NORM -> ACT "
+        "-> POOL(padding=same) -> FC -> NORM -> FC",
         norm=component("batch_norm"),
         pool=component("l2_pool", kernel_size=2),
     )
@@ -190,11 +191,11 @@ def test_every_parameter_gets_a_finite_gradient_also_from_a_black_image():
 # Export.
 
 EVERYTHING = (
-    "INPUT -> CONV -> NORM -> ACT -> CONV(stride=2, kernel=(2, 3)) -> NORM -> SELU -> CONV(groups=depthwise, dilation=2) "
-    "-> POOL(padding=same) -> DROPOUT -> CONV(6, padding=1, bias=false) -> POOL(3, stride=1, padding=1, ceil_mode=true) "
-    "-> {} -> FC -> NORM -> ACT -> DROPOUT -> FC"
+    "INPUT -> CONV -> NORM -> ACT -> CONV(stride=2, kernel=(2, 3)) -> NORM -> SELU "
+    "-> CONV(groups=depthwise, dilation=2) -> POOL(padding=same) -> DROPOUT -> CONV(6, padding=1, bias=false) "
+    "-> POOL(3, stride=1, padding=1, ceil_mode=true) -> {} -> FC -> NORM -> ACT -> DROPOUT -> FC"
 )
-MIXES = {
+MIXES: dict[str, dict[str, Any]] = {
     "max": {"pool": component("max_pool"), "norm": component("batch_norm"), "dropout": component("Dropout", p=0.5)},
     "average": {
         "pool": component("average_pool"),

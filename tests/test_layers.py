@@ -138,7 +138,7 @@ def test_a_pool_reduces_the_pixels_of_each_window(name: str, sides: Pair, kernel
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        # keras 3.15, torch backend: MaxPooling2D and AveragePooling2D(2, strides=2, padding="same") of 1..9 as 3x3
+        # keras 3.15.1, torch backend: MaxPooling2D and AveragePooling2D(2, strides=2, padding="same") of 1..9 as 3x3
         ("max_pool", [[5.0, 6.0], [8.0, 9.0]]),
         ("average_pool", [[3.0, 4.5], [7.5, 9.0]]),
     ],
@@ -224,7 +224,7 @@ def test_a_convolution_sums_weights_times_pixels_over_tensorflows_windows(
 def test_a_strided_same_convolution_of_an_even_side_pads_the_end_as_keras_does_and_not_both_sides_as_torch_does():
     module = layer("CONV(1, kernel=3, stride=2, bias=false)", (1, 4, 4))
     nn.init.ones_(next(module.parameters()))
-    # keras 3.15, torch backend: Conv2D(1, 3, strides=2, padding="same", kernel_initializer="ones") of 0..15 as 4x4
+    # keras 3.15.1, torch backend: Conv2D(1, 3, strides=2, padding="same", kernel_initializer="ones") of 0..15 as 4x4
     np.testing.assert_allclose(apply(module, np.arange(16.0).reshape(1, 1, 4, 4))[0, 0], [[45.0, 39.0], [66.0, 50.0]])
 
 

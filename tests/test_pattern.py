@@ -218,6 +218,7 @@ def test_arguments_come_in_canonical_order_however_written():
             "padding of CONV takes same, valid, an integer or a pair such as (1, 2), not full.",
         ),
         ("CONV(groups=(1, 2))", "(1", "groups of CONV takes an integer or depthwise, not (1, 2)."),
+        ("CONV(groups=deep)", "deep", "groups of CONV takes an integer or depthwise, not deep."),
         ("CONV(bias=1)", "1", "bias of CONV takes true or false, not 1."),
         ("POOL(true)", "true", "kernel_size of POOL takes an integer or a pair such as (3, 5), not true."),
         ("POOL(ceil_mode=0)", "0", "ceil_mode of POOL takes true or false, not 0."),

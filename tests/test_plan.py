@@ -343,10 +343,12 @@ def window(draw: st.DrawFn) -> str:
     size = st.integers(1, 3)
     pair = st.tuples(size, size)
     padding = draw(st.sampled_from(["same", "valid", "0"]))
+    small = st.integers(1, 2)
+    stride = draw(st.tuples(small, small))
     if draw(st.booleans()):
-        return f"POOL({draw(pair)}, stride={draw(st.integers(1, 2))}, padding={padding})"
-    dilation = draw(st.integers(1, 2))
-    return f"CONV(1, kernel={draw(pair)}, stride={draw(st.integers(1, 2))}, dilation={dilation}, padding={padding})"
+        return f"POOL({draw(pair)}, stride={stride}, padding={padding})"
+    dilation = draw(st.tuples(small, small))
+    return f"CONV(1, kernel={draw(pair)}, stride={stride}, dilation={dilation}, padding={padding})"
 
 
 @settings(max_examples=60, deadline=None)
@@ -499,6 +501,10 @@ def test_pooling_a_1x1_volume_names_the_largest_m():
         (
             "INPUT -> [POOL?]*N -> [POOL?]*2 -> FC", (1, 8, 8), {"n": 4},
             "arch.n=4 pools a 8x8 input 6 times, but after 3 it is 1x1. Use arch.n<=1 or layer/pool=none.",
+        ),
+        (  # fewer turns of either would do; m comes first
+            "INPUT -> [[POOL?]*N]*M -> FC", (1, 8, 8), {"n": 2, "m": 3},
+            "arch.m=3 pools a 8x8 input 6 times, but after 3 it is 1x1. Use arch.m<=1 or layer/pool=none.",
         ),
         (  # POOL is required, so its group cannot be none
             "INPUT -> [CONV -> POOL]*M -> FC", (1, 8, 8), {"m": 4},

@@ -6,7 +6,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("convgrid", "torch", "lightning", "hydra-core", "mlflow", "numpy")
+from convgrid import __version__
+
+PACKAGES = ("torch", "lightning", "hydra-core", "mlflow", "numpy")
 
 
 def environment() -> dict[str, str]:
@@ -20,6 +22,7 @@ def environment() -> dict[str, str]:
         True
     """
     return {
+        "convgrid": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "platform": platform.platform(),

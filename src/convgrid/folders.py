@@ -1,4 +1,4 @@
-"""A trial's folder below `runs/`: claimed by one process at a time, and found again by what a person remembers of it."""
+"""A trial's folder below `runs/`: claimed by one process at a time, found again by what a person remembers."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -15,7 +15,6 @@ from convgrid.errors import ConfigError
 RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
-LAST = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,6 @@ class TrialFolder:
         partial = self.path / f"{RECORD}.partial"
         partial.write_text(json.dumps({**self.record, **known}, indent=2), encoding="utf-8")
         partial.replace(self.path / RECORD)
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """The last finished epoch's, if there is one."""
-        path = self.path / LAST
-        return path if path.exists() else None
 
 
 def create(trial: str, settings: Settings) -> TrialFolder:

@@ -3,15 +3,19 @@
 Lightning costs 1 ms a batch, as much as a small network's step: one Lightning batch is a chunk of many optimizer steps.
 """
 
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
@@ -26,7 +30,9 @@ from convgrid.targets import METRICS
 
 STEPS_PER_CHUNK = 64
 EVALUATION_BATCH = 512
-BEST = "best.ckpt"
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+Send = Callable[[Sequence[Mapping[str, float]]], None]
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,10 @@ class Learner(L.LightningModule):
         assert self.data.test is not None
         return self._batches(self.data.test, EVALUATION_BATCH)
 
+    def on_train_start(self) -> None:
+        """Stop a resumed run at once where its last epoch was the end."""
+        self.trainer.should_stop = self._is_patience_over()
+
     def on_train_epoch_start(self) -> None:
         """Key the dropout's draws by this epoch."""
         generator = torch.Generator(self.device).manual_seed(derive(self.recipe.seed, "dropout", len(self.history)))
@@ -185,7 +195,7 @@ class Learner(L.LightningModule):
                 "Lower optimizer.lr, add schedule.warmup_epochs=1 or set trainer.gradient_clip_norm=1."
             )
         self.history.append({"train/loss": train_loss, **self._means("val", len(self.data.validation))})
-        self.log(self.recipe.metric, self.history[-1][self.recipe.metric])
+        self.trainer.should_stop = self._is_patience_over()
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step
@@ -202,6 +212,12 @@ class Learner(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         self.history, self.steps_done = checkpoint["history"], checkpoint["steps_done"]
+
+    def _is_patience_over(self) -> bool:
+        recipe, epochs = self.recipe, len(self.history)
+        if not recipe.patience or not epochs:
+            return False
+        return epochs - 1 - best_epoch(self.history, recipe.metric, recipe.mode) >= recipe.patience
 
     def _objective_to_lower(self) -> tuple[float, ...]:
         """The objective of each epoch, signed so that lower is better."""
@@ -225,55 +241,86 @@ class Learner(L.LightningModule):
 
 
 def train(
-    learner: Learner, folder: Path, *, device: str, callbacks: Sequence[Callback] = (), checkpoint: Path | None = None
+    learner: Learner, folder: Path, *, device: str, callbacks: Sequence[Callback] = (), send: Send | None = None
 ) -> dict[str, float]:
-    """Fit a learner, keep `best.ckpt` and `last.ckpt`, and test the best weights, which the learner has afterwards.
+    """Fit a learner from its last checkpoint on, and test the best epoch's weights, which it has afterwards.
 
     Args:
         learner: What is trained, in place.
-        folder: Where the checkpoints are kept.
+        folder: Where `last.ckpt` and `best.ckpt` are kept.
         device: "cpu" or "cuda".
         callbacks: What else to do, such as to show the progress.
-        checkpoint: A `last.ckpt` to go on from.
+        send: Takes the history after each epoch, once its checkpoint is written.
 
     Returns:
         The test metrics; none where the data has no test part.
 
     Raises:
-        TrainingError: If the loss is no longer finite.
+        TrainingError: If the loss is no longer finite, or a checkpoint cannot be written.
     """
-    recipe = learner.recipe
-    keep = ModelCheckpoint(
-        folder,
-        filename=BEST.partition(".")[0],
-        monitor=recipe.metric,
-        mode=recipe.mode,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
-    stop = [EarlyStopping(recipe.metric, mode=recipe.mode, patience=recipe.patience)] if recipe.patience else []
-    trainer = L.Trainer(
-        accelerator=device,
-        devices=1,
-        precision=recipe.precision,  # pyright: ignore[reportArgumentType]  (a checked text)
-        max_epochs=recipe.max_epochs,
-        callbacks=[keep, *stop, *callbacks],
-        detect_anomaly=recipe.detect_anomaly,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-    trainer.fit(learner, ckpt_path=checkpoint, weights_only=True)
-    best = torch.load(keep.best_model_path, map_location=learner.device, weights_only=True)
-    learner.load_state_dict(best["state_dict"])
-    if learner.data.test is None:
-        return {}
-    (tested,) = trainer.test(learner, verbose=False)
-    return dict(tested)
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=device,
+            devices=1,
+            precision=learner.recipe.precision,  # pyright: ignore[reportArgumentType]  (a checked text)
+            max_epochs=learner.recipe.max_epochs,
+            callbacks=[*callbacks, Keep(folder, send)],
+            detect_anomaly=learner.recipe.detect_anomaly,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+        last = folder / LAST
+        trainer.fit(learner, ckpt_path=last if last.exists() else None, weights_only=True)
+        best = torch.load(folder / BEST, map_location=learner.device, weights_only=True)
+        learner.load_state_dict(best["state_dict"])
+        return dict(*trainer.test(learner, verbose=False)) if learner.data.test is not None else {}
+
+
+class Keep(Callback):
+    """Write a checkpoint at every epoch's end, and hand on the metrics only then: what was sent is never trained again.
+
+    Args:
+        folder: Where `last.ckpt` and `best.ckpt` are kept.
+        send: Takes the history.
+    """
+
+    def __init__(self, folder: Path, send: Send | None = None) -> None:
+        self._folder, self._send = folder, send
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A reader, and a process that goes on, sees an old checkpoint or a new one, never a part."""
+        assert isinstance(pl_module, Learner)
+        recipe, history = pl_module.recipe, pl_module.history
+        partial = self._folder / "partial.ckpt"
+        try:
+            trainer.save_checkpoint(partial)
+            if best_epoch(history, recipe.metric, recipe.mode) == len(history) - 1:
+                copy = self._folder / "copy.ckpt"
+                shutil.copyfile(partial, copy)
+                copy.replace(self._folder / BEST)
+            partial.replace(self._folder / LAST)
+        except OSError as error:
+            raise TrainingError(
+                f"{self._folder} cannot be written: {error.strerror}. Make room, then resume."
+            ) from None
+        if self._send is not None:
+            self._send(history)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out Lightning's advertisements and one deprecation of its own."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
+        yield
+    logger.setLevel(level)
 
 
 def best_epoch(history: Sequence[Mapping[str, float]], metric: str, mode: str) -> int:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from convgrid.build import build
-from convgrid.callbacks import AfterCheckpoint, Bar, Lines
+from convgrid.progress import Bar, Lines
 from convgrid.config import Settings, architecture, component, flatten, identity
 from convgrid.data import ImageData, statistics
 from convgrid.display import show_result
@@ -272,9 +272,8 @@ def _train(
     learner: Learner, folder: TrialFolder, device: str, console: Console, tracker: "Run | None"
 ) -> dict[str, float]:
     show = Bar(console) if console.is_terminal else Lines(console)
-    callbacks = [show, AfterCheckpoint(tracker.send)] if tracker else [show]
     try:
-        return train(learner, folder.path, device=device, callbacks=callbacks, checkpoint=folder.checkpoint)
+        return train(learner, folder.path, device=device, callbacks=[show], send=tracker.send if tracker else None)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         name = folder.record.get("run_id", folder.path)
         raise Interrupted(
@@ -290,7 +289,8 @@ def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, 
     tracker.result(tested, 1 + best_epoch(learner.history, learner.recipe.metric, learner.recipe.mode))
     for name in (CONFIG, PLAN, ENVIRONMENT, BEST):
         tracker.keep(folder.path / name)
-    tracker.keep_model(learner.predictor.cpu().eval(), planned.input_shape, planned.num_outputs)
+    model = learner.predictor.to(device="cpu", memory_format=torch.contiguous_format).eval()  # as torch.export wants it
+    tracker.keep_model(model, planned.input_shape, planned.num_outputs)
 
 
 def _rows(learner: Learner, planned: Plan, tested: Mapping[str, float], device: str, seconds: float) -> dict[str, str]:

@@ -279,10 +279,9 @@ def _pad(padding: Any, axis: int, side: int, span: Pair, stride: Pair, name: str
 
 def _see_all(walk: Walk) -> None:
     """What follows sees every pixel of the volume."""
-    for side, axis in zip(walk.shape[1:], (0, 1), strict=False):
-        reach = walk.view[axis] + (side - 1) * walk.jump[axis]
-        walk.view = (reach, walk.view[1]) if axis == 0 else (walk.view[0], reach)
-    walk.jump = (0, 0)
+    if len(walk.shape) == 3:
+        _, height, width = walk.shape
+        walk.view = (walk.view[0] + (height - 1) * walk.jump[0], walk.view[1] + (width - 1) * walk.jump[1])
 
 
 def _key(argument: str, layer: Layer) -> str:

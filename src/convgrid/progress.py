@@ -1,7 +1,6 @@
-"""What happens beside a training: a bar in a terminal, a line an epoch elsewhere, and the tracker's share."""
+"""What a person sees of a training: a bar in a terminal, a line an epoch elsewhere."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
@@ -83,21 +82,3 @@ class Lines(Callback):
         seconds = time.perf_counter() - self._started
         line = epoch_line(len(history), pl_module.recipe.max_epochs, history[-1], seconds)
         self._console.print(line, highlight=False, soft_wrap=True)
-
-
-class AfterCheckpoint(Callback):
-    """Hand on the history of all epochs whose checkpoint is written, so that what was sent is never trained again.
-
-    Args:
-        send: Takes the history; it is called at every epoch's end.
-    """
-
-    def __init__(self, send: Callable[[Sequence[Mapping[str, float]]], None]) -> None:
-        self._send = send
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning writes an epoch's checkpoint last of all, so the next start is the first chance."""
-        assert isinstance(pl_module, Learner)
-        self._send(pl_module.history)
-
-    on_train_end = on_train_epoch_start

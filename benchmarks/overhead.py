@@ -1,0 +1,229 @@
+"""What convgrid adds to a training step: run.py's own path over a hand-written torch loop on the same tensors.
+
+Usage: python benchmarks/overhead.py [--quick] [group=option | key=value ...]   (for every case, such as trainer=gpu)
+
+Both train the same network from the same weights on the same batches with the same optimizer, an epoch each in turn, in
+one process. "step" is an epoch up to its validation, divided by its steps: shuffling, gathering, Lightning's loops and
+all. "epoch" goes on to the next epoch's start: validation, a checkpoint, a line of metrics, on both sides.
+Tracking is off. It adds nothing to a step; MLflow's share of an epoch (sqlite: 5 to 15 ms) has no counterpart by hand.
+"""
+
+import argparse
+import copy
+import io
+import math
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lightning.pytorch as L
+import torch
+from hydra import compose, initialize_config_dir
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional
+
+from convgrid.config import CONF, Settings, architecture, from_hydra
+from convgrid.plan import plan
+from convgrid.progress import Lines
+from convgrid.seeding import derive
+from convgrid.training import EVALUATION_BATCH, Learner, train
+from convgrid.trial import find_device, make_learner, num_outputs, read
+
+NOISE = ("data=random", "data.size=1024", "data.batch_size=64", "arch.m=3", "arch.filters=16")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained, for how many epochs, and the largest ratio of steps that the project allows itself."""
+
+    name: str
+    overrides: Sequence[str]
+    epochs: int
+    limit: float
+
+
+CASES = (
+    Case("the digits default", (), 60, 1.15),
+    Case("32x32 pixels, 16/32/64 filters", NOISE, 20, 1.05),
+)
+
+
+@dataclass
+class Times:
+    """Seconds of one side, a value an epoch."""
+
+    step: list[float] = field(default_factory=list)
+    epoch: list[float] = field(default_factory=list)
+
+
+class ByHand:
+    """What an engineer would write for this one network: no config, no hooks, pixels normalised once.
+
+    Args:
+        learner: Whose network, data and settings are used; the network is copied.
+        device: Where to train.
+        folder: For the checkpoints.
+    """
+
+    def __init__(self, learner: Learner, device: torch.device, folder: Path) -> None:
+        predictor, optimizer = learner.predictor, learner.configure_optimizers()
+        self.network = copy.deepcopy(predictor.network).to(device)
+        self.optimizer = type(optimizer)(self.network.parameters(), **optimizer.defaults)
+        self.batch_size, self.seed, self.folder = learner.recipe.batch_size, learner.recipe.seed, folder
+        self.history: list[dict[str, float]] = []
+        self.console = Console(file=io.StringIO())
+        self.train, self.validation = (
+            (((part.images - predictor.mean) / predictor.std).permute(0, 2, 3, 1).contiguous().to(device), part.targets)
+            for part in (learner.data.train, learner.data.validation)
+            if isinstance(part.images, Tensor)
+        )
+
+    def train_epoch(self) -> Tensor:
+        """Take a step for every batch, in an order drawn for this epoch."""
+        pixels, targets = self.train
+        generator = torch.Generator().manual_seed(derive(self.seed, "shuffle", len(self.history)))
+        order = torch.randperm(len(targets), generator=generator).to(pixels.device)
+        total = torch.zeros((), device=pixels.device)
+        for first in range(0, len(targets), self.batch_size):
+            rows = order[first : first + self.batch_size]
+            images = pixels.index_select(0, rows).permute(0, 3, 1, 2)
+            self.optimizer.zero_grad()
+            loss = functional.cross_entropy(self.network(images), targets.index_select(0, rows))
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach() * len(rows)
+        return total / len(targets)
+
+    @torch.no_grad()
+    def validate(self) -> Tensor:
+        """Mean loss and accuracy."""
+        self.network.eval()
+        pixels, targets = self.validation
+        sums = torch.zeros(2, device=pixels.device)
+        for first in range(0, len(targets), EVALUATION_BATCH):
+            scores = self.network(pixels[first : first + EVALUATION_BATCH].permute(0, 3, 1, 2))
+            labels = targets[first : first + EVALUATION_BATCH]
+            loss = functional.cross_entropy(scores, labels, reduction="sum")
+            sums += torch.stack((loss, (scores.argmax(-1) == labels).sum()))
+        self.network.train()
+        return sums / len(targets)
+
+    def finish_epoch(self, train_loss: Tensor) -> None:
+        """Validate, keep the last and the best checkpoint, print a line."""
+        loss, accuracy = self.validate().tolist()
+        metrics = {"train/loss": train_loss.item(), "val/loss": loss, "val/accuracy": accuracy}
+        best = all(accuracy > earlier["val/accuracy"] for earlier in self.history)
+        self.history.append(metrics)
+        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "history": self.history}
+        partial, last = self.folder / "partial.pt", self.folder / "last.pt"
+        torch.save(state, partial)
+        partial.replace(last)
+        if best:
+            shutil.copyfile(last, self.folder / "best.pt")
+        self.console.print(f"epoch {len(self.history)}  {metrics}", highlight=False)
+
+
+class Turns(Callback):
+    """Lets the loop by hand train an epoch before each of the Trainer's, and times both.
+
+    Args:
+        by_hand: The other side.
+        device: What to wait for before the clock is read.
+        num_steps: Optimizer steps an epoch.
+    """
+
+    def __init__(self, by_hand: ByHand, device: torch.device, num_steps: int) -> None:
+        self.by_hand, self.device, self.num_steps = by_hand, device, num_steps
+        self.ours, self.theirs = Times(), Times()
+        self._started = math.nan
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """End the Trainer's epoch, then take the other side's turn."""
+        ended = self._now()
+        if not math.isnan(self._started):
+            self.ours.epoch.append(ended - self._started)
+        started = self._now()
+        train_loss = self.by_hand.train_epoch()
+        self.theirs.step.append((self._now() - started) / self.num_steps)
+        self.by_hand.finish_epoch(train_loss)
+        self.theirs.epoch.append(self._now() - started)
+        self._started = self._now()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """End the steps of the Trainer's epoch."""
+        self.ours.step.append((self._now() - self._started) / self.num_steps)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def settings_of(overrides: Sequence[str]) -> Settings:
+    """Compose a config as run.py does.
+
+    Args:
+        overrides: As on the command line.
+
+    Returns:
+        The resolved config.
+    """
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["tracking=none", *overrides], return_hydra_config=True)
+    return from_hydra(cfg, cfg.hydra)
+
+
+def measure(case: Case) -> None:
+    """Train both sides in turn, and print their times and ratios.
+
+    Args:
+        case: What to train.
+    """
+    settings = settings_of([*case.overrides, f"trainer.max_epochs={case.epochs + 2}"])
+    torch.set_num_threads(settings.values["trainer"]["threads"])
+    device = torch.device(find_device(settings.values["trainer"]["accelerator"]))
+    data = read(settings)
+    learner = make_learner(
+        settings, data, plan(architecture(settings), settings.values["data"]["shape"], num_outputs(data))
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        by_hand = ByHand(learner, device, folder)
+        turns = Turns(by_hand, device, math.ceil(len(data.train) / learner.recipe.batch_size))
+        train(learner, folder, device=device.type, callbacks=[turns, Lines(Console(file=io.StringIO()))])
+    ours, theirs = learner.history[0]["train/loss"], by_hand.history[0]["train/loss"]
+    assert math.isclose(ours, theirs, rel_tol=0.01), f"not the same training: {ours} and {theirs} in the first epoch"
+    print(f"{case.name}: batches of {learner.recipe.batch_size}, {turns.num_steps} an epoch, on {device}")
+    _report("step", turns.ours.step, turns.theirs.step, case.epochs, f" (at most {case.limit})")
+    _report("epoch", turns.ours.epoch, turns.theirs.epoch, case.epochs)
+
+
+def _report(what: str, ours: Sequence[float], theirs: Sequence[float], epochs: int, limit: str = "") -> None:
+    """The first epoch warms up."""
+    ours, theirs = ours[1 : epochs + 1], theirs[1 : epochs + 1]
+    pairs = sorted(mine / other for mine, other in zip(ours, theirs, strict=True))
+    middle = f"half of the pairs {pairs[epochs // 4]:.3f} to {pairs[3 * epochs // 4]:.3f}"
+    medians = statistics.median(ours), statistics.median(theirs)
+    times = f"median {medians[0] * 1e3:.3f} ms over {medians[1] * 1e3:.3f} ms by hand"
+    print(f"  {what:<5}  ratio {medians[0] / medians[1]:.3f}{limit}  {times}, {middle}", flush=True)
+
+
+def main() -> None:
+    """Run every case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="does it run? Two epochs, little data; no true times")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides for every case, such as trainer=gpu")
+    args = parser.parse_args()
+    for case in CASES:
+        epochs, fewer = (2, ("data.limit=128",)) if args.quick else (case.epochs, ())
+        measure(Case(case.name, (*case.overrides, *args.overrides, *fewer), epochs, case.limit))
+
+
+if __name__ == "__main__":
+    main()

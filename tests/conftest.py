@@ -1,0 +1,46 @@
+"""What several tests start from: settings as a command line would give them, in a folder of their own."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from convgrid.config import CONF, Settings, from_hydra
+
+
+def compose_settings(*overrides: str) -> Settings:
+    """Compose like `python run.py OVERRIDES`, less its checks."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+        return from_hydra(cfg, cfg.hydra)
+
+
+@pytest.fixture
+def settings() -> Callable[..., Settings]:
+    return compose_settings
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A test's own working folder: runs/, mlflow.db and mlartifacts/ are made in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store: its migrations take seconds, a copy none."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(in_tmp: Path, migrated_store: Path) -> Iterator[str]:
+    """The default store, in a test's own folder."""
+    shutil.copyfile(migrated_store, in_tmp / "mlflow.db")
+    yield "sqlite:///mlflow.db"

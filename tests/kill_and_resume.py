@@ -1,0 +1,126 @@
+"""Train, SIGKILL the training at a moment, resume it; for every moment print what the run came to, as JSON.
+
+test_resume.py runs this as a process of its own: the imports are paid once, then every training is a forked child.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import compose_settings
+from rich.console import Console
+
+from convgrid import training
+from convgrid.folders import find
+from convgrid.training import Keep, Learner
+from convgrid.trial import run
+
+EPOCHS = 4
+SILENT = Console(file=open(os.devnull, "w"))  # noqa: SIM115  (open as long as the process)
+
+Moment = Callable[[], None]
+
+
+def before(owner: Any, name: str, is_now: Callable[..., bool]) -> Moment:
+    """Die when a method is called."""
+
+    def arm() -> None:
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if is_now(*args):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+    return arm
+
+
+def after(owner: Any, name: str, is_now: Callable[..., bool]) -> Moment:
+    """Die when a method is done."""
+
+    def arm() -> None:
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            if is_now(*args):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(owner, name, wrapped)
+
+    return arm
+
+
+def epochs_done(count: int) -> Callable[..., bool]:
+    return lambda *args: any(isinstance(arg, Learner) and len(arg.history) == count for arg in args)
+
+
+MOMENTS: dict[str, Moment] = {
+    "never": lambda: None,
+    "before the first step": before(Learner, "training_step", epochs_done(0)),
+    "in the second epoch": after(Learner, "training_step", epochs_done(1)),
+    "between a validation and its checkpoint": after(Learner, "on_validation_epoch_end", epochs_done(2)),
+    "between the best and the last checkpoint": after(training.shutil, "copyfile", lambda *_: folder_has("last.ckpt")),
+    "after a checkpoint": after(Keep, "on_train_epoch_end", epochs_done(2)),
+    "after the last checkpoint": after(Keep, "on_train_epoch_end", epochs_done(EPOCHS)),
+    "in the test": before(Learner, "on_test_epoch_end", lambda *_: True),
+}
+
+
+def run_folder() -> Path:
+    return next(Path("runs").iterdir())
+
+
+def folder_has(name: str) -> bool:
+    return (run_folder() / name).exists()
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """The wait status of a forked child."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def result() -> dict[str, Any]:
+    last, best = (torch.load(run_folder() / name, weights_only=True) for name in ("last.ckpt", "best.ckpt"))
+    return {
+        "history": last["history"],
+        "best epoch": len(best["history"]),
+        "weights": sum(weights.double().sum().item() for weights in best["state_dict"].values()),
+        "test": json.loads((run_folder() / "run.json").read_text())["metrics"],
+    }
+
+
+def main(overrides: list[str]) -> None:
+    settings = compose_settings("tracking=none", f"trainer.max_epochs={EPOCHS}", *overrides)
+    results = {}
+    for number, (moment, arm) in enumerate(MOMENTS.items()):
+        os.mkdir(str(number))
+        os.chdir(str(number))
+        status = in_child(lambda arm=arm: (arm(), run(settings, SILENT))[-1])
+        had_checkpoint = folder_has("last.ckpt")
+        assert in_child(lambda: run(settings, SILENT, find(str(run_folder())))) == 0
+        results[moment] = {"signal": os.WTERMSIG(status), "had checkpoint": had_checkpoint, **result()}
+        os.chdir("..")
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # a forked child must not wait for its parent's threads
+    main(sys.argv[1:])
