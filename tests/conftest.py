@@ -1,7 +1,7 @@
 """What several tests start from: settings as a command line would give them, in a folder of their own."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(in_tmp: Path, migrated_store: Path) -> Iterator[str]:
-    """The default store, in a test's own folder."""
+def store(in_tmp: Path, migrated_store: Path) -> str:
+    """A store in a test's own folder; MLflow keeps stores by their address, so a relative one would be shared."""
     shutil.copyfile(migrated_store, in_tmp / "mlflow.db")
-    yield "sqlite:///mlflow.db"
+    return f"sqlite:///{in_tmp / 'mlflow.db'}"

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from convgrid.config import CONF, architecture, check, from_hydra, register_experiments
+from convgrid.config import CONF, architecture, check, from_hydra, mistakes_in_values, register_experiments
 from convgrid.display import show_plan
-from convgrid.errors import ConfigError, ConvgridError, Interrupted
+from convgrid.errors import ConvgridError, Interrupted, Mistakes
 from convgrid.plan import plan
 
 
@@ -33,6 +34,8 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\n{interrupt if isinstance(interrupt, Interrupted) else 'Stopped.'}", file=sys.stderr)
         return 130
+    except SystemExit as end:  # Hydra's, after --help or a traceback
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
@@ -46,20 +49,23 @@ def _start(cfg: DictConfig) -> None:
 
 
 def _plan_or_train(cfg: DictConfig) -> None:
-    console = Console(soft_wrap=False)
+    console = Console()
     node = HydraConfig.get()
     settings = from_hydra(cfg, node)
+    typed = {override.lstrip("+~").partition("=")[0]: override for override in node.overrides.task}
     folder = None
     if settings.values["resume"] is not None:
         from convgrid.folders import find, stored_settings
 
         folder = find(str(settings.values["resume"]))
-        typed = [override.lstrip("+~").partition("=")[0] for override in node.overrides.task]
         settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
+        typed = {}
+    if folder is not None or node.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
+        mistakes = mistakes_in_values(settings, typed)
+        if mistakes:
+            raise Mistakes(mistakes)
     if settings.values["dry_run"]:
         data = settings.values["data"]
-        if data["num_classes"] is None:
-            raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
         show_plan(plan(architecture(settings), data["shape"], data["num_classes"]), console)
         return
     from convgrid.trial import run as run_trial  # a plan does without torch, which takes seconds to import

@@ -1,10 +1,13 @@
 """What an option of a config group says: the function or class it names, and the values it sets."""
 
 import functools
+import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from convgrid.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,7 @@ class Component:
     name: str
     target: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    group: str = field(default="", compare=False)  # for messages
 
     def bind(self) -> Callable[..., Any]:
         """The function or class with the config's values set; what the pipeline supplies is still to be given.
@@ -22,11 +26,32 @@ class Component:
             A callable that takes the component's positional arguments.
 
         Raises:
-            ImportError: If the target's module does not exist.
-            AttributeError: If the module has no such name.
+            ConfigError: If the target does not exist, or does not take one of the values.
 
         Example:
             >>> Component("counter", "collections.Counter", {"spam": 2}).bind()()
             Counter({'spam': 2})
         """
-        return functools.partial(pkgutil.resolve_name(self.target), **self.options)
+        option = f"{self.group}={self.name}".lstrip("=")
+        try:
+            target = pkgutil.resolve_name(self.target)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f"{option} names {self.target}, which cannot be imported: {error}.\n"
+                "Mend _target_ in the option's file, or add the module's folder to PYTHONPATH."
+            ) from None
+        if not callable(target):
+            raise ConfigError(f"{option} names {self.target}, which is neither a function nor a class.")
+        _check_options(option, target, self)
+        return functools.partial(target, **self.options)
+
+
+def _check_options(option: str, target: Callable[..., Any], component: Component) -> None:
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # some of torch's built-ins have none
+        return
+    try:
+        signature.bind_partial(**component.options)
+    except TypeError as error:
+        raise ConfigError(f"{option}: {component.target} {error}. Give it that argument, or drop the key.") from None

@@ -6,6 +6,8 @@ Shapes: B batch, C classes, T target columns. Predictions are probabilities, or 
 from torch import Tensor
 from torch.nn import functional
 
+from convgrid.errors import ConfigError
+
 EPSILON = 1e-7  # Keras' backend epsilon: the least probability that a logarithm sees
 
 
@@ -45,6 +47,9 @@ def categorical_crossentropy(
     Returns:
         One value an example in nats, shape (B,).
 
+    Raises:
+        ConfigError: If label_smoothing is not in [0, 1].
+
     Example:
         >>> import torch
         >>> categorical_crossentropy(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
@@ -52,6 +57,8 @@ def categorical_crossentropy(
 
     Source: keras.losses.categorical_crossentropy.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ConfigError(f"loss.label_smoothing={label_smoothing} must be in [0, 1]: it is a share of the target.")
     targets = targets * (1 - label_smoothing) + label_smoothing / targets.shape[-1]
     return -(targets * _log_probabilities(predictions, from_logits)).sum(-1)
 

@@ -50,15 +50,17 @@ def fit(loss: str, task: Task) -> Fit:
         The row of the table.
 
     Raises:
-        ConfigError: If they do not go together; it names the losses that do.
+        ConfigError: If they do not go together, or the loss is a person's own; it names the losses that do.
 
     Example:
         >>> fit("sparse_categorical_crossentropy", "classification").form
         'index'
     """
+    others = " or ".join(f"loss={name}" for name, tasks in FITS.items() if task in tasks)
+    if loss not in FITS:
+        raise ConfigError(f"loss={loss}: convgrid does not know which targets and link it goes with. Use {others}.")
     fits = FITS[loss]
     if task not in fits:
-        others = " or ".join(f"loss={name}" for name, tasks in FITS.items() if task in tasks)
         raise ConfigError(
             f"loss={loss} does not fit: the data is a {task}, it needs a {next(iter(fits))}. Use {others}."
         )

@@ -2,16 +2,18 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from convgrid.errors import TrackingError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
 
-import mlflow
+from mlflow import set_tracking_uri, start_run
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -19,7 +21,8 @@ from mlflow.tracking import MlflowClient
 if TYPE_CHECKING:
     from torch import nn
 
-ARTIFACTS = Path("mlartifacts")  # of a local store; a server keeps its own
+ARTIFACTS = "mlartifacts"  # beside a local store; a server keeps its own
+REASON = "convgrid.reason"
 BATCH = 100  # parameters that a store takes at once
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -42,6 +45,7 @@ class Run:
             raise TrackingError(f"tracking.uri={uri} has no run {run_id}. Give the store that holds it.") from None
         sent = self._client.get_metric_history(run_id, "train/loss")
         self._epochs_sent = max((metric.step for metric in sent), default=0)
+        self._times: dict[int, int] = {}
 
     @classmethod
     def create(
@@ -63,13 +67,16 @@ class Run:
             TrackingError: If the store cannot be opened or refuses.
         """
         try:
+            _knock(uri)
             client = _client(uri)
             created = client.create_run(_experiment(client, uri, experiment), tags=dict(tags), run_name=name)
             items = [Param(key, str(value)) for key, value in params.items()]
             for first in range(0, len(items), BATCH):
                 client.log_batch(created.info.run_id, params=items[first : first + BATCH])
-        except (MlflowException, OSError) as error:
-            cause = str(error).splitlines()[0]
+        except TrackingError:
+            raise
+        except Exception as error:  # a store may fail in every way that a database, a network or a disk can
+            cause = str(error).strip().partition("\n")[0]
             raise TrackingError(f"tracking.uri={uri} cannot be used: {cause}. Or run with tracking=none.") from None
         return cls(uri, created.info.run_id)
 
@@ -81,7 +88,8 @@ class Run:
         """
         now = int(time.time() * 1000)
         metrics = [
-            Metric(name, value, now, epoch)
+            # An interrupted call may have arrived: with its first time stamp, a value that is sent again is the same.
+            Metric(name, value, self._times.setdefault(epoch, now), epoch)
             for epoch, values in enumerate(history, start=1)
             if epoch > self._epochs_sent
             for name, value in values.items()
@@ -128,8 +136,8 @@ class Run:
             TensorSpec(np.dtype("float32"), (-1, *input_shape)),
             TensorSpec(np.dtype("float32"), (-1, num_outputs)),
         )
-        mlflow.set_tracking_uri(self.uri)
-        with mlflow.start_run(run_id=self.run_id):
+        set_tracking_uri(self.uri)
+        with start_run(run_id=self.run_id):
             log_model(
                 model,
                 name="model",
@@ -138,11 +146,6 @@ class Run:
                 pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"],
                 serialization_format="pt2",
             )
-
-    @property
-    def status(self) -> str:
-        """RUNNING, FINISHED, FAILED or KILLED, as the store said when this object was made."""
-        return self._run.info.status
 
     @property
     def dashboard(self) -> str:
@@ -154,6 +157,8 @@ class Run:
     def reopen(self) -> None:
         """Say that it is running again."""
         self._client.update_run(self.run_id, status="RUNNING")
+        if REASON in self._run.data.tags:
+            self._client.delete_tag(self.run_id, REASON)
 
     def finish(self, status: Status, reason: str = "") -> None:
         """Say how it ended.
@@ -163,8 +168,16 @@ class Run:
             reason: Why it did not finish.
         """
         if reason:
-            self._client.set_tag(self.run_id, "convgrid.reason", reason)
+            self._client.set_tag(self.run_id, REASON, reason)
         self._client.set_terminated(self.run_id, status=status)
+
+
+def _knock(uri: str) -> None:
+    """Fail within seconds where no server listens: MLflow itself tries again for minutes."""
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https"):
+        port = address.port or {"http": 80, "https": 443}[address.scheme]
+        socket.create_connection((address.hostname or "", port), timeout=5).close()
 
 
 def _client(uri: str) -> MlflowClient:
@@ -177,7 +190,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Find or create it; of two processes that create it at once, the later one finds it."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        location = ARTIFACTS.resolve().as_uri() if uri.startswith("sqlite:") else None
+        beside = Path(uri.removeprefix("sqlite:///")).parent / ARTIFACTS
+        location = beside.resolve().as_uri() if uri.startswith("sqlite:///") else None
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:

@@ -314,13 +314,16 @@ class Keep(Callback):
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave out Lightning's advertisements and one deprecation of its own."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    # MLflow imports Lightning by its older name, which then takes over the log.
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         yield
-    logger.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def best_epoch(history: Sequence[Mapping[str, float]], metric: str, mode: str) -> int:

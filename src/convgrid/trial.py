@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 
 from convgrid.build import build
-from convgrid.progress import Bar, Lines
 from convgrid.config import Settings, architecture, component, flatten, identity
 from convgrid.data import ImageData, statistics
 from convgrid.display import show_result
@@ -20,6 +19,7 @@ from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
 from convgrid.folders import CONFIG, TrialFolder, create
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
+from convgrid.progress import Bar, Lines
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
 from convgrid.targets import fit, objective_of

@@ -11,6 +11,7 @@ from convgrid.config.settings import (
     identity,
     is_outside_identity,
 )
+from convgrid.config.values import mistakes_in_values
 
 __all__ = [
     "CONF",
@@ -22,5 +23,6 @@ __all__ = [
     "from_hydra",
     "identity",
     "is_outside_identity",
+    "mistakes_in_values",
     "register_experiments",
 ]

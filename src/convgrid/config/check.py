@@ -4,26 +4,24 @@ Hydra itself stops at the first mistake, takes `+optimizer.momentun=0.9` and `ar
 second pair of quotes around a pattern.
 """
 
-import difflib
-import os
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from convgrid.config.files import CONF
+from convgrid.config.composer import Composer
+from convgrid.config.nearest import nearest_key, nearest_option
+from convgrid.config.overrides import assignments, quoted, read, shown, values_of
 from convgrid.config.settings import flatten, from_hydra
+from convgrid.config.types import wrong_type
 from convgrid.config.values import mistakes_in_values
 from convgrid.errors import ConfigError, ConvgridError, Mistakes
 
-PATTERN = "arch.pattern="
 MISSING = object()
 
 
@@ -34,201 +32,211 @@ def check(argv: Sequence[str]) -> list[str]:
         argv: What was typed after the program's name.
 
     Returns:
-        The same, with the quotes around a pattern that Hydra's grammar wants.
+        The same for Hydra: flags first, and quotes around free text.
 
     Raises:
-        ConfigError: With a line or more a mistake.
+        ConvgridError: With a line or more a mistake.
 
     Example:
         >>> check(["arch.m=3", "arch.pattern=INPUT -> FC"])
         Traceback (most recent call last):
         convgrid.errors.ConfigError: arch.m=3 has no effect: the pattern INPUT -> FC has no M. Leave it out.
     """
-    args = get_args_parser().parse_args(argv)
-    if args.help or args.hydra_help or args.shell_completion or args.info:
-        return list(argv)
-    command = _CommandLine([_quoted(text, args.multirun) for text in args.overrides], args.config_dir)
-    mistakes: list[ConvgridError] = [ConfigError(text) for text in command.mistakes()]
-    if not args.multirun and args.cfg is None:
-        mistakes += command.mistakes_in_values()
-    if mistakes:
-        raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
-    return [_quoted(text, args.multirun) for text in argv]
+    args = _arguments(argv)
+    texts = [quoted(text, multirun=args.multirun) for text in args.overrides]
+    trains = not (args.help or args.hydra_help or args.shell_completion or args.info or args.cfg)
+    if trains or (texts and not args.shell_completion):
+        mistakes = _CommandLine(texts, args).mistakes(of_values=trains)
+        if mistakes:
+            raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+    left = list(args.overrides)
+    flags = [word for word in argv if not (left and word == left[0] and left.pop(0) is not None)]
+    return [*flags, *texts]
 
 
 class _CommandLine:
-    """The overrides of one command, sorted into groups and keys, beside what Hydra composes from them."""
+    """The overrides of one command that read, sorted into groups, keys and Hydra's own."""
 
-    def __init__(self, texts: Sequence[str], config_dir: str | None) -> None:
-        self.unreadable: list[str] = []
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
-        self.loader = _loader(config_dir)
-        overrides = [override for text in texts if (override := self._parse(text)) is not None]
-        ours = [override for override in overrides if not override.key_or_group.startswith(("hydra.", "hydra/"))]
-        self.groups = [override for override in ours if self._is_group(override)]
-        self.keys = [override for override in ours if not self._is_group(override)]
+    def __init__(self, texts: Sequence[str], args: Namespace) -> None:
+        self.multirun: bool = args.multirun
+        self.composer = Composer(args.config_name or "config", args.config_dir)
+        self.found: list[ConvgridError] = []
+        self.groups: list[Override] = []
+        self.keys: list[Override] = []
+        self.hydra: list[str] = []
+        self.unsound: list[str] = []
+        for text in texts:
+            try:
+                override = read(text, self.composer.loader)
+                values_of(override)
+                self._sort(override)
+            except ConfigError as error:
+                self.found.append(error)
 
-    def mistakes(self) -> list[str]:
-        """What does not read, is unknown, or has the wrong type."""
-        found = [*self.unreadable, *(line for override in self.groups for line in self._unknown_options(override))]
-        self.groups = [override for override in self.groups if not list(self._unknown_options(override))]
-        schemas = list(self._schemas())
-        for override in self.keys:
-            for key, value in _assignments(override):
-                if (mistake := self._mistake(override, key, value, schemas)) is not None:
-                    found.append(mistake)
-        return found + self._mistakes_in_experiment(schemas[0])
-
-    def mistakes_in_values(self) -> list[ConvgridError]:
-        """What is out of range, does not work out, does not fit together or has no effect."""
-        schema = next(self._schemas())
-        sound = [
-            override
-            for override in self.keys
-            if all(self._mistake(override, key, value, [schema]) is None for key, value in _assignments(override))
-        ]
-        composed = self._compose([*self.groups, *sound])
-        typed = [override.key_or_group for override in (*self.groups, *sound)]
-        return mistakes_in_values(from_hydra(composed, composed.hydra), typed)
-
-    def _parse(self, text: str) -> Override | None:
+    def mistakes(self, *, of_values: bool) -> list[ConvgridError]:
+        """Everything wrong: forms, options, keys, types; and, where the rest is sound enough to compose, values."""
+        of_values = of_values and self._tells_all_values()
+        self._tell(_several(override) for override in self.groups if override.is_sweep_override() and not self.multirun)
+        self.groups = self._sound(self._wrong_options, self.groups)
         try:
-            return OverridesParser.create(config_loader=self.loader).parse_override(text)
-        except HydraException:
-            self.unreadable.append(f"{text} does not read: an override is key=value or group=option.")
-            return None
+            self.composer.compose(self.hydra)
+            schemas = list(self._schemas())
+            self.keys = self._sound(partial(self._wrong_keys, schemas=schemas), self.keys)
+            if not self._tell(self._wrong_in_experiments()) and of_values:
+                composed = self._compose([*self.groups, *self.keys])
+                self.keys = self._sound(partial(self._wrong_references, composed=composed), self.keys)
+                self.found += self._mistakes_in_values()
+        except ConfigError as error:  # an option's file that cannot be used
+            self.found.append(error)
+        return self.found
 
-    def _is_group(self, override: Override) -> bool:
-        return self.loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+    def _sort(self, override: Override) -> None:
+        name = override.key_or_group
+        if name.startswith(("hydra.", "hydra/")):
+            self.hydra.append(str(override.input_line))
+        elif name == "experiments" or (self.composer.options(name) and not isinstance(override.value(), dict)):
+            self.groups.append(override)
+        else:
+            self.keys.append(override)
 
-    def _unknown_options(self, override: Override) -> Iterator[str]:
-        group = override.key_or_group
-        options = self.loader.get_group_options(group)
-        for value in _values(override):
-            if override.type == OverrideType.DEL or (value is not None and str(value) not in options):
-                yield (
-                    f"{group}={value} is not an option of {group}.{_did_you_mean(str(value), options)} "
-                    f"Options: {', '.join(sorted(options))}."
-                )
+    def _tell(self, mistakes: Iterator[str]) -> bool:
+        """Add mistakes to those found, and say whether there were any."""
+        before = len(self.found)
+        self.found += [ConfigError(text) for text in mistakes]
+        return len(self.found) > before
+
+    def _sound(self, wrong: Callable[[Override], Iterator[str]], overrides: Sequence[Override]) -> list[Override]:
+        """Tell what is wrong with overrides, and keep those with which nothing is."""
+        sound = [override for override in overrides if not self._tell(wrong(override))]
+        self.unsound += [override.key_or_group for override in overrides if override not in sound]
+        return sound
+
+    def _tells_all_values(self) -> bool:
+        """A sweep's points have their own values, and a resumed run has those that were stored."""
+        overrides = [*self.groups, *self.keys]
+        resumes = any(override.key_or_group == "resume" and override.value() is not None for override in overrides)
+        return not resumes and not any(override.is_sweep_override() for override in overrides)
+
+    def _wrong_options(self, override: Override) -> Iterator[str]:
+        group, options = override.key_or_group, self.composer.options(override.key_or_group)
+        if override.type == OverrideType.DEL:
+            yield f"{override.input_line} cannot be: every group is needed. Choose another option instead."
+            return
+        if override.package is not None:
+            yield f"{override.input_line} cannot be: every group has its place. Leave out @{override.package}."
+        if override.type != OverrideType.CHANGE:
+            yield f"{override.input_line}: {group} has an option already. Leave out the +."
+        for value in map(shown, values_of(override)):
+            if value not in options:
+                known = f"Options: {', '.join(options)}." if options else "There are none."
+                yield f"{group}={value} is not an option of {group}.{nearest_option(value, options)} {known}"
 
     def _schemas(self) -> Iterator[DictConfig]:
         """All keys with their defaults: for the first option of every swept group, then for each other option."""
-        swept = {override.key_or_group: list(_values(override)) for override in self.groups}
+        swept = {override.key_or_group: values_of(override) for override in self.groups}
         first = {group: values[0] for group, values in swept.items()}
-        yield self._compose_groups(first)
+        yield self.composer.schema(first)
         for group, values in swept.items():
             for value in values[1:]:
-                yield self._compose_groups({**first, group: value})
-
-    def _compose_groups(self, choices: dict[str, Any]) -> DictConfig:
-        """An experiment sets values, which may be wrong: the schema has its choices only."""
-        composed = self._compose_texts([f"{group}={value}" for group, value in choices.items() if value is not None])
-        if not composed.hydra.runtime.choices.get("experiments"):
-            return composed
-        chosen = dict(composed.hydra.runtime.choices) | {"experiments": None}
-        groups = {group: name for group, name in chosen.items() if not group.startswith("hydra/") and name is not None}
-        return self._compose_texts([f"{group}={name}" for group, name in groups.items()])
+                yield self.composer.schema({**first, group: value})
 
     def _compose(self, overrides: Sequence[Override]) -> DictConfig:
-        return self._compose_texts([str(override.input_line) for override in overrides])
+        return self.composer.compose([str(override.input_line) for override in overrides])
 
-    def _compose_texts(self, texts: list[str]) -> DictConfig:
-        """Composing takes 70 ms, so each set of overrides is composed once."""
-        key = tuple(texts)
-        if key not in self.composed:
-            self.composed[key] = self.loader.load_configuration(
-                "config", texts, RunMode.MULTIRUN, validate_sweep_overrides=False
-            )
-        return self.composed[key]
-
-    def _mistake(self, override: Override, key: str, value: Any, schemas: Sequence[DictConfig]) -> str | None:
-        defaults = [OmegaConf.select(schema, key, default=MISSING) for schema in schemas]
-        known = [default for default in defaults if default is not MISSING]
-        if override.type == OverrideType.DEL:
-            return f"{override.input_line} cannot be: every key is needed. Set another value or option instead."
-        if not known:
-            return self._unknown_key(key, schemas[0])
-        wrong = [wrong for default in known if (wrong := wrong_type(key, value, default)) is not None]
-        return wrong[0] if len(wrong) == len(known) else None
+    def _wrong_keys(self, override: Override, schemas: Sequence[DictConfig]) -> Iterator[str]:
+        if override.is_sweep_override() and not self.multirun:
+            listed = isinstance(OmegaConf.select(schemas[0], override.key_or_group), ListConfig)
+            yield _listed(override) if listed else _several(override)
+            if listed:
+                return
+        for key, value, text in assignments(override):
+            defaults = [OmegaConf.select(schema, key, default=MISSING) for schema in schemas]
+            known = [default for default in defaults if default is not MISSING]
+            group = key.replace(".", "/")
+            if not known:
+                yield self._unknown_key(key, schemas[0])
+            elif override.type == OverrideType.DEL:
+                yield f"{override.input_line} cannot be: every key is needed. Set another value instead."
+            elif override.type == OverrideType.ADD:
+                yield f"{override.input_line}: {key} is a key already. Leave out the +."
+            elif isinstance(known[0], DictConfig) and self.composer.options(group) and not isinstance(value, dict):
+                yield f"{text} cannot be: {key} is a group. Did you mean {group}={shown(value)}?"
+            elif all(wrong_type(key, value, default) is not None for default in known) and not _refers(value):
+                yield f"{text} {wrong_type(key, value, known[0])}."
 
     def _unknown_key(self, key: str, schema: DictConfig) -> str:
-        keys = [name for name, _ in flatten(_plain(schema))]
-        choices = schema.hydra.runtime.choices
-        of = ""
+        choices = {group: name for group, name in schema.hydra.runtime.choices.items() if name is not None}
+        keys = _keys(schema)
         for group, option in choices.items():
-            if key.startswith(group.replace("/", ".") + "."):
-                of = f" of {group}={option}"
-        return (
-            f"{key} is not a key{of}.{_did_you_mean(key, [*keys, *choices, *(g.replace('/', '.') for g in choices)])}"
-        )
+            start = f"{group.replace('/', '.')}."
+            if key.startswith(start):
+                others = self.composer.options_with(group, key.removeprefix(start))
+                if others:
+                    return f"{key} is not a key of {group}={option}, but of {group}={' and '.join(others)}."
+                its_own = [name for name in keys if name.startswith(start)]
+                hint = nearest_key(key, its_own) or f" Its keys: {', '.join(its_own) or 'none'}."
+                return f"{key} is not a key of {group}={option}.{hint}"
+        return f"{key} is not a key.{nearest_key(key, [*keys, *choices])}"
 
-    def _mistakes_in_experiment(self, schema: DictConfig) -> list[str]:
+    def _wrong_in_experiments(self) -> Iterator[str]:
         """The keys and types that an experiment's file sets, against the schema of its choices."""
-        name = next((value for o in self.groups if o.key_or_group == "experiments" for value in _values(o)), None)
-        if name is None:
-            return []
-        found = []
-        composed = self._compose([o for o in self.groups if not o.is_sweep_override()])
-        for key, value in flatten(_plain(composed)):
-            default = OmegaConf.select(schema, key, default=MISSING)
-            wrong = self._unknown_key(key, schema) if default is MISSING else wrong_type(key, value, default)
-            if wrong is not None:
-                found.append(f"experiments={name}: {wrong}")
-        return found
+        for name in [value for o in self.groups if o.key_or_group == "experiments" for value in values_of(o)]:
+            schema = self.composer.schema({"experiments": name})
+            composed = self.composer.compose([f"experiments={name}"])
+            for key, value in flatten(_plain(composed)):
+                default = OmegaConf.select(schema, key, default=MISSING)
+                wrong = None if default is MISSING or _refers(value) else wrong_type(key, value, default)
+                if default is MISSING:
+                    yield f"experiments/{name}.yaml: {self._unknown_key(key, schema)}"
+                elif wrong is not None:
+                    yield f"experiments/{name}.yaml: {key}={shown(value)} {wrong}."
+
+    def _wrong_references(self, override: Override, composed: DictConfig) -> Iterator[str]:
+        """An interpolation that leads nowhere, or to a value of another type."""
+        schema = next(self._schemas())
+        for key, value, text in assignments(override):
+            if _refers(value):
+                try:
+                    found = OmegaConf.select(composed, key)
+                except OmegaConfBaseException as error:
+                    yield f"{text}: {str(error).splitlines()[0]}."
+                    continue
+                wrong = wrong_type(key, found, OmegaConf.select(schema, key))
+                if wrong is not None:
+                    yield f"{text} is {shown(found)}, but {wrong}."
+
+    def _mistakes_in_values(self) -> list[ConvgridError]:
+        """Those that follow from a key's default, because what was typed for it is unsound, say nothing new."""
+        composed = self._compose([*self.groups, *self.keys])
+        typed = {key: text for override in [*self.groups, *self.keys] for key, _, text in assignments(override)}
+        mistakes = mistakes_in_values(from_hydra(composed, composed.hydra), typed)
+        return [error for error in mistakes if not str(error).startswith(tuple(f"{key}=" for key in self.unsound))]
 
 
-def wrong_type(key: str, value: Any, default: Any) -> str | None:
-    """Compare a value with its key's default.
-
-    Args:
-        key: As typed.
-        value: As typed, read by Hydra's grammar.
-        default: As in the option's file; None takes anything.
-
-    Returns:
-        The mistake, if it is one.
-
-    Example:
-        >>> wrong_type("arch.m", "abc", 2)
-        'arch.m=abc must be a whole number, as its default 2.'
-        >>> wrong_type("optimizer.lr", 1, 0.001)
-    """
-    if default is None or (isinstance(value, str) and "${" in value):
-        return None
-    if key.startswith(("layer.conv.", "layer.pool.")) and not isinstance(default, bool):
-        return None  # numbers, pairs and words: the plan says what is wrong with them
-    match default:
-        case bool():
-            expected, name = bool, "true or false"
-        case int():
-            expected, name = int, "a whole number"
-        case float():
-            expected, name = (int, float), "a number"
-        case str():
-            expected, name = str, "a text"
-        case ListConfig():
-            expected, name = list, "a list"
-        case _:
-            return f"{key}={value}: {key} is a group of keys. Did you mean {key.replace('.', '/')}={value}?"
-    if isinstance(value, expected) and isinstance(value, bool) == isinstance(default, bool):
-        items = value if isinstance(value, list) and isinstance(default, ListConfig) else []
-        return next((wrong for item in items if (wrong := wrong_type(key, item, default[0])) is not None), None)
-    return f"{key}={_shown(value)} must be {name}, as its default {_shown(default)}."
+def _arguments(argv: Sequence[str]) -> Namespace:
+    """Hydra's own flags, which may stand anywhere among the overrides."""
+    parser = get_args_parser()
+    parser.error = _refuse
+    args = parser.parse_intermixed_args(argv)
+    if args.config_path is not None:
+        raise ConfigError(
+            f"--config-path {args.config_path} would replace convgrid's options. Add to them with --config-dir."
+        )
+    if args.resolve and not (args.cfg or args.help):
+        raise ConfigError("--resolve goes with --cfg job, --cfg all or --help.")
+    commands = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
+    given = [flag for flag, value in commands.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} cannot be together. Leave out all but one.")
+    return args
 
 
-def _shown(value: Any) -> Any:
-    """As a person would type it."""
-    return {None: "null", True: "true", False: "false"}.get(value, value) if isinstance(value, bool | None) else value
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(f"{message}. See --hydra-help for the flags.")
 
 
-def _loader(config_dir: str | None) -> ConfigLoaderImpl:
-    search_path = create_config_search_path(str(CONF))
-    if config_dir is not None:
-        if not os.path.isdir(config_dir):
-            raise ConfigError(f"--config-dir {config_dir} is not a folder.")
-        path = f"file://{os.path.abspath(config_dir)}"
-        search_path.prepend(provider="command-line", path=path, anchor=SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(config_search_path=search_path)
+def _keys(schema: DictConfig) -> list[str]:
+    return [key for key, _ in flatten(_plain(schema)) if not key.endswith("_target_")]
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -237,46 +245,15 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
-def _values(override: Override) -> Iterator[Any]:
-    """All values that an override sweeps over, or its one."""
-    if override.is_interval_sweep():
-        return
-    if override.is_sweep_override():
-        yield from (Override._convert_value(value) for value in override.sweep_iterator())
-    else:
-        yield override.value()
+def _refers(value: Any) -> bool:
+    """Whether a value is looked up elsewhere, and has its type from there."""
+    return isinstance(value, str) and "${" in value
 
 
-def _assignments(override: Override) -> Iterator[tuple[str, Any]]:
-    """Key and value of each single key that an override sets."""
-    for value in _values(override):
-        if isinstance(value, dict):
-            yield from flatten(value, f"{override.key_or_group}.")
-        else:
-            yield override.key_or_group, value
+def _several(override: Override) -> str:
+    return f"{override.input_line} has several values. Add -m to sweep over them."
 
 
-def _did_you_mean(word: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
-
-
-def _quoted(text: str, multirun: bool) -> str:
-    """Put quotes around a pattern; with -m, around each of several patterns."""
-    if not text.startswith(PATTERN) or text[len(PATTERN) :].startswith(("'", '"', "choice(", "${")):
-        return text
-    value = text.removeprefix(PATTERN)
-    patterns = _split_at_commas(value) if multirun else [value]
-    return PATTERN + ",".join(f"'{pattern.strip()}'" for pattern in patterns)
-
-
-def _split_at_commas(text: str) -> list[str]:
-    """Split where no parenthesis is open."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
+def _listed(override: Override) -> str:
+    key, _, values = str(override.input_line).partition("=")
+    return f"{key}={values} has several values. Did you mean the list {key}=[{values}]? Add -m to sweep over them."

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from yaml import YAMLError
+
+from convgrid.errors import ConfigError
 
 PACKAGE = Path(__file__).parents[1]
 ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
@@ -12,8 +15,16 @@ EXPERIMENTS = ROOT / "experiments"
 
 
 def register_experiments() -> None:
-    """Let Hydra know `experiments=NAME`; a search path at the root would make it offer every folder as a group."""
+    """Let Hydra know `experiments=NAME`; a search path at the root would make it offer every folder as a group.
+
+    Raises:
+        ConfigError: If a file of `experiments/` is not YAML.
+    """
     for path in sorted(EXPERIMENTS.glob("*.yaml")):
+        try:
+            node = OmegaConf.load(path)
+        except (YAMLError, ValueError, OSError) as error:
+            raise ConfigError(f"experiments/{path.name} does not read: {' '.join(str(error).split())}.") from None
         ConfigStore.instance().store(
-            group="experiments", name=path.stem, node=OmegaConf.load(path), package="_global_", provider="convgrid"
+            group="experiments", name=path.stem, node=node, package="_global_", provider="convgrid"
         )

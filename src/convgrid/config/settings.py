@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.component import Component
+from convgrid.errors import ConfigError
 from convgrid.plan import Architecture, Groups
 
 # Keys that cannot change a trial's result. The data's digest stands in for its place.
@@ -32,7 +34,7 @@ class Settings:
     folders: tuple[Path, ...]
 
 
-def from_hydra(cfg: DictConfig, hydra: DictConfig) -> Settings:
+def from_hydra(cfg: DictConfig, hydra: Any) -> Settings:
     """Leave Hydra's objects behind.
 
     Args:
@@ -41,8 +43,14 @@ def from_hydra(cfg: DictConfig, hydra: DictConfig) -> Settings:
 
     Returns:
         The same as plain values.
+
+    Raises:
+        ConfigError: If an interpolation leads nowhere.
     """
-    values = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}.") from None
     assert isinstance(values, dict)
     choices = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")}
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
@@ -58,11 +66,21 @@ def component(settings: Settings, group: str) -> Component | None:
 
     Returns:
         The component, None where the option is `none`.
+
+    Raises:
+        ConfigError: If the option says nothing of what it is.
+
+    Example:
+        >>> settings = Settings({"layer": {"norm": {"_target_": "mine.norm", "eps": 0.1}}}, {"layer/norm": "mine"}, ())
+        >>> component(settings, "layer/norm")
+        Component(name='mine', target='mine.norm', options={'eps': 0.1}, group='layer/norm')
     """
-    options: Any = settings.values
+    name, options = settings.choices[group], settings.values
     for part in group.split("/"):
         options = options.get(part) or {}
-    return _component(settings.choices[group], options)
+    if "_target_" not in options and name != "none":
+        raise ConfigError(f"{group}={name} has no _target_. Add to its file: _target_: package.module.name")
+    return _component(group, name, options)
 
 
 def architecture(settings: Settings) -> Architecture:
@@ -150,9 +168,9 @@ def _canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _component(name: str, options: Mapping[str, Any]) -> Component | None:
+def _component(group: str, name: str, options: Mapping[str, Any]) -> Component | None:
     kept = {key: value for key, value in options.items() if key != "_target_"}
-    return Component(name, options["_target_"], kept) if "_target_" in options else None
+    return Component(name, options["_target_"], kept, group) if "_target_" in options else None
 
 
 def _activations(folders: tuple[Path, ...]) -> dict[str, Component]:
@@ -160,7 +178,14 @@ def _activations(folders: tuple[Path, ...]) -> dict[str, Component]:
     found: dict[str, Component] = {}
     for folder in folders:
         for path in sorted((folder / "activation").glob("*.yaml")):
-            made = _component(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
+            made = _component("activation", path.stem, _read(path))
             if made is not None:
                 found.setdefault(path.stem, made)
     return found
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} does not read: {' '.join(str(error).split())}.") from None

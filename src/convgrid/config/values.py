@@ -6,13 +6,16 @@ from convgrid.config.settings import Settings, architecture, flatten
 from convgrid.errors import ConfigError, ConvgridError, Mistakes
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Architecture, plan
-from convgrid.targets import fit, objective_of
+from convgrid.targets import METRICS, fit, objective_of
 
 LEAST: Mapping[str, float] = {
     "seed": 0,
     "data.batch_size": 1,
     "data.limit": 0,
+    "data.memory_gib": 0,
+    "data.size": 1,
     "data.split_seed": 0,
+    "data.workers": 1,
     "trainer.max_epochs": 1,
     "trainer.patience": 0,
     "trainer.gradient_clip_norm": 0,
@@ -23,18 +26,19 @@ LEAST: Mapping[str, float] = {
 }
 ONE_OF: Mapping[str, Sequence[str]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
+    "data.task": ("classification", "regression"),
     "objective.mode": ("auto", "max", "min"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
 
 
-def mistakes_in_values(settings: Settings, typed: Sequence[str]) -> list[ConvgridError]:
+def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[ConvgridError]:
     """Find all values that cannot be.
 
     Args:
         settings: The resolved config.
-        typed: Keys and groups that a person typed; one of these without effect is a mistake.
+        typed: The text by the key or group, of what a person typed; one of these without effect is a mistake.
 
     Returns:
         A line or more a mistake.
@@ -42,11 +46,15 @@ def mistakes_in_values(settings: Settings, typed: Sequence[str]) -> list[Convgri
     data, objective = settings.values["data"], settings.values["objective"]
     task = data.get("task", "classification")
     checks: list[Callable[[], object]] = [
+        lambda: _check_data(settings),
         lambda: _check_effect(architecture(settings), typed),
-        lambda: plan(architecture(settings), data["shape"], data["num_classes"] or 1),
-        lambda: fit(settings.choices["loss"], task),
-        lambda: objective_of(task, objective["metric"], objective["mode"]),
     ]
+    if data.get("shape") is not None:
+        classes = data.get("num_classes")
+        checks.append(lambda: plan(architecture(settings), data["shape"], 1 if classes is None else classes))
+    if task in METRICS:
+        checks.append(lambda: fit(settings.choices["loss"], task))
+        checks.append(lambda: objective_of(task, objective["metric"], objective["mode"]))
     found: list[ConvgridError] = _out_of_range(settings)
     for check in checks:
         try:
@@ -63,21 +71,31 @@ def _out_of_range(settings: Settings) -> list[ConvgridError]:
     found = [
         f"{key}={values[key]} must be at least {least}."
         for key, least in LEAST.items()
-        if values.get(key, least) < least
+        if values.get(key) is not None and values[key] < least
     ]
     for key, options in ONE_OF.items():
-        if values[key] not in options:
+        if values.get(key, options[0]) not in options:
             found.append(f"{key}={values[key]} must be one of {', '.join(options)}.")
     return [ConfigError(text) for text in found]
 
 
-def _check_effect(arch: Architecture, typed: Sequence[str]) -> None:
+def _check_data(settings: Settings) -> None:
+    """What every option of `data` says, a person's own, too; a plan without the data needs all of it."""
+    name, data = settings.choices["data"], settings.values["data"]
+    missing = [f"data.{key}" for key in ("shape", "num_classes", "batch_size") if key not in data]
+    if missing:
+        raise ConfigError(f"data={name} has no {', '.join(missing)}. Add them to the file of that option.")
+    if settings.values["dry_run"] and data["num_classes"] is None:
+        raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
+
+
+def _check_effect(arch: Architecture, typed: Mapping[str, str]) -> None:
     """Keys that somebody typed and the pattern never asks for."""
     pattern = parse(arch.pattern, activations=arch.groups.activations)
     idle = {**_idle_counts(pattern), **_idle_groups(pattern)}
     found = [
-        ConfigError(f"{key} has no effect: the pattern {arch.pattern} has {idle[name]}. Leave it out.")
-        for key in typed
+        ConfigError(f"{text} has no effect: the pattern {' '.join(arch.pattern.split())} {idle[name]}. Leave it out.")
+        for key, text in typed.items()
         for name in idle
         if key == name or key.startswith(f"{name.replace('/', '.')}.")
     ]
@@ -86,19 +104,20 @@ def _check_effect(arch: Architecture, typed: Sequence[str]) -> None:
 
 
 def _idle_counts(pattern: Pattern) -> dict[str, str]:
-    return {f"arch.{count}": f"no {count.upper()}" for count in "nmk" if count not in pattern.counts}
+    return {f"arch.{count}": f"has no {count.upper()}" for count in "nmk" if count not in pattern.counts}
 
 
 def _idle_groups(pattern: Pattern) -> dict[str, str]:
     """Keys and groups by what the pattern lacks."""
     kinds = {layer.kind for layer in pattern.layers}
-    idle = {f"layer/{kind.lower()}": f"no {kind}" for kind in ("CONV", "POOL", "NORM", "DROPOUT") if kind not in kinds}
+    kinds_of_groups = ("CONV", "POOL", "NORM", "DROPOUT")
+    idle = {f"layer/{kind.lower()}": f"has no {kind}" for kind in kinds_of_groups if kind not in kinds}
     hidden = [layer for layer in pattern.layers[:-1] if layer.kind == "FC" and not layer.args]
     default = [layer for layer in pattern.layers if layer.kind == "CONV" and "filters" not in dict(layer.args)]
     if not hidden:
-        idle["arch.hidden"] = "no hidden FC without a width"
+        idle["arch.hidden"] = "has no hidden FC without a width"
     if not default:
-        idle |= dict.fromkeys(("arch.filters", "arch.growth", "arch.max_filters"), "no CONV without filters")
+        idle |= dict.fromkeys(("arch.filters", "arch.growth", "arch.max_filters"), "has no CONV without filters")
     if not any(layer.kind == "ACT" and layer.activation is None for layer in pattern.layers):
-        idle["activation"] = "no ACT: it names its activations"
+        idle["activation"] = "names its activations" if "ACT" in kinds else "has no ACT"
     return idle

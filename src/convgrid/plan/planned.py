@@ -300,9 +300,14 @@ def _at_least(least: int, value: Any, argument: str, name: str, layer: Layer) ->
 
 
 def _at_least_pair(least: int, value: Any, argument: str, name: str, layer: Layer) -> Pair:
-    pair = value if isinstance(value, list | tuple) else (value, value)
-    if len(pair) == 2 and all(type(side) is int and side >= least for side in pair):
-        return (pair[0], pair[1])
+    if type(value) is int and value >= least:
+        return (value, value)
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(type(side) is int and side >= least for side in value)
+    ):
+        return (value[0], value[1])
     words = "same, valid, " if argument == "padding" else ""
     key = _key(argument, layer)
     raise PlanError(f"{key}={value} of {name} must be {words}a whole number of at least {least}, or two such as [3,5].")

@@ -1,0 +1,103 @@
+"""Hydra's composition of a config, without running anything."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from convgrid.config.files import CONF
+from convgrid.errors import ConfigError
+
+
+class Composer:
+    """What Hydra would compose; composing takes 70 ms, so each set of overrides is composed once.
+
+    Args:
+        config_name: Of the primary config.
+        config_dir: A person's own folder of options, searched first.
+
+    Raises:
+        ConfigError: If the folder does not exist.
+    """
+
+    def __init__(self, config_name: str, config_dir: str | None) -> None:
+        setup_globals()  # Hydra's resolvers, such as ${now:...}
+        search_path = create_config_search_path(str(CONF))
+        if config_dir is not None:
+            if not Path(config_dir).is_dir():
+                raise ConfigError(f"--config-dir {config_dir} is not a folder.")
+            path = f"file://{os.path.abspath(config_dir)}"
+            search_path.prepend(provider="command-line", path=path, anchor=SearchPathQuery(provider="schema"))
+        self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        self._config_name = config_name
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def options(self, group: str) -> list[str]:
+        """List the options of a group; a folder of groups has none."""
+        return sorted(self.loader.get_group_options(group)) if group else []
+
+    def compose(self, texts: Sequence[str]) -> DictConfig:
+        """Compose a config.
+
+        Args:
+            texts: Overrides.
+
+        Returns:
+            The config with its `hydra` node.
+
+        Raises:
+            ConfigError: If an option's file or an override of Hydra's own keys cannot be used.
+        """
+        key = tuple(texts)
+        if key not in self._composed:
+            try:
+                self._composed[key] = self.loader.load_configuration(
+                    self._config_name, list(texts), RunMode.MULTIRUN, validate_sweep_overrides=False
+                )
+            except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+                cause = str(error).partition("Config search path:")[0].replace("\n\t", " ")
+                lines = [line.strip() for line in cause.splitlines() if line.strip()]
+                raise ConfigError("\n  ".join(lines[:3])) from None
+        return self._composed[key]
+
+    def schema(self, choices: Mapping[str, Any]) -> DictConfig:
+        """Compose all keys with their defaults; what an experiment sets beside its choices is left out.
+
+        Args:
+            choices: Option by group.
+
+        Returns:
+            The config with its `hydra` node.
+        """
+        composed = self.compose(_texts(choices))
+        if not choices.get("experiments"):
+            return composed
+        chosen = dict(composed.hydra.runtime.choices) | {"experiments": None}
+        return self.compose(_texts({group: name for group, name in chosen.items() if not group.startswith("hydra/")}))
+
+    def options_with(self, group: str, key: str) -> list[str]:
+        """Find the options of a group that have a key.
+
+        Args:
+            group: Such as "optimizer".
+            key: Without the group, such as "momentum".
+
+        Returns:
+            Their names.
+        """
+        loaded = {option: self.loader.repository.load_config(f"{group}/{option}") for option in self.options(group)}
+        return [name for name, found in loaded.items() if found and OmegaConf.select(found.config, key) is not None]
+
+
+def _texts(choices: Mapping[str, Any]) -> list[str]:
+    return [f"{group}={name}" for group, name in choices.items() if name is not None]

@@ -1,0 +1,204 @@
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+import yaml
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from convgrid.config import Settings
+from convgrid.errors import ConfigError, DataError, Mistakes, TrainingError
+from convgrid.folders import find
+from convgrid.trial import read, run
+
+SettingsMaker = Callable[..., Settings]
+ROOT = Path(__file__).parents[1]
+SMALL = ("data.limit=100", "trainer.max_epochs=2", "arch.filters=4", "arch.hidden=8")
+
+
+class Screen(Console):
+    """A console whose text can be read."""
+
+    def __init__(self) -> None:
+        super().__init__(file=io.StringIO(), width=120)
+
+    def text(self) -> str:
+        assert isinstance(self.file, io.StringIO)
+        return self.file.getvalue()
+
+    def row(self, name: str) -> str:
+        """The last value shown under a name."""
+        return re.findall(rf"^{re.escape(name)}  +(.*?) *$", self.text(), re.MULTILINE)[-1]
+
+
+@pytest.fixture
+def screen() -> Screen:
+    return Screen()
+
+
+def test_a_run_stands_in_mlflow_with_all_that_explains_it(
+    settings: SettingsMaker, store: str, in_tmp: Path, screen: Screen
+) -> None:
+    chosen = settings(*SMALL, f"tracking.uri={store}", "layer/norm=batch", "arch.m=3", "trainer.max_epochs=3")
+    run(chosen, screen)
+    client = MlflowClient(store)
+    (seen,) = client.search_runs([client.get_experiment_by_name("convgrid").experiment_id])  # pyright: ignore
+    assert seen.info.status == "FINISHED"
+    assert seen.info.run_name == "n1 m3 k1 adam"
+    assert seen.info.run_id == screen.row("MLflow run")
+    assert seen.data.params["optimizer"] == "adam"
+    assert seen.data.params["optimizer.lr"] == "0.001"
+    assert seen.data.params["layer/norm"] == "batch"
+    assert seen.data.params["arch.m"] == "3"
+    assert int(seen.data.params["plan.parameters"]) == int(screen.row("parameters").replace(",", ""))
+    for metric in ("train/loss", "val/loss", "val/accuracy"):
+        assert [value.step for value in client.get_metric_history(seen.info.run_id, metric)] == [1, 2, 3]
+    assert 0 < seen.data.metrics["test/accuracy"] <= 1
+    assert {file.path for file in client.list_artifacts(seen.info.run_id)} == {
+        "config.yaml", "plan.json", "environment.json", "best.ckpt",
+    }  # fmt: skip
+    stored = yaml.safe_load(Path(client.download_artifacts(seen.info.run_id, "config.yaml", str(in_tmp))).read_text())
+    assert stored["values"]["arch"]["m"] == 3
+
+
+def test_the_logged_model_predicts_probabilities_of_raw_images(
+    settings: SettingsMaker, store: str, in_tmp: Path, screen: Screen
+) -> None:
+    """What it says of the test images agrees with the test accuracy that the run reports."""
+    chosen = settings("trainer.max_epochs=3", f"tracking.uri={store}")
+    run(chosen, screen)
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("convgrid")
+    (logged,) = client.search_logged_models([experiment.experiment_id])  # pyright: ignore
+    test = read(chosen).test
+    assert test is not None
+    predictions = mlflow.pyfunc.load_model(logged.model_uri).predict(test.images.float().numpy())  # pyright: ignore
+    np.testing.assert_allclose(predictions.sum(1), 1, rtol=1e-5)
+    accuracy = (predictions.argmax(1) == test.targets.numpy()).mean()
+    assert screen.row("test").endswith(f"accuracy {accuracy:.4g}")
+
+
+def test_the_same_config_twice_makes_two_runs_with_the_same_metrics(
+    settings: SettingsMaker, in_tmp: Path, screen: Screen
+) -> None:
+    for _ in range(2):
+        run(settings(*SMALL, "tracking=none"), screen)
+    folders = sorted(path.name for path in (in_tmp / "runs").iterdir())
+    assert len(folders) == 2
+    assert folders[1] == f"{folders[0]}-2"
+    histories = [torch.load(in_tmp / "runs" / name / "last.ckpt", weights_only=True)["history"] for name in folders]
+    assert histories[0] == histories[1]
+
+
+def test_a_finished_run_only_shows_its_result(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    chosen = settings(*SMALL, "tracking=none")
+    run(chosen, screen)
+    (folder,) = (in_tmp / "runs").iterdir()
+    before = (folder / "last.ckpt").stat().st_mtime_ns
+    first = screen.row("test")
+    run(chosen, screen, find(folder.name))
+    assert (folder / "last.ckpt").stat().st_mtime_ns == before
+    assert screen.text().count("best epoch") == 2
+    assert screen.row("test") == first
+
+
+def test_a_run_that_diverges_is_failed_and_says_why(
+    settings: SettingsMaker, store: str, in_tmp: Path, screen: Screen
+) -> None:
+    chosen = settings(
+        *SMALL,
+        f"tracking.uri={store}",
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "loss=mean_squared_error",
+        "activation=linear",
+    )
+    with pytest.raises(TrainingError):
+        run(chosen, screen)
+    client = MlflowClient(store)
+    (seen,) = client.search_runs([client.get_experiment_by_name("convgrid").experiment_id])  # pyright: ignore
+    assert seen.info.status == "FAILED"
+    assert seen.data.tags["convgrid.reason"].startswith("TrainingError: train/loss became")
+
+
+def test_what_components_refuse_is_told_together_before_a_run_exists(
+    settings: SettingsMaker, in_tmp: Path, screen: Screen
+) -> None:
+    chosen = settings(
+        "optimizer.lr=-1.0", "schedule=cosine", "schedule.min_fraction=2.0", "activation=elu", "activation.alpha=-1.0"
+    )
+    with pytest.raises(Mistakes) as error:
+        run(chosen, screen)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    for line, key in zip(lines, ("optimizer.lr=-1", "schedule.min_fraction=2.0", "activation.alpha=-1"), strict=True):
+        assert line.startswith(f"ConfigError: {key}")
+    assert list(in_tmp.iterdir()) == []
+
+
+def test_missing_data_is_told_before_a_run_exists(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    with pytest.raises(DataError, match="photos"):
+        run(settings("data=image_folder", "data.root=photos"), screen)
+    assert list(in_tmp.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    with pytest.raises(
+        ConfigError, match=r"trainer.accelerator=gpu, but torch finds no GPU. Use trainer=auto or trainer=cpu"
+    ):
+        run(settings("trainer=gpu", "tracking=none"), screen)
+
+
+def test_overfit_reaches_a_loss_near_zero_on_one_batch(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    run(settings("trainer=overfit", "tracking=none"), screen)
+    (folder,) = (in_tmp / "runs").iterdir()
+    history = torch.load(folder / "last.ckpt", weights_only=True)["history"]
+    assert history[-1]["train/loss"] < 0.01
+    assert history[-1]["val/accuracy"] == 1
+    assert "test" not in screen.text()
+
+
+def test_debug_sees_little_data(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    data = read(settings("trainer=debug"))
+    assert data.test is not None
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [128, 128, 128]
+    run(settings("trainer=debug", "tracking=none"), screen)
+    assert screen.row("best epoch").startswith(("1 of 2", "2 of 2"))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_is_killed_and_goes_on(name: str, migrated_store: Path, in_tmp: Path) -> None:
+    (in_tmp / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    command = [sys.executable, str(ROOT / "run.py")]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    out = in_tmp / "out.txt"
+    with out.open("w") as file:
+        overrides = ["trainer.max_epochs=60", "data.limit=100"]
+        child = subprocess.Popen([*command, *overrides], cwd=in_tmp, stdout=file, stderr=file, env=environment)
+        deadline = time.monotonic() + 60
+        while "epoch  3/60" not in out.read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        child.send_signal(getattr(signal, name))
+        assert child.wait(timeout=30) == 130
+    assert "Traceback" not in out.read_text()
+    (run_id,) = re.findall(r"To go on: python run.py resume=(\w+)", out.read_text())
+    client = MlflowClient(f"sqlite:///{in_tmp / 'mlflow.db'}")
+    assert client.get_run(run_id).info.status == "KILLED"
+    done = subprocess.run([*command, f"resume={run_id}"], cwd=in_tmp, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert [value.step for value in client.get_metric_history(run_id, "train/loss")] == list(range(1, 61))
+    record = json.loads(next((in_tmp / "runs").glob("*/run.json")).read_text())
+    assert record["run_id"] == run_id
