@@ -16,7 +16,6 @@ from typing import Any, cast
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from convgrid.build import kernels
@@ -78,13 +77,20 @@ class Predictor(nn.Module):
         objective: From scores to predictions.
         mean: Of each channel of the training split, in raw pixel units.
         std: Likewise.
+        size: Height and width of the images; (1, 1) takes any, and is slower.
     """
 
-    def __init__(self, network: nn.Module, objective: Objective, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: Sequence[int] = (1, 1),
+    ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
-        self.mean = nn.Buffer(torch.tensor(mean).view(1, -1, 1, 1))
-        self.std = nn.Buffer(torch.tensor(std).view(1, -1, 1, 1))
+        self.mean, self.std = nn.Buffer(_each_pixel(mean, size)), nn.Buffer(_each_pixel(std, size))
 
     def scores(self, images: Tensor) -> Tensor:
         """Normalise raw images (B, C, H, W) and score them, (B, U)."""
@@ -93,6 +99,12 @@ class Predictor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Predict probabilities (B, C), or numbers in the data's units (B, T), from raw images (B, C, H, W)."""
         return self.objective.predictions(self.scores(images))
+
+
+def _each_pixel(values: Sequence[float], size: Sequence[int]) -> Tensor:
+    """Repeat a value for each channel: without broadcasting over channels, a CPU normalises 5 times faster."""
+    channels = torch.tensor(values).view(1, -1, 1, 1).expand(1, -1, *size)
+    return channels.contiguous(memory_format=torch.channels_last)
 
 
 class Learner(L.LightningModule):
@@ -154,24 +166,26 @@ class Learner(L.LightningModule):
 
     def training_step(self, chunk: Chunk, _: int) -> None:
         """Take an optimizer step for every minibatch of a chunk."""
-        optimizer = cast(LightningOptimizer, self.optimizers())
-        rates = [group["initial_lr"] for group in optimizer.param_groups]
+        optimizer, scaler = self._bare_optimizer()
         steps_per_epoch = math.ceil(len(self.data.train) / self.recipe.batch_size)
         history = self._objective_to_lower()
-        for images, targets in chunk:
-            factor = self.recipe.schedule(Progress(self.steps_done, steps_per_epoch, self.recipe.max_epochs, history))
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+        for step, (images, targets) in enumerate(chunk, self.steps_done):
+            factor = self.recipe.schedule(Progress(step, steps_per_epoch, self.recipe.max_epochs, history))
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
             optimizer.zero_grad()
-            losses = self.predictor.objective.losses(self.predictor.scores(images), targets)
-            loss = losses.mean() + self._penalty()
-            self.manual_backward(loss)
+            loss = self.predictor.objective.losses(self.predictor.scores(images), targets).mean()
+            if self.recipe.l1 or self.recipe.l2:
+                loss = loss + self._penalty()
+            scaler.scale(loss).backward()
             if self.recipe.gradient_clip_norm:
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(self.predictor.parameters(), self.recipe.gradient_clip_norm)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             torch.clear_autocast_cache()  # it would keep this step's weights for the chunk's next steps
-            self._train_loss += loss.detach() * len(images)
-            self.steps_done += 1
+            self._train_loss.add_(loss.detach(), alpha=len(images))
+        self.steps_done += len(chunk)
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of losses and of the metric."""
@@ -228,6 +242,12 @@ class Learner(L.LightningModule):
         return batches(
             split.to(self.device), batch_size=size, device=self.device, seed=seed, steps_per_chunk=STEPS_PER_CHUNK
         )
+
+    def _bare_optimizer(self) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:
+        """Without Lightning's wrappers, which cost 0.1 ms a step; its scaler (16-mixed), or one that does nothing."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
+        return optimizer, scaler or torch.amp.GradScaler(enabled=False)
 
     def _penalty(self) -> Tensor | float:
         """Keras' kernel regularisers: l1 sum |w| + l2 sum w^2."""

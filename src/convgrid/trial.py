@@ -55,8 +55,8 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     try_once(learner, planned.input_shape)
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
     _describe(folder, planned)
-    started = time.perf_counter()
     with tracked(settings, planned, folder) as tracker:
+        started = time.perf_counter()
         tested = _train(learner, folder, device, console, tracker)
         rows = _rows(learner, planned, tested, device, time.perf_counter() - started)
         if tracker:

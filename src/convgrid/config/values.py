@@ -1,13 +1,17 @@
 """Checks of a resolved config's values: ranges, sizes, what fits together, and what has no effect."""
 
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 from convgrid.config.settings import Settings, architecture, flatten
-from convgrid.errors import ConfigError, ConvgridError, Mistakes
+from convgrid.errors import ConfigError, ConvgridError, Mistakes, PlanError
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Architecture, plan
 from convgrid.targets import METRICS, fit, objective_of
 
+BYTES = 4  # of a weight in float32
+GIB = 2**30
 LEAST: Mapping[str, float] = {
     "seed": 0,
     "data.batch_size": 1,
@@ -23,7 +27,11 @@ LEAST: Mapping[str, float] = {
     "trainer.limit": 0,
     "regularization.l1": 0,
     "regularization.l2": 0,
+    "layer.norm.eps": 0,
+    "layer.norm.momentum": 0,
+    "layer.norm.size": 1,
 }
+MOST: Mapping[str, float] = {"layer.norm.momentum": 1}
 ONE_OF: Mapping[str, Sequence[str]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
     "data.task": ("classification", "regression"),
@@ -51,7 +59,7 @@ def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[Con
     ]
     if data.get("shape") is not None:
         classes = data.get("num_classes")
-        checks.append(lambda: plan(architecture(settings), data["shape"], 1 if classes is None else classes))
+        checks.append(lambda: _check_plan(settings, data["shape"], 1 if classes is None else classes))
     if task in METRICS:
         checks.append(lambda: fit(settings.choices["loss"], task))
         checks.append(lambda: objective_of(task, objective["metric"], objective["mode"]))
@@ -73,6 +81,9 @@ def _out_of_range(settings: Settings) -> list[ConvgridError]:
         for key, least in LEAST.items()
         if values.get(key) is not None and values[key] < least
     ]
+    found += [
+        f"{key}={values[key]} must be at most {most}." for key, most in MOST.items() if values.get(key, most) > most
+    ]
     for key, options in ONE_OF.items():
         if values.get(key, options[0]) not in options:
             found.append(f"{key}={values[key]} must be one of {', '.join(options)}.")
@@ -87,6 +98,25 @@ def _check_data(settings: Settings) -> None:
         raise ConfigError(f"data={name} has no {', '.join(missing)}. Add them to the file of that option.")
     if settings.values["dry_run"] and data["num_classes"] is None:
         raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
+
+
+def _check_plan(settings: Settings, shape: Sequence[int], num_classes: int) -> None:
+    """Every size works out, and the weights fit into the memory where they are made."""
+    planned = plan(architecture(settings), shape, num_classes)
+    needed, there = BYTES * planned.parameters, _memory()
+    if needed > there and not settings.values["dry_run"]:
+        largest = max(planned.layers, key=lambda layer: layer.parameters).name
+        raise PlanError(
+            f"the network has {planned.parameters:,} parameters, most of them in {largest}: {needed / GIB:,.1f} GiB. "
+            f"The machine has {there / GIB:,.1f} GiB. Make it smaller, or look at it with dry_run=true."
+        )
+
+
+def _memory() -> float:
+    """The machine's, in bytes, where it can be told."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return math.inf
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _check_effect(arch: Architecture, typed: Mapping[str, str]) -> None:

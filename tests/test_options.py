@@ -1,0 +1,282 @@
+"""One contract for every option of every config group: a new file in conf/ is found, checked and trained here."""
+
+import gzip
+import inspect
+import io
+import os
+import pickle
+import pkgutil
+import re
+import struct
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from convgrid.config import CONF, Settings, flatten
+from convgrid.config.types import NULLABLE
+from convgrid.config.values import LEAST, MOST, ONE_OF
+from convgrid.errors import ConfigError
+from convgrid.initializers import INITIALIZERS
+from convgrid.trial import run
+
+SettingsMaker = Callable[..., Settings]
+ROOT = Path(__file__).parents[1]
+RNG = np.random.default_rng(0)
+
+FOUND = {
+    "activation": 11, "arch": 5, "data": 8, "layer/conv": 2, "layer/dropout": 3, "layer/norm": 5, "layer/pool": 4,
+    "loss": 3, "optimizer": 7, "schedule": 5, "tracking": 2, "trainer": 5,
+}  # fmt: skip
+PATHS = sorted(path for path in CONF.rglob("*.yaml") if path.name != "config.yaml")
+OPTIONS = [(path.parent.relative_to(CONF).as_posix(), path.stem) for path in PATHS]
+VALUES: dict[tuple[str, str], dict[str, Any]] = {
+    option: yaml.safe_load(path.read_text()) or {} for option, path in zip(OPTIONS, PATHS, strict=True)
+}
+MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
+BESIDE = {"data": {"batch_size"}, "layer/conv": {"padding"}, "layer/pool": {"padding"}}  # in the YAML only
+PIPELINES = {"loss": {"from_logits"}}  # in the signature only
+NO_SOURCE = {"arrays", "image_folder", "random"}  # nobody's but convgrid's
+
+DESIGN_NAMES = {
+    "activation": "softmax elu selu softplus softsign relu tanh sigmoid hard_sigmoid exponential linear",
+    "optimizer": "sgd rmsprop adagrad adadelta adam adamax nadam",
+    "trainer": "auto cpu gpu debug overfit",
+    "data": "digits mnist fashion_mnist cifar10 cifar100 image_folder arrays random",
+}
+
+
+def test_every_option_is_found() -> None:
+    assert Counter(group for group, _ in OPTIONS) == FOUND
+    assert len(OPTIONS) == 60
+    assert len(MADE) == 45
+
+
+@pytest.mark.parametrize("group", DESIGN_NAMES)
+def test_options_have_the_names_that_the_field_uses(group: str) -> None:
+    assert {name for found, name in OPTIONS if found == group} == set(DESIGN_NAMES[group].split())
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_an_option_says_what_it_is_and_has_a_name_in_snake_case(group: str, name: str) -> None:
+    first = (CONF / group / f"{name}.yaml").read_text().splitlines()[0]
+    assert re.fullmatch(r"# .{6,}[.?]", first) or (first.startswith("# ") and len(first) > 40), first
+    for word in (name, *VALUES[group, name]):
+        assert re.fullmatch(r"_target_|[a-z][a-z0-9]*(_[a-z0-9]+)*", word), word
+
+
+@pytest.mark.parametrize(("group", "name"), MADE)
+def test_an_options_keys_and_defaults_are_those_of_what_it_names(group: str, name: str) -> None:
+    stated = {key: value for key, value in VALUES[group, name].items() if key != "_target_"}
+    beside = BESIDE.get(group, set())
+    assert beside <= set(stated)
+    target = pkgutil.resolve_name(VALUES[group, name]["_target_"])
+    parameters = inspect.signature(target).parameters.values()
+    knobs = {item.name: _listed(item.default) for item in parameters if item.kind == item.KEYWORD_ONLY}
+    if name == "depthwise":
+        knobs["groups"] = "depthwise"
+    if group == "data" and "root" in stated:  # the YAML looks into the environment first
+        assert stated["root"] in (None, "${oc.env:CONVGRID_DATA,null}")
+        stated["root"] = None
+    stated = {key: value for key, value in stated.items() if key not in beside}
+    knobs = {key: value for key, value in knobs.items() if key not in PIPELINES.get(group, set())}
+    if group in ("layer/conv", "layer/pool"):  # the plan gives them pairs and a stride
+        assert set(stated) == set(knobs)
+        knobs = {
+            key: stated[key] if key in ("kernel_size", "stride", "dilation", "groups") else knobs[key] for key in knobs
+        }
+    assert stated == knobs
+    assert {type(value) for value in stated.values()} <= {int, float, bool, str, list, type(None)}
+
+
+@pytest.mark.parametrize(("group", "name"), MADE)
+def test_what_an_option_names_is_documented(group: str, name: str) -> None:
+    target = pkgutil.resolve_name(VALUES[group, name]["_target_"])
+    text = inspect.getdoc(target) or ""
+    first, second = f"{text}\n".splitlines()[:2] if "\n" in text else (text, "")
+    assert first.endswith(".")
+    assert second == ""
+    documented = re.findall(r"^    (\w+):", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE)
+    assert documented == list(inspect.signature(target).parameters)
+    assert ("\nSource: " in text) == (name not in NO_SOURCE)
+
+
+def test_keys_with_ranges_and_choices_exist() -> None:
+    keys = {key for (group, _), values in VALUES.items() for key, _ in flatten(values, f"{group.replace('/', '.')}.")}
+    keys |= {key for key, _ in flatten(yaml.safe_load((CONF / "config.yaml").read_text()))}
+    assert set(LEAST) | set(MOST) | set(ONE_OF) | set(NULLABLE) <= keys
+    assert set(ONE_OF["arch.init"]) == set(INITIALIZERS)
+
+
+# --- every option trains
+
+
+def train(settings: SettingsMaker, *overrides: str) -> list[dict[str, float]]:
+    """One epoch through the pipeline's own path; what became of it."""
+    chosen = settings("tracking=none", *overrides, "trainer.max_epochs=1", "data.limit=40", "data.batch_size=20")
+    run(chosen, Console(file=io.StringIO()))
+    (folder,) = Path("runs").iterdir()
+    return torch.load(folder / "last.ckpt", weights_only=True)["history"]
+
+
+def needs(group: str, name: str) -> list[str]:
+    """What an option cannot train without on pictures of 8x8 pixels, or is not seen in the default network."""
+    return {
+        ("activation", "exponential"): ["arch.m=1", "arch.k=0"],  # of an exponential of an exponential, float32 is full
+        ("layer/norm", "group"): ["layer.norm.num_groups=4"],
+        ("layer/dropout", "plain"): ["arch.pattern='INPUT -> CONV -> DROPOUT -> FC'"],
+        ("layer/dropout", "spatial"): ["arch.pattern='INPUT -> CONV -> DROPOUT -> FC'"],
+    }.get((group, name), [])
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [option for option in OPTIONS if option[0] != "data" and option[1] not in ("gpu", "mlflow")]
+)
+def test_every_option_trains_an_epoch_on_digits(settings: SettingsMaker, in_tmp: Path, group: str, name: str) -> None:
+    small = ["arch.filters=4", "arch.hidden=8"]
+    (metrics,) = train(settings, *small, *needs(group, name), f"{group}={name}")
+    assert set(metrics) == {"train/loss", "val/loss", "val/accuracy"}
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert metrics["train/loss"] > 0
+
+
+def test_tracking_with_mlflow_trains_an_epoch(settings: SettingsMaker, store: str, in_tmp: Path) -> None:
+    (metrics,) = train(settings, "tracking=mlflow", f"tracking.uri={store}")
+    assert metrics["train/loss"] > 0
+
+
+def test_a_gpu_trains_an_epoch_or_is_named(settings: SettingsMaker, in_tmp: Path) -> None:
+    if torch.cuda.is_available():
+        (metrics,) = train(settings, "trainer=gpu")
+        assert metrics["train/loss"] > 0
+        return
+    with pytest.raises(ConfigError) as caught:
+        train(settings, "trainer=gpu")
+    expected = "trainer.accelerator=gpu, but torch finds no GPU. Use trainer=auto or trainer=cpu."
+    assert str(caught.value) == expected
+
+
+def write_idx(folder: Path) -> list[str]:
+    folder.mkdir()
+    for part, size in (("train", 60), ("t10k", 20)):
+        for kind, array in (
+            ("images-idx3", RNG.integers(0, 256, (size, 28, 28), dtype=np.uint8)),
+            ("labels-idx1", (np.arange(size) % 10).astype(np.uint8)),
+        ):
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+    return [f"data.root={folder.parent}"]
+
+
+def write_cifar(folder: Path, files: list[str], labels: bytes, names: str, count: int) -> list[str]:
+    folder.mkdir()
+    for name in files:
+        batch = {b"data": RNG.integers(0, 256, (20, 3072), dtype=np.uint8), labels: [i % count for i in range(20)]}
+        (folder / name).write_bytes(pickle.dumps(batch))
+    kind, _, key = names.partition(":")
+    (folder / kind).write_bytes(pickle.dumps({key.encode(): [f"class {i}".encode() for i in range(count)]}))
+    return [f"data.root={folder.parent}"]
+
+
+def write_pictures(folder: Path) -> list[str]:
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(folder / name / f"{number}.png")
+    return [f"data.root={folder}", "data.shape=[3,8,8]"]
+
+
+def write_arrays(path: Path) -> list[str]:
+    np.savez(path, images=RNG.random((50, 8, 8)), targets=np.arange(50) % 3)
+    return [f"data.path={path}", "data.shape=[1,8,8]"]
+
+
+BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+WRITERS: dict[str, Callable[[Path], list[str]]] = {
+    "digits": lambda _: [],
+    "random": lambda _: ["data.shape=[2,6,9]"],
+    "mnist": lambda folder: write_idx(folder / "mnist"),
+    "fashion_mnist": lambda folder: write_idx(folder / "fashion-mnist"),
+    "cifar10": lambda folder: write_cifar(
+        folder / "cifar-10-batches-py", BATCHES, b"labels", "batches.meta:label_names", 10
+    ),
+    "cifar100": lambda folder: write_cifar(
+        folder / "cifar-100-python", ["train", "test"], b"fine_labels", "meta:fine_label_names", 100
+    ),
+    "image_folder": lambda folder: write_pictures(folder / "pictures"),
+    "arrays": lambda folder: write_arrays(folder / "own.npz"),
+}
+
+
+@pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "data"])
+def test_every_data_option_trains_an_epoch(settings: SettingsMaker, in_tmp: Path, name: str) -> None:
+    """Of files in the official format, but few; tests/test_data_*.py has the readers' own tests."""
+    more = ["data.limit=0"] if name == "cifar100" else []
+    (metrics,) = train(
+        settings, f"data={name}", *WRITERS[name](in_tmp), "arch.m=1", "arch.filters=2", "arch.hidden=4", *more
+    )
+    assert metrics["train/loss"] > 0
+    assert np.isfinite(metrics["val/loss"])
+
+
+# --- a person's own option
+
+
+def run_py(*overrides: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run.py"), *overrides]
+    env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)
+
+
+def write_squareplus(folder: Path) -> None:
+    (folder / "conf" / "activation").mkdir(parents=True)
+    (folder / "conf" / "activation" / "squareplus.yaml").write_text(
+        "# A smooth relu without exponentials.\n_target_: own.squareplus\nb: 4.0\n"
+    )
+    (folder / "own.py").write_text(
+        "import torch\n\n\ndef squareplus(x, *, b=4.0):\n    return (x + torch.sqrt(x * x + b)) / 2\n"
+    )
+
+
+def test_an_option_from_outside_the_project_trains(tmp_path: Path) -> None:
+    write_squareplus(tmp_path)
+    options = ["--config-dir", "conf", "activation=squareplus", "activation.b=1.0", "tracking=none", "trainer=debug"]
+    done = run_py(*options, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^best epoch +[12] of 2, by val/accuracy$", done.stdout, re.MULTILINE)
+    (folder,) = (tmp_path / "runs").iterdir()
+    stored = yaml.safe_load((folder / "config.yaml").read_text())
+    assert stored["values"]["activation"] == {"_target_": "own.squareplus", "b": 1.0}
+
+
+def test_an_option_from_outside_the_project_may_stand_in_a_pattern(tmp_path: Path) -> None:
+    write_squareplus(tmp_path)
+    done = run_py(
+        "--config-dir", "conf", "dry_run=true", "arch.pattern=INPUT -> CONV(3) -> SQUAREPLUS -> FC", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "squareplus1 " in done.stdout
+
+
+def test_an_option_whose_module_is_not_found_is_named_before_a_run_exists(tmp_path: Path) -> None:
+    write_squareplus(tmp_path)
+    done = run_py("--config-dir", "conf", "activation=squareplus", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "ConfigError: activation=squareplus names own.squareplus, which cannot be imported: No module named 'own'.\n"
+        "Mend _target_ in the option's file, or add the module's folder to PYTHONPATH.\n"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"conf", "own.py"}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
