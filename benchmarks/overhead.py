@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/overhead.py [--quick] [group=option | key=value ...]   (for every case, such as trainer=gpu)
 
-Both train the same network from the same weights on the same batches with the same optimizer, an epoch each in turn, in
-one process. "step" is an epoch up to its validation, divided by its steps: shuffling, gathering, Lightning's loops and
+Both train the same network from the same weights on the same batches, an epoch each in turn, in one process. The loop
+by hand has what a good engineer gives it: pixels normalised once, channels_last, torch's fused cross-entropy, and the
+same optimizer down to its flags (fused or foreach, where torch's own default on a CPU is slower). "step" is an epoch up to its validation, divided by its steps: shuffling, gathering, Lightning's loops and
 all. "epoch" goes on to the next epoch's start: validation, a checkpoint, a line of metrics, on both sides.
 Tracking is off. It adds nothing to a step; MLflow's share of an epoch (sqlite: 5 to 15 ms) has no counterpart by hand.
 """
@@ -120,9 +121,8 @@ class ByHand:
         metrics = {"train/loss": train_loss.item(), "val/loss": loss, "val/accuracy": accuracy}
         best = all(accuracy > earlier["val/accuracy"] for earlier in self.history)
         self.history.append(metrics)
-        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "history": self.history}
         partial, last = self.folder / "partial.pt", self.folder / "last.pt"
-        torch.save(state, partial)
+        torch.save((self.network.state_dict(), self.optimizer.state_dict(), self.history), partial)
         partial.replace(last)
         if best:
             shutil.copyfile(last, self.folder / "best.pt")

@@ -65,6 +65,17 @@ def test_losses_agree_with_their_numpy_twins_on_random_scores() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_classes_mean_one_hot_rows_to_categorical_crossentropy(smoothing: float) -> None:
+    scores = torch.tensor(GENERATOR.normal(size=(20, 7)))
+    classes = torch.tensor(GENERATOR.integers(7, size=20))
+    of_classes, of_rows = (
+        categorical_crossentropy(scores, targets, from_logits=True, label_smoothing=smoothing)
+        for targets in (classes, torch.eye(7)[classes])
+    )
+    close(of_classes, of_rows.numpy())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_gradients_at_huge_scores_are_finite_and_point_to_the_target(smoothing: float) -> None:
     def of_scores(loss: Callable[[Tensor], Tensor]) -> Tensor:
         scores = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], requires_grad=True)

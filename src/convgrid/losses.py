@@ -36,7 +36,8 @@ def categorical_crossentropy(
 ) -> Tensor:
     """Cross-entropy against a distribution: - sum over C of t log p, in nats.
 
-    Smoothing by s replaces t by (1 - s) t + s / C. Classes give the same as one-hot rows, faster. Probabilities are first divided by their sum.
+    Smoothing by s replaces t by (1 - s) t + s / C. Probabilities are first divided by their sum. Classes give the same
+    as one-hot rows, faster.
 
     Args:
         predictions: Probabilities, or scores, shape (B, C).

@@ -33,7 +33,8 @@ class Objective(nn.Module):
 
     def __init__(self, loss: Callable[..., Tensor], task: Task, fit: Fit, targets: Tensor) -> None:
         super().__init__()
-        self.loss, self.task, self.fit = loss, task, fit
+        self.loss, self.fit = loss, fit
+        self.task: Task = task
         if fit.form == "standardize":
             spread = targets.std(0, correction=0)
             self.register_buffer("mean", targets.mean(0))
