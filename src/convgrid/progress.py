@@ -39,7 +39,9 @@ class Bar(Callback):
         self._describe(pl_module)
         self._progress.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Move it by a chunk."""
         self._progress.advance(self._task)
 
