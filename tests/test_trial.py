@@ -178,6 +178,11 @@ def test_debug_sees_little_data(settings: SettingsMaker, in_tmp: Path, screen: S
     assert screen.row("best epoch").startswith(("1 of 2", "2 of 2"))
 
 
+def _hear_ctrl_c() -> None:
+    """A job in a shell's background inherits deafness to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_is_killed_and_goes_on(name: str, migrated_store: Path, in_tmp: Path) -> None:
     (in_tmp / "mlflow.db").write_bytes(migrated_store.read_bytes())
@@ -186,7 +191,9 @@ def test_an_interrupted_run_is_killed_and_goes_on(name: str, migrated_store: Pat
     out = in_tmp / "out.txt"
     with out.open("w") as file:
         overrides = ["trainer.max_epochs=60", "data.limit=100"]
-        child = subprocess.Popen([*command, *overrides], cwd=in_tmp, stdout=file, stderr=file, env=environment)
+        child = subprocess.Popen(
+            [*command, *overrides], cwd=in_tmp, stdout=file, stderr=file, env=environment, preexec_fn=_hear_ctrl_c
+        )
         deadline = time.monotonic() + 60
         while "epoch  3/60" not in out.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
