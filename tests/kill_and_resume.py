@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import compose_settings
 from rich.console import Console
 
+from conftest import compose_settings
 from convgrid import training
-from convgrid.folders import find
+from convgrid.runs import find
 from convgrid.training import Keep, Learner
 from convgrid.trial import run
 

@@ -18,7 +18,7 @@ def test_every_loss_of_the_config_has_a_fit() -> None:
     [
         ("mean_squared_error", "regression", Fit("standardize", "identity")),
         ("mean_squared_error", "classification", Fit("one_hot", "softmax")),
-        ("categorical_crossentropy", "classification", Fit("one_hot", "softmax", from_scores=True)),
+        ("categorical_crossentropy", "classification", Fit("index", "softmax", from_scores=True)),
         ("sparse_categorical_crossentropy", "classification", Fit("index", "softmax", from_scores=True)),
     ],
 )

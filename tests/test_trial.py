@@ -19,7 +19,7 @@ from rich.console import Console
 
 from convgrid.config import Settings
 from convgrid.errors import ConfigError, DataError, Mistakes, TrainingError
-from convgrid.folders import find
+from convgrid.runs import find
 from convgrid.trial import read, run
 
 SettingsMaker = Callable[..., Settings]

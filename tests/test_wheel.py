@@ -31,7 +31,9 @@ def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def test_the_wheel_holds_every_option_and_experiment(installed: Path) -> None:
     for folder in ("conf", "experiments"):
-        inside = {path.relative_to(installed / "convgrid") for path in (installed / "convgrid" / folder).rglob("*.yaml")}
+        inside = {
+            path.relative_to(installed / "convgrid") for path in (installed / "convgrid" / folder).rglob("*.yaml")
+        }
         assert inside == {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.yaml")}
 
 

@@ -55,7 +55,7 @@ def _plan_or_train(cfg: DictConfig) -> None:
     typed = {override.lstrip("+~").partition("=")[0]: override for override in node.overrides.task}
     folder = None
     if settings.values["resume"] is not None:
-        from convgrid.folders import find, stored_settings
+        from convgrid.runs import find, stored_settings
 
         folder = find(str(settings.values["resume"]))
         settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])

@@ -47,7 +47,8 @@ class Objective(nn.Module):
         make_scale: Callable[[Tensor], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.loss, self.task, self.fit = loss, task, fit
+        self.loss, self.fit = loss, fit
+        self.task: Task = task
         if fit.form == "numbers":
             self.scale = (make_scale or SCALES[fit.scale])(targets)
 

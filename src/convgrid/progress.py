@@ -21,9 +21,10 @@ class Bar(Callback):
     def __init__(self, console: Console) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
         )
         self._progress = Progress(*columns, console=console, transient=True)
 
@@ -38,7 +39,9 @@ class Bar(Callback):
         self._describe(pl_module)
         self._progress.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Move it by a chunk."""
         self._progress.advance(self._task)
 
@@ -57,7 +60,9 @@ class Bar(Callback):
     def _describe(self, learner: L.LightningModule) -> None:
         assert isinstance(learner, Learner)
         epochs, done = learner.recipe.max_epochs, len(learner.history)
-        metrics = "  ".join(f"{name} {value:.4g}" for name, value in learner.history[-1].items()) if done else ""
+        metric = learner.recipe.metric
+        now = learner.history[-1] if done else {}
+        metrics = "  ".join(f"{name} {now[name]:.4f}" for name in ("train/loss", metric) if name in now)
         self._progress.update(self._task, description=f"epoch {min(done + 1, epochs)}/{epochs}", metrics=metrics)
 
 

@@ -16,10 +16,10 @@ from convgrid.data import ImageData, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
 from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
-from convgrid.folders import CONFIG, TrialFolder, create
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.progress import Bar, Lines
+from convgrid.runs import CONFIG, TrialFolder, create
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
 from convgrid.targets import fit, objective_of
@@ -160,7 +160,8 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     network = build(planned, init=values["arch"]["init"], seed=derive(seed, "init"))
     objective = Objective(loss.bind(), task, fit(settings.choices["loss"], task), data.train.targets)
     mean, std = statistics(data.train)
-    return Learner(Predictor(network.to(memory_format=torch.channels_last), objective, mean, std), data, recipe)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)
+    return Learner(Predictor(network, objective, mean, std), data, recipe)
 
 
 def try_once(learner: Learner, input_shape: Sequence[int]) -> None:
@@ -289,7 +290,8 @@ def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, 
     tracker.result(tested, 1 + best_epoch(learner.history, learner.recipe.metric, learner.recipe.mode))
     for name in (CONFIG, PLAN, ENVIRONMENT, BEST):
         tracker.keep(folder.path / name)
-    model = learner.predictor.to(device="cpu", memory_format=torch.contiguous_format).eval()  # as torch.export wants it
+    model = learner.predictor.cpu().eval()
+    model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  (as torch.export wants it)
     tracker.keep_model(model, planned.input_shape, planned.num_outputs)
 
 

@@ -83,7 +83,7 @@ class _CommandLine:
             schemas = list(self._schemas())
             self.keys = self._sound(partial(self._wrong_keys, schemas=schemas), self.keys)
             if not self._tell(self._wrong_in_experiments()) and of_values:
-                composed = self._compose([*self.groups, *self.keys])
+                composed = self._composed()
                 self.keys = self._sound(partial(self._wrong_references, composed=composed), self.keys)
                 self.found += self._mistakes_in_values()
         except ConfigError as error:  # an option's file that cannot be used
@@ -140,8 +140,8 @@ class _CommandLine:
             for value in values[1:]:
                 yield self.composer.schema({**first, group: value})
 
-    def _compose(self, overrides: Sequence[Override]) -> DictConfig:
-        return self.composer.compose([str(override.input_line) for override in overrides])
+    def _composed(self) -> DictConfig:
+        return self.composer.compose([str(override.input_line) for override in self.groups], self.keys)
 
     def _wrong_keys(self, override: Override, schemas: Sequence[DictConfig]) -> Iterator[str]:
         if override.is_sweep_override() and not self.multirun:
@@ -207,7 +207,7 @@ class _CommandLine:
 
     def _mistakes_in_values(self) -> list[ConvgridError]:
         """Those that follow from a key's default, because what was typed for it is unsound, say nothing new."""
-        composed = self._compose([*self.groups, *self.keys])
+        composed = self._composed()
         typed = {key: text for override in [*self.groups, *self.keys] for key, _, text in assignments(override)}
         mistakes = mistakes_in_values(from_hydra(composed, composed.hydra), typed)
         return [error for error in mistakes if not str(error).startswith(tuple(f"{key}=" for key in self.unsound))]

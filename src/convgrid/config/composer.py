@@ -1,5 +1,6 @@
 """Hydra's composition of a config, without running anything."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -20,7 +22,7 @@ from convgrid.errors import ConfigError
 
 
 class Composer:
-    """What Hydra would compose; composing takes 70 ms, so each set of overrides is composed once.
+    """What Hydra would compose; composing takes 70 ms, so each choice of options is composed once.
 
     Args:
         config_name: Of the primary config.
@@ -46,11 +48,12 @@ class Composer:
         """List the options of a group; a folder of groups has none."""
         return sorted(self.loader.get_group_options(group)) if group else []
 
-    def compose(self, texts: Sequence[str]) -> DictConfig:
+    def compose(self, texts: Sequence[str], keys: Sequence[Override] = ()) -> DictConfig:
         """Compose a config.
 
         Args:
-            texts: Overrides.
+            texts: Overrides, such as choices of options.
+            keys: Overrides of keys, set afterwards; none sweeps.
 
         Returns:
             The config with its `hydra` node.
@@ -59,16 +62,20 @@ class Composer:
             ConfigError: If an option's file or an override of Hydra's own keys cannot be used.
         """
         key = tuple(texts)
-        if key not in self._composed:
-            try:
+        try:
+            if key not in self._composed:
                 self._composed[key] = self.loader.load_configuration(
                     self._config_name, list(texts), RunMode.MULTIRUN, validate_sweep_overrides=False
                 )
-            except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-                cause = str(error).partition("Config search path:")[0].replace("\n\t", " ")
-                lines = [line.strip() for line in cause.splitlines() if line.strip()]
-                raise ConfigError("\n  ".join(lines[:3])) from None
-        return self._composed[key]
+            if not keys:
+                return self._composed[key]
+            composed = copy.deepcopy(self._composed[key])
+            ConfigLoaderImpl._apply_overrides_to_config(list(keys), composed)
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+            cause = str(error).partition("Config search path:")[0].replace("\n\t", " ")
+            lines = [line.strip() for line in cause.splitlines() if line.strip()]
+            raise ConfigError("\n  ".join(lines[:3])) from None
+        return composed
 
     def schema(self, choices: Mapping[str, Any]) -> DictConfig:
         """Compose all keys with their defaults; what an experiment sets beside its choices is left out.
@@ -79,9 +86,13 @@ class Composer:
         Returns:
             The config with its `hydra` node.
         """
-        composed = self.compose(_texts(choices))
-        if not choices.get("experiments"):
-            return composed
+        experiment = choices.get("experiments")
+        if experiment is None:
+            return self.compose(_texts(choices))
+        try:
+            composed = self.compose(_texts(choices))
+        except ConfigError as error:
+            raise ConfigError(f"experiments/{experiment}.yaml: {error}") from None
         chosen = dict(composed.hydra.runtime.choices) | {"experiments": None}
         return self.compose(_texts({group: name for group, name in chosen.items() if not group.startswith("hydra/")}))
 
@@ -96,7 +107,12 @@ class Composer:
             Their names.
         """
         loaded = {option: self.loader.repository.load_config(f"{group}/{option}") for option in self.options(group)}
-        return [name for name, found in loaded.items() if found and OmegaConf.select(found.config, key) is not None]
+        return [name for name, found in loaded.items() if found and _has(found.config, key)]
+
+
+def _has(config: Any, key: str) -> bool:
+    nothing = object()
+    return OmegaConf.select(config, key, default=nothing) is not nothing
 
 
 def _texts(choices: Mapping[str, Any]) -> list[str]:

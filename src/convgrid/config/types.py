@@ -43,6 +43,8 @@ def wrong_type(key: str, value: Any, default: Any) -> str | None:
     if key.startswith(("layer.conv.", "layer.pool.")) and not isinstance(default, bool):
         return None  # numbers, pairs and words: the plan says what is wrong with them
     if isinstance(default, DictConfig):
+        if value == {}:  # sets nothing
+            return None
         return f"cannot be: {key} is not a key but holds {', '.join(f'{key}.{name}' for name in default)}"
     if isinstance(default, ListConfig):
         return _wrong_list(value, list(default))

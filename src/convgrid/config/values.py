@@ -3,8 +3,9 @@
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from convgrid.config.settings import Settings, architecture, flatten
+from convgrid.config.settings import Settings, architecture, component, flatten
 from convgrid.errors import ConfigError, ConvgridError, Mistakes, PlanError
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Architecture, plan
@@ -54,6 +55,7 @@ def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[Con
     data, objective = settings.values["data"], settings.values["objective"]
     task = data.get("task", "classification")
     checks: list[Callable[[], object]] = [
+        *(partial(component, settings, group) for group in ("loss", "optimizer", "schedule", "data")),
         lambda: _check_data(settings),
         lambda: _check_effect(architecture(settings), typed),
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from convgrid.config import Settings
 from convgrid.errors import ConfigError
-from convgrid.folders import create, find, stored_settings
+from convgrid.runs import create, find, stored_settings
 
 SettingsMaker = Callable[..., Settings]
 

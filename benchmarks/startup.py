@@ -1,0 +1,83 @@
+"""What a command takes that trains nothing: its wall time over `python -c "import hydra"`, and what it must not import.
+
+Usage: python benchmarks/startup.py [--quick]
+
+The commands run in turn, each in a process of its own; a ratio is the median over the turns.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+RUN = str(Path(__file__).parents[1] / "run.py")
+COMMANDS = {
+    "import hydra": ("-c", "import hydra"),
+    "--help": (RUN, "--help"),
+    "--cfg job": (RUN, "--cfg", "job"),
+    "dry_run=true": (RUN, "dry_run=true"),
+}
+HEAVY = {"torch", "lightning", "mlflow", "sklearn"}
+LIMIT = 3.0
+
+
+def run(arguments: Sequence[str]) -> tuple[float, str]:
+    """Run Python once.
+
+    Args:
+        arguments: Of the interpreter.
+
+    Returns:
+        Seconds, and what it wrote to stderr.
+    """
+    # As on a person's machine, where byte code is kept: the first round writes it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True)
+    return time.perf_counter() - started, done.stderr
+
+
+def heavy_imports(arguments: Sequence[str]) -> list[str]:
+    """List the packages that a command imports and must not.
+
+    Args:
+        arguments: Of the interpreter.
+
+    Returns:
+        Names, sorted; none is how it should be.
+    """
+    _, report = run(["-X", "importtime", *arguments])
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in report.splitlines()}
+    assert "hydra" in imported, "Python's report of imports does not read"
+    return sorted(imported & HEAVY)
+
+
+def main() -> None:
+    """Time every command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="does it run? One round; no true times")
+    rounds = 1 if parser.parse_args().quick else 15
+    heavy = {name: heavy_imports(arguments) for name, arguments in COMMANDS.items()}
+    times = {name: [] for name in COMMANDS}
+    for _ in range(rounds):
+        for name, arguments in COMMANDS.items():
+            times[name].append(run(arguments)[0])
+    base = times.pop("import hydra")
+    print(f"import hydra: median {statistics.median(base) * 1e3:.0f} ms of {rounds}")
+    for name, values in times.items():
+        ratio = statistics.median(value / other for value, other in zip(values, base, strict=True))
+        told = f"imports {', '.join(heavy[name])}, which it must not" if heavy[name] else f"imports no {_listed(HEAVY)}"
+        median = f"median {statistics.median(values) * 1e3:.0f} ms"
+        print(f"{name:<13} ratio {ratio:.2f} (at most {LIMIT:.0f})  {median}, {told}")
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The benchmarks run to their ends; no time is asserted."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def lines_of(name: str, *arguments: str) -> list[str]:
+    command = [sys.executable, str(BENCHMARKS / name), "--quick", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_overhead_prints_the_ratios_of_steps_and_epochs_for_both_networks() -> None:
+    lines = lines_of("overhead.py", "trainer=cpu")
+    assert [line.partition(":")[0] for line in lines[::3]] == ["the digits default", "32x32 pixels, 16/32/64 filters"]
+    for steps, epochs in ((lines[1], lines[2]), (lines[4], lines[5])):
+        assert re.match(r"  step   ratio \d+\.\d{3} \(at most 1\.\d+\)  median \d+\.\d+ ms over \d", steps)
+        assert re.match(r"  epoch  ratio \d+\.\d{3}  median \d+\.\d+ ms over \d", epochs)
+    assert len(lines) == 6
+
+
+def test_commands_that_train_nothing_import_nothing_heavy() -> None:
+    first, *others = lines_of("startup.py")
+    assert re.fullmatch(r"import hydra: median \d+ ms of 1", first)
+    assert [line.partition(" ratio ")[0].strip() for line in others] == ["--help", "--cfg job", "dry_run=true"]
+    for line in others:
+        told = r".* ratio \d+\.\d\d \(at most 3\)  median \d+ ms, imports no lightning, mlflow, sklearn, torch"
+        assert re.fullmatch(told, line)

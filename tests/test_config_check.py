@@ -1,0 +1,432 @@
+"""What careless users type, and what they are told."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra.core.config_store import ConfigStore
+
+from convgrid.config import check, files, register_experiments
+from convgrid.config.overrides import quoted
+from convgrid.errors import ConfigError, ConvgridError
+
+OPTIMIZERS = "Options: adadelta, adagrad, adam, adamax, nadam, rmsprop, sgd."
+
+TOLD = {
+    # groups and options
+    "optimzer=sgd": "optimzer is not a key. Did you mean optimizer?",
+    "optimizer=sdg": f"optimizer=sdg is not an option of optimizer. Did you mean sgd? {OPTIMIZERS}",
+    "optimizer=Adam": f"optimizer=Adam is not an option of optimizer. Did you mean adam? {OPTIMIZERS}",
+    "optimizer=": f"optimizer= is not an option of optimizer. {OPTIMIZERS}",
+    "optimizer=null": f"optimizer=null is not an option of optimizer. {OPTIMIZERS}",
+    "optimizer=[sgd,adam]": f"optimizer=[sgd,adam] is not an option of optimizer. {OPTIMIZERS}",
+    "optimizer=${loss}": f"optimizer=${{loss}} is not an option of optimizer. {OPTIMIZERS}",
+    "optimizer@mine=sgd": "optimizer@mine=sgd cannot be: every group has its place. Leave out @mine.",
+    "loss=mse": (
+        "loss=mse is not an option of loss. Did you mean mean_squared_error? "
+        "Options: categorical_crossentropy, mean_squared_error, sparse_categorical_crossentropy."
+    ),
+    "layer/pool=nonne": (
+        "layer/pool=nonne is not an option of layer/pool. Did you mean none? Options: average, l2, max, none."
+    ),
+    "layer.pool=none": "layer.pool=none cannot be: layer.pool is a group. Did you mean layer/pool=none?",
+    "layer=conv": (
+        "layer=conv cannot be: layer is not a key but holds layer.conv, layer.pool, layer.norm, layer.dropout."
+    ),
+    "+optimizer=sgd": "+optimizer=sgd: optimizer has an option already. Leave out the +.",
+    "++optimizer=sgd": "++optimizer=sgd: optimizer has an option already. Leave out the +.",
+    "~optimizer": "~optimizer cannot be: every group is needed. Choose another option instead.",
+    "~optimizer=adam": "~optimizer=adam cannot be: every group is needed. Choose another option instead.",
+    # keys
+    "optimizer.lrr=1": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
+    "+optimizer.lrr=1": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
+    "++optimizer.lrr=1": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
+    "optimizer.momentun=1": (
+        "optimizer.momentun is not a key of optimizer=adam. Its keys: optimizer.lr, optimizer.betas, optimizer.eps, "
+        "optimizer.amsgrad, optimizer.weight_decay."
+    ),
+    "optimizer.momentum=0.9": "optimizer.momentum is not a key of optimizer=adam, but of optimizer=rmsprop and sgd.",
+    "data.path=my.npz": "data.path is not a key of data=digits, but of data=arrays.",
+    "tracking=none tracking.uri=x": "tracking.uri is not a key of tracking=none, but of tracking=mlflow.",
+    "optimizer.lr.x=1": "optimizer.lr.x is not a key of optimizer=adam. Did you mean optimizer.lr?",
+    "optimizer/lr=1": "optimizer/lr is not a key. Did you mean optimizer.lr?",
+    "layer/conv/kernel_size=3": "layer/conv/kernel_size is not a key. Did you mean layer.conv.kernel_size?",
+    "layer.conv.kernel=3": "layer.conv.kernel is not a key of layer/conv=conv. Did you mean layer.conv.kernel_size?",
+    "lr=1": "lr is not a key. Did you mean optimizer.lr?",
+    "batch_size=1": "batch_size is not a key. Did you mean data.batch_size?",
+    "sed=1": "sed is not a key. Did you mean seed?",
+    "foo=1": "foo is not a key.",
+    "+foo=1": "foo is not a key.",
+    "~foo": "foo is not a key.",
+    "~seed": "~seed cannot be: every key is needed. Set another value instead.",
+    "+seed=1": "+seed=1: seed is a key already. Leave out the +.",
+    "optimizer={lrr:1}": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
+    # what does not read
+    "foo": "foo does not read: an override is key=value or group=option.",
+    "=1": "=1 does not read: an override is key=value or group=option.",
+    "ünï=1": "ünï=1 does not read: an override is key=value or group=option.",
+    "seed=(1": """seed=(1 does not read. Check its quotes and brackets, or give a text as "seed='...'".""",
+    "seed=ünï": """seed=ünï does not read. Check its quotes and brackets, or give a text as "seed='...'".""",
+    # types
+    "arch.m=abc": "arch.m=abc must be a whole number, as its default 2.",
+    "arch.m=": "arch.m= must be a whole number, as its default 2.",
+    "arch.m=null": "arch.m=null must be a whole number, as its default 2.",
+    "arch.m=1.0": "arch.m=1.0 must be a whole number, as its default 2.",
+    "arch.m=true": "arch.m=true must be a whole number, as its default 2.",
+    "arch.m='1'": "arch.m='1' must be a whole number, as its default 2.",
+    "arch.m=[1,2]": "arch.m=[1,2] must be a whole number, as its default 2.",
+    "arch={m:abc}": "arch.m=abc must be a whole number, as its default 2.",
+    "seed=1e3": "seed=1e3 must be a whole number, as its default 0.",
+    "seed=9223372036854775808": "seed=9223372036854775808 is too large: whole numbers end at 2**63.",
+    "optimizer.lr=abc": "optimizer.lr=abc must be a number, as its default 0.001.",
+    "optimizer.lr=nan": "optimizer.lr=nan must be a finite number.",
+    "optimizer.lr=1e999": "optimizer.lr=1e999 must be a finite number.",
+    "optimizer.betas=0.9": "optimizer.betas=0.9 must be a list of numbers, as its default [0.9,0.999].",
+    "optimizer.betas=[0.9,a]": "optimizer.betas=[0.9,a] must be a list of numbers, as its default [0.9,0.999].",
+    "optimizer.betas=[0.9,inf]": "optimizer.betas=[0.9,inf] must be a finite number.",
+    "data.shape=[1,8,8.0]": "data.shape=[1,8,8.0] must be a list of whole numbers, as its default [1,8,8].",
+    "dry_run=yes": "dry_run=yes must be true or false, as its default false.",
+    "dry_run=1": "dry_run=1 must be true or false, as its default false.",
+    "arch.pattern=null": "arch.pattern=null must be a text.",
+    "objective=val/loss": (
+        "objective=val/loss cannot be: objective is not a key but holds objective.metric, objective.mode."
+    ),
+    "data=arrays data.num_classes=abc": "data.num_classes=abc must be a whole number or null.",
+    "data=image_folder data.workers=many": "data.workers=many must be a whole number or null.",
+    # interpolations
+    "arch.m=${nothing}": "arch.m=${nothing}: Interpolation key 'nothing' not found.",
+    "arch.m=${arch.init}": "arch.m=${arch.init} is glorot_uniform, but must be a whole number, as its default 2.",
+    "arch.m=${oc.env:NO_SUCH_VARIABLE}": (
+        "arch.m=${oc.env:NO_SUCH_VARIABLE}: KeyError raised while resolving interpolation: "
+        "\"Environment variable 'NO_SUCH_VARIABLE' not found\"."
+    ),
+    # sweeps
+    "arch.m=1,2": "arch.m=1,2 has several values. Add -m to sweep over them.",
+    "optimizer=sgd,adam": "optimizer=sgd,adam has several values. Add -m to sweep over them.",
+    "optimizer=sgd,adam optimizer.momentum=0.9": ("optimizer=sgd,adam has several values. Add -m to sweep over them."),
+    "arch.m=range(1,3)": "arch.m=range(1,3) has several values. Add -m to sweep over them.",
+    "data.shape=3,32,32": (
+        "data.shape=3,32,32 has several values. Did you mean the list data.shape=[3,32,32]? Add -m to sweep over them."
+    ),
+    "-m arch.m=1,x": "arch.m=x must be a whole number, as its default 2.",
+    "-m optimizer=sgd,adm": f"optimizer=adm is not an option of optimizer. Did you mean adam? {OPTIMIZERS}",
+    "-m arch.m=interval(1,2)": (
+        "arch.m=interval(1,2): an interval is for a search. Give values, or range(start,stop,step)."
+    ),
+    "-m arch.m=glob(*)": "arch.m=glob(*) stands for no value at all.",
+    "-m optimizer=glob(zz*)": "optimizer=glob(zz*) stands for no value at all.",
+    # ranges and fits
+    "seed=-1": "seed=-1 must be at least 0.",
+    "data.batch_size=0": "data.batch_size=0 must be at least 1.",
+    "trainer.max_epochs=0": "trainer.max_epochs=0 must be at least 1.",
+    "layer/norm=batch layer.norm.momentum=2": "layer.norm.momentum=2 must be at most 1.",
+    "layer/norm=local_response layer.norm.size=0": "layer.norm.size=0 must be at least 1.",
+    "arch.init=he": "arch.init=he must be one of glorot_uniform, he_uniform, he_normal, torch.",
+    "trainer.accelerator=tpu": "trainer.accelerator=tpu must be one of auto, cpu, gpu.",
+    "objective.mode=best": "objective.mode=best must be one of auto, max, min.",
+    "objective.metric=val/mae": (
+        "objective.metric=val/mae is no metric of a classification. Use val/accuracy or val/loss."
+    ),
+    "data=arrays data.task=clustering": "data.task=clustering must be one of classification, regression.",
+    "data=arrays data.task=regression": (
+        "loss=categorical_crossentropy does not fit: the data is a regression, it needs a classification. "
+        "Use loss=mean_squared_error."
+    ),
+    # plans without the data
+    "dry_run=true data=image_folder": (
+        "data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10."
+    ),
+    "dry_run=true data=arrays": (
+        "data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10."
+    ),
+    "dry_run=true data=arrays data.num_classes=x": "data.num_classes=x must be a whole number or null.",
+    # what nothing uses
+    "arch=linear arch.n=2": "arch.n=2 has no effect: the pattern INPUT -> FC has no N. Leave it out.",
+    "arch=linear arch={n:2}": "arch.n=2 has no effect: the pattern INPUT -> FC has no N. Leave it out.",
+    "arch=linear activation=tanh": ("activation=tanh has no effect: the pattern INPUT -> FC has no ACT. Leave it out."),
+    "arch=conv_fc activation=tanh": (
+        "activation=tanh has no effect: the pattern INPUT -> CONV -> RELU -> FC names its activations. Leave it out."
+    ),
+    "arch=linear layer/norm=batch": (
+        "layer/norm=batch has no effect: the pattern INPUT -> FC has no NORM. Leave it out."
+    ),
+    "arch=linear layer.pool.kernel_size=3": (
+        "layer.pool.kernel_size=3 has no effect: the pattern INPUT -> FC has no POOL. Leave it out."
+    ),
+    "arch=linear arch.hidden=3": (
+        "arch.hidden=3 has no effect: the pattern INPUT -> FC has no hidden FC without a width. Leave it out."
+    ),
+    "arch=linear arch.growth=3": (
+        "arch.growth=3 has no effect: the pattern INPUT -> FC has no CONV without filters. Leave it out."
+    ),
+    # flags
+    "--foo": "unrecognized arguments: --foo. See --hydra-help for the flags.",
+    "--config-dir": "argument --config-dir/-cd: expected one argument. See --hydra-help for the flags.",
+    "--config-dir /no/such": "--config-dir /no/such is not a folder.",
+    "--config-path /tmp": "--config-path /tmp would replace convgrid's options. Add to them with --config-dir.",
+    "--config-name mine": "Cannot find primary config 'mine'. Check that it's in your config search path.",
+    "--resolve": "--resolve goes with --cfg job, --cfg all or --help.",
+    "-m --cfg job": "--multirun and --cfg cannot be together. Leave out all but one.",
+    "--cfg job optimizer=sdg": f"optimizer=sdg is not an option of optimizer. Did you mean sgd? {OPTIMIZERS}",
+    "hydra.foo=1": "Could not override 'hydra.foo'.\n  To append to your config use +hydra.foo=1",
+    "hydra/launcher=slurm": "In 'hydra/config': Could not find 'hydra/launcher/slurm'\n"
+    "  Available options in 'hydra/launcher': basic",
+}
+
+
+def told(*argv: str) -> str:
+    with pytest.raises(ConvgridError) as caught:
+        check(argv)
+    return caught.value.tell()
+
+
+@pytest.mark.parametrize("line", TOLD)
+def test_a_mistake_is_told_with_key_cause_and_fix(line: str) -> None:
+    assert told(*line.split()) == f"ConfigError: {TOLD[line]}"
+    assert TOLD[line].count("\n") <= 2
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    line = "foo= +optimizer=adam ~data data.batchsize=4 arch.n=abc trainer.patience=-1 optimizer.eps=x seed arch.m=6"
+    assert told(*line.split()).splitlines() == [
+        "ConfigError: seed does not read: an override is key=value or group=option.",
+        "ConfigError: +optimizer=adam: optimizer has an option already. Leave out the +.",
+        "ConfigError: ~data cannot be: every group is needed. Choose another option instead.",
+        "ConfigError: foo is not a key.",
+        "ConfigError: data.batchsize is not a key of data=digits. Did you mean data.batch_size?",
+        "ConfigError: arch.n=abc must be a whole number, as its default 1.",
+        "ConfigError: optimizer.eps=x must be a number, as its default 1e-07.",
+        "ConfigError: trainer.patience=-1 must be at least 0.",
+        "PlanError: arch.m=6 pools a 8x8 input 6 times, but after 3 it is 1x1. Use arch.m<=3 or layer/pool=none.",
+    ]
+
+
+def test_sizes_that_do_not_work_out_are_told_under_their_own_names() -> None:
+    assert told("data.num_classes=0") == "PlanError: data.num_classes=0 must be at least 1."
+    assert told("data.shape=[]") == "PlanError: data.shape=[] must be [channels,height,width], each at least 1."
+    huge = told("arch.hidden=1000000000000")
+    assert huge.startswith(
+        "PlanError: the network has 267,000,000,018,826 parameters, most of them in fc1: 994,652.5 GiB"
+    )
+    check(["arch.hidden=1000000000000", "dry_run=true"])
+
+
+def test_a_pattern_is_told_with_a_caret() -> None:
+    assert told("arch.pattern=INPUT -> CONV(6, kernel=5 -> FC").splitlines() == [
+        "PatternError: arch.pattern: ( is not closed. Add ).",
+        "  INPUT -> CONV(6, kernel=5 -> FC",
+        "               ^",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "optimizer=sgd optimizer.momentum=0.9 arch.m=3",
+        "++optimizer.lr=0.1",
+        "optimizer={lr:0.1}",
+        "optimizer.lr=1",
+        "optimizer=sgd optimizer=adam optimizer.amsgrad=true",
+        "seed=9223372036854775807",
+        "arch.n=${seed} seed=2",
+        "data=mnist data.root=null",
+        "data=arrays data.num_classes=3 dry_run=true",
+        "layer.conv.kernel_size=[3,5] layer.pool.stride=1",
+        "layer.conv.padding=valid layer/conv=depthwise arch.m=1",
+        "resume=null",
+        "hydra.verbose=true",
+        "-m optimizer=sgd,adam optimizer.momentum=0.9",
+        "-m optimizer=glob(ada*) arch.n=range(1,4)",
+        "--help",
+        "--cfg job arch.m=99",
+        "--info searchpath",
+        "-sc query=bash",
+    ],
+)
+def test_what_is_right_passes_unchanged(line: str) -> None:
+    assert check(line.split()) == line.split()
+
+
+def test_flags_may_stand_between_overrides() -> None:
+    assert check(["optimizer=sgd", "-m", "arch.n=1,2"]) == ["-m", "optimizer=sgd", "arch.n=1,2"]
+
+
+def test_a_resumed_runs_values_are_not_those_of_the_defaults() -> None:
+    line = ["resume=1a2b", "arch.m=9", "dry_run=true", "data=arrays"]
+    assert check(line) == ["resume='1a2b'", *line[1:]]
+    assert told("resume=1a2b", "arch.foo=1").startswith("ConfigError: arch.foo is not a key of arch=convnet.")
+
+
+# --- quotes
+
+LONG = "INPUT -> [CONV(6, kernel=5) -> RELU]*2 -> FC"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        LONG,
+        f"'{LONG}'",
+        f'"{LONG}"',
+        f" {LONG} ",
+        f"'{LONG}' ",
+        LONG.replace(" -> ", "->"),
+        LONG.replace("-> ", "->\n  "),
+    ],
+)
+def test_a_pattern_needs_the_shells_quotes_only(typed: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (override,) = OverridesParser.create().parse_overrides(check([f"arch.pattern={typed}"]))
+    value = override.value()
+    assert isinstance(value, str)
+    assert re.sub(r"\s", "", value) == re.sub(r"\s", "", LONG)
+
+
+def test_with_m_commas_outside_brackets_divide_patterns() -> None:
+    assert check(["-m", f"arch.pattern=INPUT -> FC,{LONG}"]) == ["-m", f"arch.pattern='INPUT -> FC','{LONG}'"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("data.path=/my photos (1)/it's.npz", "/my photos (1)/it's.npz"),
+        ("data.path=a,b.npz", "a,b.npz"),
+        ("data.path=~/a=b.npz", "~/a=b.npz"),
+        ("data.path=größe.npz", "größe.npz"),
+        ("data.path=C:\\data\\", "C:\\data\\"),
+        ("data.path=\\'x", "\\'x"),
+        ("data.path=123", "123"),
+        ("data.path=", ""),
+        ("data.root=${oc.env:HOME}/data", "${oc.env:HOME}/data"),
+        ("tracking.uri=https://me:secret@host:5000/x?a=1&b={2}", "https://me:secret@host:5000/x?a=1&b={2}"),
+        ("resume=12345e678901", "12345e678901"),
+        ("++tracking.experiment=null and void", "null and void"),
+    ],
+)
+def test_free_text_reaches_the_config_as_typed(typed: str, value: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (override,) = OverridesParser.create().parse_overrides([quoted(typed, multirun=False)])
+    assert override.value() == value
+
+
+@pytest.mark.parametrize("typed", ["resume=null", "arch.m=3", "optimizer=sgd", "dry_run", "-m", "~data.path"])
+def test_what_is_no_free_text_keeps_hydras_meaning(typed: str) -> None:
+    assert quoted(typed, multirun=False) == typed
+
+
+# --- experiments
+
+
+@pytest.fixture
+def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of experiments of a test's own; those of the project are put back afterwards."""
+    store = ConfigStore.instance()
+    before = store.repo.pop("experiments", None)
+    monkeypatch.setattr(files, "EXPERIMENTS", tmp_path)
+    yield tmp_path
+    store.repo.pop("experiments", None)
+    if before is not None:
+        store.repo["experiments"] = before
+
+
+def register(folder: Path, text: str) -> None:
+    (folder / "mine.yaml").write_text(f"# @package _global_\n{text}")
+    register_experiments()
+
+
+def test_an_experiment_sets_options_and_values(experiments: Path) -> None:
+    register(experiments, "defaults:\n  - override /optimizer: sgd\noptimizer:\n  momentum: 0.9\narch:\n  m: 3\n")
+    assert check(["experiments=mine"]) == ["experiments=mine"]
+    assert check(["experiments=mine", "optimizer.nesterov=true"])
+    assert told("experiments=mine", "optimizer.amsgrad=true").startswith(
+        "ConfigError: optimizer.amsgrad is not a key of optimizer=sgd, but of optimizer=adam."
+    )
+
+
+def test_all_that_is_wrong_in_an_experiment_is_told_with_its_file(experiments: Path) -> None:
+    register(experiments, "optimizer:\n  momentun: 0.9\n  lr: fast\narch:\n  m: 1.5\nfoo: 1\n")
+    assert told("experiments=mine", "seed=x").splitlines() == [
+        "ConfigError: seed=x must be a whole number, as its default 0.",
+        "ConfigError: experiments/mine.yaml: arch.m=1.5 must be a whole number, as its default 2.",
+        "ConfigError: experiments/mine.yaml: optimizer.lr=fast must be a number, as its default 0.001.",
+        "ConfigError: experiments/mine.yaml: optimizer.momentun is not a key of optimizer=adam. "
+        "Its keys: optimizer.lr, optimizer.betas, optimizer.eps, optimizer.amsgrad, optimizer.weight_decay.",
+        "ConfigError: experiments/mine.yaml: foo is not a key.",
+    ]
+
+
+def test_a_size_of_an_experiment_that_does_not_work_out_is_told(experiments: Path) -> None:
+    register(experiments, "arch:\n  m: 6\n")
+    assert told("experiments=mine").startswith("PlanError: arch.m=6 pools a 8x8 input 6 times")
+    check(["experiments=mine", "arch.m=3"])
+
+
+def test_an_unknown_option_in_an_experiment_is_told(experiments: Path) -> None:
+    register(experiments, "defaults:\n  - override /optimizer: sdg\n")
+    lines = told("experiments=mine").splitlines()
+    assert lines[0].startswith("ConfigError: experiments/mine.yaml: In 'config': Could not find 'optimizer/sdg'")
+    assert "adadelta" in lines[1]
+    assert len(lines) <= 3
+
+
+def test_a_wrong_experiment_suggests_the_right_one(experiments: Path) -> None:
+    assert told("experiments=mine") == "ConfigError: experiments=mine is not an option of experiments. There are none."
+    register(experiments, "seed: 1\n")
+    expected = "experiments=mien is not an option of experiments. Did you mean mine? Options: mine."
+    assert told("experiments=mien") == f"ConfigError: {expected}"
+
+
+def test_an_experiment_that_is_no_yaml_is_told_with_its_file(experiments: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^experiments/mine\.yaml does not read: while parsing a flow node .*\.$"):
+        register(experiments, "arch: [\n")
+
+
+# --- a person's own options
+
+
+def own_option(folder: Path, group: str, text: str) -> list[str]:
+    (folder / group).mkdir(parents=True, exist_ok=True)
+    (folder / group / "mine.yaml").write_text(text, encoding="utf-8")
+    return ["--config-dir", str(folder), f"{group}=mine"]
+
+
+def test_a_persons_own_option_has_its_own_keys_and_types(tmp_path: Path) -> None:
+    line = own_option(tmp_path, "activation", "_target_: own.squareplus\nb: 4.0\n")
+    assert check([*line, "activation.b=1"]) == [*line, "activation.b=1"]
+    assert told(*line, "activation.b=x") == "ConfigError: activation.b=x must be a number, as its default 4.0."
+    assert "Its keys: activation.b." in told(*line, "activation.c_long=1")
+    assert "Options: elu," in told("--config-dir", str(tmp_path), "activation=min")
+
+
+def test_a_persons_own_option_without_a_target_is_told(tmp_path: Path) -> None:
+    expected = "ConfigError: activation=mine has no _target_. Add to its file: _target_: package.module.name"
+    assert told(*own_option(tmp_path, "activation", "b: 4.0\n")) == expected
+
+
+def test_a_persons_own_loss_is_refused_with_those_that_fit(tmp_path: Path) -> None:
+    line = own_option(tmp_path, "loss", "_target_: own.poly1\nepsilon: 1.0\n")
+    assert told(*line).startswith("ConfigError: loss=mine: convgrid does not know which targets and link it goes with.")
+
+
+def test_a_persons_own_data_without_a_shape_is_told(tmp_path: Path) -> None:
+    line = own_option(tmp_path, "data", "_target_: own.data\nbatch_size: 8\n")
+    expected = "data=mine has no data.shape, data.num_classes. Add them to the file of that option."
+    assert told(*line) == f"ConfigError: {expected}"
+
+
+@pytest.mark.parametrize("text", ["b: [\n", "b: ${nothing}\n_target_: own.x\n", "- a\n- b\n"])
+def test_a_persons_own_option_that_does_not_read_is_told_in_three_lines(tmp_path: Path, text: str) -> None:
+    message = told(*own_option(tmp_path, "optimizer", text))
+    assert message.startswith("ConfigError: ")
+    assert "mine.yaml" in message or "optimizer=mine" in message or "optimizer.b" in message
+    assert len(message.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in files.EXPERIMENTS.glob("*.yaml")))
+def test_the_projects_experiments_have_no_mistake(name: str) -> None:
+    register_experiments()
+    assert check([f"experiments={name}"]) == [f"experiments={name}"]
