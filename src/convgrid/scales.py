@@ -39,7 +39,8 @@ class Standardize(nn.Module):
     def __init__(self, targets: Tensor) -> None:
         super().__init__()
         self.mean = nn.Buffer(targets.mean(0))
-        self.std = nn.Buffer(_or_one(targets.std(0, correction=0)))
+        varies = targets.amax(0) > targets.amin(0)  # rounding gives equal numbers a deviation from their mean
+        self.std = nn.Buffer(torch.where(varies, targets.std(0, correction=0), 1.0))
 
     def encode(self, targets: Tensor) -> Tensor:
         """From the data's units."""
@@ -97,7 +98,9 @@ class Log(nn.Module):
     def __init__(self, targets: Tensor) -> None:
         super().__init__()
         if targets.min() <= 0:
-            raise DataError(f"target=log needs targets above 0; the least is {targets.min():g}. Use target=standardize.")
+            raise DataError(
+                f"target=log needs targets above 0; the least is {targets.min():g}. Use target=standardize."
+            )
         self.standardize = Standardize(targets.log())
 
     def encode(self, targets: Tensor) -> Tensor:
@@ -115,9 +118,6 @@ class Mean(nn.Module):
     Args:
         targets: The training part's, 0 or above, shape (B, T).
 
-    Raises:
-        DataError: If a target is below 0.
-
     Example:
         >>> Mean(torch.tensor([[1.0], [3.0]])).encode(torch.tensor([[4.0]]))
         tensor([[2.]])
@@ -127,11 +127,6 @@ class Mean(nn.Module):
 
     def __init__(self, targets: Tensor) -> None:
         super().__init__()
-        if targets.min() < 0:
-            raise DataError(
-                f"the loss needs targets of 0 or above; the least is {targets.min():g}. "
-                "Use loss=mean_squared_error, mean_absolute_error or logcosh."
-            )
         self.mean = nn.Buffer(_or_one(targets.mean(0)))
 
     def encode(self, targets: Tensor) -> Tensor:

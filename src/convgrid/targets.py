@@ -4,16 +4,15 @@ No torch import: what does not fit is refused before there is anything to train.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from convgrid.errors import ConfigError
+from convgrid.errors import ConfigError, DataError
 
 Task = Literal["classification", "regression"]
-
-
 Form = Literal["index", "one_hot", "signs", "zero_one", "numbers"]
 Link = Literal["identity", "softmax", "sigmoid", "softplus"]
+Domain = Literal["any", "0 or above", "above 0"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Fit:
         scale: What `target=auto` does to numbers: "standardize", or "mean", which keeps them positive.
         in_units: Whether the loss is taken of numbers in the data's units, not of scaled ones.
         least_outputs: Output units below which the loss means nothing.
+        domain: The numbers that the loss means anything for.
     """
 
     form: Form
@@ -37,22 +37,23 @@ class Fit:
     scale: Literal["standardize", "mean"] = "standardize"
     in_units: bool = False
     least_outputs: int = 1
+    domain: Domain = "any"
 
 
 _DISTANCE: Mapping[Task, Fit] = {
     "regression": Fit("numbers", "identity"),
     "classification": Fit("one_hot", "softmax"),
 }
-_RATIO: Mapping[Task, Fit] = {"regression": Fit("numbers", "softplus", scale="mean")}
+_AMOUNT = Fit("numbers", "softplus", scale="mean", domain="0 or above")
 _MARGIN: Mapping[Task, Fit] = {"classification": Fit("signs", "identity", one_unit=True)}
 
 FITS: Mapping[str, Mapping[Task, Fit]] = {
     "mean_squared_error": _DISTANCE,
     "mean_absolute_error": _DISTANCE,
     "logcosh": _DISTANCE,
-    "mean_absolute_percentage_error": _RATIO,
-    "poisson": _RATIO,
-    "mean_squared_logarithmic_error": {"regression": Fit("numbers", "softplus", scale="mean", in_units=True)},
+    "mean_absolute_percentage_error": {"regression": replace(_AMOUNT, domain="above 0")},
+    "poisson": {"regression": _AMOUNT},
+    "mean_squared_logarithmic_error": {"regression": replace(_AMOUNT, in_units=True)},
     "hinge": _MARGIN,
     "squared_hinge": _MARGIN,
     "categorical_hinge": {"classification": Fit("one_hot", "identity")},
@@ -81,18 +82,22 @@ REASONS: Mapping[str, str] = {
     "binary_crossentropy": "it takes probabilities of classes, which numbers to predict are not",
 }
 
+# Options of `target` that make numbers of 0 or below out of positive ones.
+CROSSING_0 = ("standardize", "minmax", "log")
+
 METRICS: Mapping[Task, tuple[str, Literal["max", "min"]]] = {
     "classification": ("accuracy", "max"),
     "regression": ("mae", "min"),
 }
 
 
-def fit(loss: str, task: Task) -> Fit:
+def fit(loss: str, task: Task, count: int | None = None) -> Fit:
     """Look up how a loss goes with a task.
 
     Args:
         loss: Name of the loss, as in `loss=categorical_crossentropy`.
         task: Of the data.
+        count: Classes, or target columns of a regression; None where only the data tells.
 
     Returns:
         The row of the table.
@@ -106,10 +111,18 @@ def fit(loss: str, task: Task) -> Fit:
     """
     others = ", ".join(name for name, tasks in FITS.items() if task in tasks)
     if loss not in FITS:
-        raise ConfigError(f"loss={loss}: convgrid does not know which targets and link it goes with. Use one of {others}.")
+        raise ConfigError(
+            f"loss={loss}: convgrid does not know which targets and link it goes with. Use one of {others}."
+        )
     if task not in FITS[loss]:
         raise ConfigError(f"loss={loss} does not fit a {task}: {REASONS[loss]}. Use one of {others}.")
-    return FITS[loss][task]
+    row = FITS[loss][task]
+    if count is not None and 1 <= count < row.least_outputs:
+        raise ConfigError(
+            f"loss={loss} compares directions, and {count} target column has none. "
+            "Use loss=mean_squared_error, or two columns or more."
+        )
+    return row
 
 
 def num_outputs(fit: Fit, count: int) -> int:
@@ -122,19 +135,77 @@ def num_outputs(fit: Fit, count: int) -> int:
     Returns:
         One a class or column; one altogether for two classes and a loss of signs or 0 and 1.
 
-    Raises:
-        ConfigError: If the loss needs more.
-
     Example:
         >>> num_outputs(fit("binary_crossentropy", "classification"), 2)
         1
     """
-    if count < fit.least_outputs:
-        raise ConfigError(
-            f"loss=cosine_proximity compares directions, and {count} target column has none. "
-            "Use loss=mean_squared_error, or two columns or more."
-        )
     return 1 if fit.one_unit and count == 2 else count
+
+
+def check_domain(loss: str, fit: Fit, least: float) -> None:
+    """Hold the numbers to predict against those that a loss means anything for.
+
+    Args:
+        loss: Name of the loss.
+        fit: How it goes with the task.
+        least: Of the training part's targets.
+
+    Raises:
+        DataError: If the loss means nothing for it.
+
+    Example:
+        >>> check_domain("poisson", fit("poisson", "regression"), 0.0)
+    """
+    if (fit.domain == "0 or above" and least < 0) or (fit.domain == "above 0" and least <= 0):
+        others = ", ".join(name for name, tasks in FITS.items() if tasks is _DISTANCE)
+        raise DataError(
+            f"loss={loss} needs targets {fit.domain.replace('0 or', 'of 0 or')}; the least is {least:g}. "
+            f"Use one of {others}."
+        )
+
+
+def check_target(target: str, loss: str, task: Task) -> None:
+    """Hold the option of `target` against loss and task.
+
+    Args:
+        target: Name of the scale, as in `target=log`.
+        loss: Name of the loss.
+        task: Of the data.
+
+    Raises:
+        ConfigError: If it has no effect, or makes numbers that the loss means nothing for.
+
+    Example:
+        >>> check_target("log", "mean_squared_error", "regression")
+    """
+    if target == "auto":
+        return
+    if task == "classification":
+        raise ConfigError(f"target={target} has no effect: it scales numbers, and the data has classes. Leave it out.")
+    row = FITS.get(loss, {}).get(task)
+    if target in CROSSING_0 and row is not None and row.domain != "any":
+        raise ConfigError(
+            f"target={target} does not fit loss={loss}: it takes some targets to 0 or below, where that loss means "
+            "nothing. Use target=auto or target=none."
+        )
+
+
+def table() -> str:
+    """Render which loss goes with which targets and link, as the README shows it.
+
+    Returns:
+        Markdown, one row for all losses that agree.
+
+    Example:
+        >>> table().splitlines()[0]
+        '| `loss=` | numbers to predict | classes |'
+    """
+    rows: dict[tuple[str, str], list[str]] = {}
+    for loss, tasks in FITS.items():
+        cells = (_numbers(tasks.get("regression")), _classes(tasks.get("classification")))
+        rows.setdefault(cells, []).append(f"`{loss}`")
+    lines = [f"| {' '.join(losses)} | {numbers} | {classes} |" for (numbers, classes), losses in rows.items()]
+    return "\n".join(["| `loss=` | numbers to predict | classes |", "|---|---|---|", *lines])
 
 
 def objective_of(task: Task, metric: str, mode: str) -> tuple[str, Literal["max", "min"]]:
@@ -161,3 +232,22 @@ def objective_of(task: Task, metric: str, mode: str) -> tuple[str, Literal["max"
     if metric not in modes:
         raise ConfigError(f"objective.metric={metric} is no metric of a {task}. Use {' or '.join(modes)}.")
     return metric, modes[metric] if mode == "auto" else ("max" if mode == "max" else "min")
+
+
+def _numbers(fit: Fit | None) -> str:
+    if fit is None:
+        return "refused"
+    limits = [fit.domain] if fit.domain != "any" else []
+    limits += [f"{fit.least_outputs} columns or more"] if fit.least_outputs > 1 else []
+    scaled = {"standardize": "standardised", "mean": "divided by their mean"}[fit.scale]
+    if fit.in_units:
+        return f"{', '.join([*limits, 'in their own units'])}; {fit.link} times their mean"
+    return f"{', '.join([*limits, scaled])}; {fit.link}"
+
+
+def _classes(fit: Fit | None) -> str:
+    if fit is None:
+        return "refused"
+    form = {"index": "numbers from 0", "one_hot": "one-hot", "signs": "-1 and +1", "zero_one": "0 and 1"}[fit.form]
+    link = f"{fit.link} inside the loss" if fit.from_scores else fit.link
+    return f"{form}; {link}{'; one unit for two classes' if fit.one_unit else ''}"
