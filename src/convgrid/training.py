@@ -77,16 +77,11 @@ class Predictor(nn.Module):
         objective: From scores to predictions.
         mean: Of each channel of the training split, in raw pixel units.
         std: Likewise.
-        size: Height and width of the images; (1, 1) takes any, and is slower.
+        size: Height and width of the images.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        objective: Objective,
-        mean: Sequence[float],
-        std: Sequence[float],
-        size: Sequence[int] = (1, 1),
+        self, network: nn.Module, objective: Objective, mean: Sequence[float], std: Sequence[float], size: Sequence[int]
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective

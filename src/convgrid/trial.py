@@ -161,7 +161,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     objective = Objective(loss.bind(), task, fit(settings.choices["loss"], task), data.train.targets)
     mean, std = statistics(data.train)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)
-    return Learner(Predictor(network, objective, mean, std), data, recipe)
+    return Learner(Predictor(network, objective, mean, std, planned.input_shape[1:]), data, recipe)
 
 
 def try_once(learner: Learner, input_shape: Sequence[int]) -> None:
