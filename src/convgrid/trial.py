@@ -137,7 +137,8 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     """
     values, seed = settings.values, settings.values["seed"]
     task = "classification" if data.class_names else "regression"
-    loss, optimizer, schedule = (component(settings, group) for group in ("loss", "optimizer", "schedule"))
+    groups = ("loss", "optimizer", "schedule", "augment")
+    loss, optimizer, schedule, augment = (component(settings, group) for group in groups)
     assert loss
     assert optimizer
     assert schedule
@@ -154,6 +155,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         gradient_clip_norm=values["trainer"]["gradient_clip_norm"],
         l1=values["regularization"]["l1"],
         l2=values["regularization"]["l2"],
+        augment=augment.bind()() if augment else None,
         precision=values["trainer"]["precision"],
         detect_anomaly=values["trainer"]["detect_anomaly"],
     )
