@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 
 FOUND = {
-    "activation": 11, "arch": 5, "data": 8, "layer/conv": 2, "layer/dropout": 3, "layer/norm": 5, "layer/pool": 4,
+    "activation": 11, "arch": 5, "data": 10, "layer/conv": 2, "layer/dropout": 3, "layer/norm": 5, "layer/pool": 4,
     "loss": 3, "optimizer": 7, "schedule": 5, "tracking": 2, "trainer": 5,
 }  # fmt: skip
 PATHS = sorted(path for path in CONF.rglob("*.yaml") if path.name != "config.yaml")
@@ -45,13 +45,13 @@ VALUES: dict[tuple[str, str], dict[str, Any]] = {
 MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
 BESIDE = {"data": {"batch_size"}, "layer/conv": {"padding"}, "layer/pool": {"padding"}}  # in the YAML only
 PIPELINES = {"loss": {"from_logits"}}  # in the signature only
-NO_SOURCE = {"arrays", "image_folder", "random"}  # nobody's but convgrid's
+NO_SOURCE = {"arrays", "image_folder", "random", "table_images"}  # nobody's but convgrid's
 
 DESIGN_NAMES = {
     "activation": "softmax elu selu softplus softsign relu tanh sigmoid hard_sigmoid exponential linear",
     "optimizer": "sgd rmsprop adagrad adadelta adam adamax nadam",
     "trainer": "auto cpu gpu debug overfit",
-    "data": "digits mnist fashion_mnist cifar10 cifar100 image_folder arrays random",
+    "data": "digits mnist fashion_mnist cifar10 cifar100 image_folder arrays random digits_angle table_images",
 }
 
 
@@ -200,6 +200,15 @@ def write_arrays(path: Path) -> list[str]:
     return [f"data.path={path}", "data.shape=[1,8,8]"]
 
 
+def write_table(folder: Path) -> list[str]:
+    write_pictures(folder)
+    paths = sorted(folder.rglob("*.png"))
+    rows = [f"{path.relative_to(folder)},{number},{number**2}" for number, path in enumerate(paths)]
+    (folder / "table.csv").write_text("\n".join(["file,price,area", *rows]))
+    return [f"data.table={folder}/table.csv", "data.targets=[price,area]", "data.shape=[3,8,8]", REGRESSION]
+
+
+REGRESSION = "loss=mean_squared_error"
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 WRITERS: dict[str, Callable[[Path], list[str]]] = {
     "digits": lambda _: [],
@@ -214,6 +223,8 @@ WRITERS: dict[str, Callable[[Path], list[str]]] = {
     ),
     "image_folder": lambda folder: write_pictures(folder / "pictures"),
     "arrays": lambda folder: write_arrays(folder / "own.npz"),
+    "digits_angle": lambda _: [REGRESSION],
+    "table_images": lambda folder: write_table(folder / "pictures"),
 }
 
 
