@@ -368,7 +368,7 @@ def test_presets_show_every_knob_and_custom_its_default() -> None:
         (
             "keras_blog",
             {
-                "rotation_range": 40.0, "width_shift_range": 0.2, "height_shift_range": 0.2, "shear_range": 0.2,
+                "rotation_range": 40.0, "width_shift_range": 0.2, "height_shift_range": 0.2, "shear_range": 11.46,
                 "zoom_range": 0.2, "horizontal_flip": True,
             },
         ),

@@ -143,8 +143,8 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         ConvgridError: If loss, targets and data do not go together.
     """
     values, seed, task, row = settings.values, settings.values["seed"], _task(data), _fit(settings, data)
-    groups = ("loss", "target", "optimizer", "schedule")
-    loss, target, optimizer, schedule = (component(settings, group) for group in groups)
+    groups = ("loss", "target", "optimizer", "schedule", "augment")
+    loss, target, optimizer, schedule, augment = (component(settings, group) for group in groups)
     assert loss
     assert optimizer
     assert schedule
@@ -161,6 +161,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         gradient_clip_norm=values["trainer"]["gradient_clip_norm"],
         l1=values["regularization"]["l1"],
         l2=values["regularization"]["l2"],
+        augment=augment.bind()() if augment else None,
         precision=values["trainer"]["precision"],
         detect_anomaly=values["trainer"]["detect_anomaly"],
     )
@@ -169,7 +170,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     objective = Objective(loss.bind(), task, row, data.train.targets, target.bind() if target else None)
     mean, std = statistics(data.train)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)
-    return Learner(Predictor(network, objective, mean, std), data, recipe)
+    return Learner(Predictor(network, objective, mean, std, planned.input_shape[1:]), data, recipe)
 
 
 def try_once(learner: Learner, input_shape: Sequence[int]) -> None:
