@@ -36,8 +36,8 @@ def hashed(settings: Settings, device: str = "cpu", digest: str = "d1") -> str:
 def test_settings_are_plain_values_without_hydras(settings: SettingsMaker) -> None:
     made = settings("optimizer=sgd", "layer/norm=batch")
     assert set(made.values) == {
-        "arch", "layer", "activation", "loss", "target", "optimizer", "schedule", "data", "trainer", "tracking",
-        "seed", "dry_run", "resume", "objective", "regularization",
+        "arch", "layer", "activation", "loss", "target", "optimizer", "schedule", "data", "augment", "trainer",
+        "tracking", "seed", "dry_run", "resume", "objective", "regularization",
     }  # fmt: skip
     assert type(made.values["optimizer"]) is dict
     assert type(made.values["data"]["split"]) is list

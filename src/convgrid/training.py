@@ -232,6 +232,7 @@ class Learner(L.LightningModule):
         if augment is None:
             return predictor.objective.losses(predictor.scores(images), targets)
         images, mixed = augment(images, targets, self._augment_draws)
+        assert mixed is not None
         return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed)
 
     def _generator(self, purpose: str) -> torch.Generator:
