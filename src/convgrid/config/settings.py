@@ -16,7 +16,16 @@ from convgrid.errors import ConfigError
 from convgrid.plan import Architecture, Groups
 
 # Keys that cannot change a trial's result. The data's digest stands in for its place.
-NOT_IDENTITY = ("dry_run", "resume", "tracking", "data.root", "data.path", "data.workers", "data.memory_gib")
+NOT_IDENTITY = (
+    "dry_run",
+    "resume",
+    "tracking",
+    "data.root",
+    "data.path",
+    "data.table",
+    "data.workers",
+    "data.memory_gib",
+)
 
 
 @dataclass(frozen=True)
