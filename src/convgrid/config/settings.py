@@ -17,7 +17,16 @@ from convgrid.plan import Architecture, Groups
 from convgrid.targets import FITS, num_outputs
 
 # Keys that cannot change a trial's result. The data's digest stands in for its place.
-NOT_IDENTITY = ("dry_run", "resume", "tracking", "data.root", "data.path", "data.workers", "data.memory_gib")
+NOT_IDENTITY = (
+    "dry_run",
+    "resume",
+    "tracking",
+    "data.root",
+    "data.path",
+    "data.table",
+    "data.workers",
+    "data.memory_gib",
+)
 
 
 @dataclass(frozen=True)
