@@ -37,7 +37,7 @@ from convgrid.plan import plan
 from convgrid.progress import Lines
 from convgrid.seeding import derive
 from convgrid.training import EVALUATION_BATCH, Learner, train
-from convgrid.trial import find_device, make_learner, num_outputs, read
+from convgrid.trial import find_device, make_learner, outputs, read
 
 NOISE = ("data=random", "data.size=4096", "data.batch_size=64", "arch.m=3", "arch.filters=16")
 
@@ -193,7 +193,7 @@ def measure(case: Case) -> None:
     device = torch.device(find_device(settings.values["trainer"]["accelerator"]))
     data = read(settings)
     learner = make_learner(
-        settings, data, plan(architecture(settings), settings.values["data"]["shape"], num_outputs(data))
+        settings, data, plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -12,6 +12,12 @@ from convgrid.config.overrides import quoted
 from convgrid.errors import ConfigError, ConvgridError
 
 OPTIMIZERS = "Options: adadelta, adagrad, adam, adamax, nadam, rmsprop, sgd."
+NUMBERS = "mean_squared_error, mean_absolute_error, logcosh"
+FOR_NUMBERS = f"{NUMBERS}, mean_absolute_percentage_error, poisson, mean_squared_logarithmic_error, cosine_proximity"
+FOR_CLASSES = (
+    f"{NUMBERS}, hinge, squared_hinge, categorical_hinge, categorical_crossentropy, sparse_categorical_crossentropy, "
+    "kullback_leibler_divergence, binary_crossentropy, cosine_proximity"
+)
 
 TOLD = {
     # groups and options
@@ -25,7 +31,9 @@ TOLD = {
     "optimizer@mine=sgd": "optimizer@mine=sgd cannot be: every group has its place. Leave out @mine.",
     "loss=mse": (
         "loss=mse is not an option of loss. Did you mean mean_squared_error? "
-        "Options: categorical_crossentropy, mean_squared_error, sparse_categorical_crossentropy."
+        "Options: binary_crossentropy, categorical_crossentropy, categorical_hinge, cosine_proximity, hinge, "
+        "kullback_leibler_divergence, logcosh, mean_absolute_error, mean_absolute_percentage_error, "
+        "mean_squared_error, mean_squared_logarithmic_error, poisson, sparse_categorical_crossentropy, squared_hinge."
     ),
     "layer/pool=nonne": (
         "layer/pool=nonne is not an option of layer/pool. Did you mean none? Options: average, l2, max, none."
@@ -130,9 +138,28 @@ TOLD = {
     ),
     "data=arrays data.task=clustering": "data.task=clustering must be one of classification, regression.",
     "data=arrays data.task=regression": (
-        "loss=categorical_crossentropy does not fit: the data is a regression, it needs a classification. "
-        "Use loss=mean_squared_error."
+        "loss=categorical_crossentropy does not fit a regression: it takes probabilities of classes, which numbers to "
+        f"predict are not. Use one of {FOR_NUMBERS}."
     ),
+    "loss=mean_absolute_percentage_error": (
+        "loss=mean_absolute_percentage_error does not fit a classification: it divides by the targets, and those of "
+        f"classes are mostly 0. Use one of {FOR_CLASSES}."
+    ),
+    "data=arrays data.task=regression loss=hinge": (
+        "loss=hinge does not fit a regression: it asks for a sign, which a number to predict is not. "
+        f"Use one of {FOR_NUMBERS}."
+    ),
+    "data=arrays data.task=regression data.num_classes=1 loss=cosine_proximity": (
+        "loss=cosine_proximity compares directions, and 1 target column has none. "
+        "Use loss=mean_squared_error, or two columns or more."
+    ),
+    "data=arrays data.task=regression loss=poisson target=standardize": (
+        "target=standardize does not fit loss=poisson: it takes some targets to 0 or below, where that loss means "
+        "nothing. Use target=auto or target=none."
+    ),
+    "target=log": "target=log has no effect: it scales numbers, and the data has classes. Leave it out.",
+    "target=logarithm": "target=logarithm is not an option of target. Options: auto, log, minmax, none, standardize.",
+    "target.mean=3": "target.mean is not a key of target=auto. Its keys: none.",
     # plans without the data
     "dry_run=true data=image_folder": (
         "data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10."
@@ -233,6 +260,9 @@ def test_a_pattern_is_told_with_a_caret() -> None:
         "arch.n=${seed} seed=2",
         "data=mnist data.root=null",
         "data=arrays data.num_classes=3 dry_run=true",
+        "data=arrays data.task=regression loss=poisson target=none",
+        "data=arrays data.task=regression loss=mean_squared_error target=log",
+        "data=arrays data.task=regression loss=cosine_proximity",
         "layer.conv.kernel_size=[3,5] layer.pool.stride=1",
         "layer.conv.padding=valid layer/conv=depthwise arch.m=1",
         "resume=null",

@@ -8,7 +8,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from convgrid.component import Component
-from convgrid.config import CONF, Settings, architecture, component, flatten, from_hydra, identity, is_outside_identity
+from convgrid.config import (
+    CONF,
+    Settings,
+    architecture,
+    component,
+    flatten,
+    from_hydra,
+    identity,
+    is_outside_identity,
+    outputs,
+)
 from convgrid.config.values import mistakes_in_values
 from convgrid.errors import ConfigError
 from convgrid.plan import plan
@@ -26,8 +36,8 @@ def hashed(settings: Settings, device: str = "cpu", digest: str = "d1") -> str:
 def test_settings_are_plain_values_without_hydras(settings: SettingsMaker) -> None:
     made = settings("optimizer=sgd", "layer/norm=batch")
     assert set(made.values) == {
-        "arch", "layer", "activation", "loss", "optimizer", "schedule", "data", "trainer", "tracking",
-        "seed", "dry_run", "resume", "objective", "regularization",
+        "arch", "layer", "activation", "loss", "target", "optimizer", "schedule", "data", "augment", "trainer",
+        "tracking", "seed", "dry_run", "resume", "objective", "regularization",
     }  # fmt: skip
     assert type(made.values["optimizer"]) is dict
     assert type(made.values["data"]["split"]) is list
@@ -62,6 +72,8 @@ def test_a_component_is_its_options_target_and_values(settings: SettingsMaker) -
     values = {"lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0}
     assert component(made, "optimizer") == Component("sgd", "convgrid.optimizers.sgd", values)
     assert component(made, "layer/norm") is None
+    assert component(made, "target") is None
+    assert component(settings("target=log"), "target") == Component("log", "convgrid.scales.Log")
 
 
 def test_architecture_takes_every_group_that_names_a_layer(settings: SettingsMaker) -> None:
@@ -120,7 +132,7 @@ def test_what_cannot_change_a_result_is_not_of_a_trials_identity(settings: Setti
     [
         "optimizer.lr=0.002", "seed=1", "arch.m=3", "activation=elu", "layer/pool=average", "data.split_seed=1",
         "trainer.precision=bf16-mixed", "trainer.threads=2", "data.batch_size=63", "objective.metric=val/loss",
-        "loss.label_smoothing=0.1", "regularization.l2=0.1",
+        "loss.label_smoothing=0.1", "regularization.l2=0.1", "target=log",
     ],
 )  # fmt: skip
 def test_what_can_change_a_result_is_of_a_trials_identity(settings: SettingsMaker, other: str) -> None:
@@ -143,6 +155,27 @@ def test_the_accelerator_asked_for_does_not_matter_but_the_one_used(settings: Se
 )
 def test_keys_outside_the_identity_are_told_by_whole_names(key: str, outside: bool) -> None:
     assert is_outside_identity(key) is outside
+
+
+# --- units of the output layer
+
+
+@pytest.mark.parametrize(
+    ("overrides", "units"),
+    [
+        ([], 10),
+        (["data=random", "data.num_classes=2"], 2),
+        (["data=random", "data.num_classes=2", "loss=hinge"], 1),
+        (["data=random", "data.num_classes=3", "loss=hinge"], 3),
+        (["data=arrays", "data.num_classes=2", "loss=mean_squared_error", "data.task=regression"], 2),
+        (["data=arrays", "data.num_classes=2", "loss=poisson"], 2),  # does not fit, which is told elsewhere
+        (["data=arrays"], 1),
+    ],
+)
+def test_data_and_loss_decide_the_output_layers_units(
+    settings: SettingsMaker, overrides: list[str], units: int
+) -> None:
+    assert outputs(settings(*overrides)) == units
 
 
 # --- values

@@ -463,7 +463,17 @@ NINE = np.zeros((9, 4, 4), np.uint8)
         ({"x_train": NINE}, {}, "has only one of x_train and y_train"),
         ({"images": NINE, "targets": np.zeros(9)}, {}, r"targets holds float64. Use data\.task=regression"),
         ({"images": NINE, "targets": np.zeros(8, int)}, {}, "images holds 9 images, but targets 8 targets"),
-        ({"images": NINE, "targets": np.arange(9) - 1}, {}, "one class index from 0 an image"),
+        (
+            {"images": NINE, "targets": np.arange(9) - 1},
+            {},
+            r"one class index from 0 an image; it is \[9\], the least -1",
+        ),
+        (
+            {"images": NINE, "targets": np.arange(9) + 1},
+            {},
+            r"has classes up to 9, but no image of class 0\. Number the classes from 0 without gaps, or set "
+            r"data\.num_classes=10\.$",
+        ),
         ({"images": NINE, "targets": np.zeros((9, 2), int)}, {}, r"one class index from 0 an image; it is \[9, 2\]"),
         ({"images": NINE, "targets": np.arange(9)}, {"num_classes": 5}, r"data\.num_classes=5 does not fit"),
         (
@@ -487,6 +497,12 @@ def test_arrays_that_do_not_fit_are_told(
 ) -> None:
     with pytest.raises(DataError, match=message):
         arrays(path=saved(tmp_path, **content), **{"shape": [1, 4, 4], **options})
+
+
+def test_classes_without_images_are_there_where_their_number_is_given(tmp_path: Path) -> None:
+    path = saved(tmp_path, images=NINE, targets=np.arange(9) // 3 * 2)
+    data = arrays(path=path, shape=[1, 4, 4], num_classes=6, split=(0.5, 0.5))
+    assert data.class_names == ("0", "1", "2", "3", "4", "5")
 
 
 def test_a_missing_or_corrupt_npz_is_named(tmp_path: Path) -> None:

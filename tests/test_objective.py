@@ -3,9 +3,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from convgrid import losses
 from convgrid.losses import categorical_crossentropy, mean_squared_error, sparse_categorical_crossentropy
 from convgrid.objective import Objective
-from convgrid.targets import fit
+from convgrid.scales import Log
+from convgrid.targets import FITS, Task, fit
 
 RNG = np.random.default_rng(0)
 PRICES = torch.tensor(RNG.normal([250_000, 3], [80_000, 0.5], size=(50, 2)), dtype=torch.float32)
@@ -110,3 +112,107 @@ def test_a_smoothed_loss_reaches_the_objective() -> None:
     row = fit("categorical_crossentropy", "classification")
     objective = Objective(smoothed, "classification", row, CLASSES)
     assert objective.losses(torch.zeros(4, 3), CLASSES).tolist() == pytest.approx([np.log(3)] * 4)
+
+
+# --- all fourteen
+
+
+def objective_of(name: str, task: Task, targets: Tensor) -> Objective:
+    return Objective(getattr(losses, name), task, fit(name, task), targets)
+
+
+def sigmoid(scores: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-scores))
+
+
+def short_of(scores: np.ndarray, hot: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - (2 * hot - 1) * scores, 0)
+
+
+def cosines(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return (scores * targets).sum(1) / np.linalg.norm(scores, axis=1) / np.linalg.norm(targets, axis=1)
+
+
+# From scores and one-hot rows; of two classes and one unit, from scores (B, 1) and 0 or 1.
+OF_CLASSES = {
+    "mean_squared_error": lambda s, hot: ((softmax(s) - hot) ** 2).mean(1),
+    "mean_absolute_error": lambda s, hot: np.abs(softmax(s) - hot).mean(1),
+    "logcosh": lambda s, hot: np.log(np.cosh(softmax(s) - hot)).mean(1),
+    "hinge": lambda s, hot: short_of(s, hot).mean(1),
+    "squared_hinge": lambda s, hot: (short_of(s, hot) ** 2).mean(1),
+    "categorical_hinge": lambda s, hot: np.maximum(1 + ((1 - hot) * s).max(1) - (hot * s).sum(1), 0),
+    "categorical_crossentropy": lambda s, hot: -(hot * np.log(softmax(s))).sum(1),
+    "sparse_categorical_crossentropy": lambda s, hot: -(hot * np.log(softmax(s))).sum(1),
+    "kullback_leibler_divergence": lambda s, hot: -(hot * np.log(softmax(s))).sum(1),
+    "binary_crossentropy": lambda s, hot: -np.log(np.where(hot == 1, sigmoid(s), 1 - sigmoid(s))).mean(1),
+    "cosine_proximity": lambda s, hot: -cosines(s, hot),
+}
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_a_loss_of_classes_takes_them_in_its_own_form(name: str) -> None:
+    scores, hot = RNG.normal(size=(4, 3)), np.eye(3)[CLASSES.numpy()]
+    found = objective_of(name, "classification", CLASSES).losses(torch.tensor(scores), CLASSES)
+    np.testing.assert_allclose(found.numpy(), OF_CLASSES[name](scores, hot), rtol=1e-5)  # Keras' KL bounds 0 by 1e-7
+    assert set(OF_CLASSES) == {loss for loss, tasks in FITS.items() if "classification" in tasks}
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge", "binary_crossentropy"])
+def test_two_classes_take_one_unit_and_come_back_as_two_columns(name: str) -> None:
+    scores, classes = RNG.normal(size=(6, 1)), torch.tensor([0, 1, 1, 0, 1, 0])
+    objective = objective_of(name, "classification", classes)
+    found = objective.losses(torch.tensor(scores), classes)
+    np.testing.assert_allclose(found.numpy(), OF_CLASSES[name](scores, classes.numpy()[:, None]), rtol=1e-6)
+    of_1 = sigmoid(scores[:, 0]) if name == "binary_crossentropy" else scores[:, 0]
+    of_0 = 1 - of_1 if name == "binary_crossentropy" else -of_1
+    predictions = objective.predictions(torch.tensor(scores))
+    np.testing.assert_allclose(predictions.numpy(), np.stack((of_0, of_1), 1), rtol=1e-6)
+    hits = objective.metric(torch.tensor(scores), classes)
+    assert hits.tolist() == ((scores[:, 0] > 0) == (classes.numpy() == 1)).astype(float).tolist()
+
+
+AMOUNTS = RNG.gamma(2, [3.0, 400.0], size=(50, 2))
+MEAN, STD = AMOUNTS.mean(0), AMOUNTS.std(0)
+
+
+def softplus(scores: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(scores))
+
+
+def standardised(numbers: np.ndarray) -> np.ndarray:
+    return (numbers - MEAN) / STD
+
+
+# From scores and numbers in the data's units.
+OF_NUMBERS = {
+    "mean_squared_error": lambda s, t: ((s - standardised(t)) ** 2).mean(1),
+    "mean_absolute_error": lambda s, t: np.abs(s - standardised(t)).mean(1),
+    "logcosh": lambda s, t: np.log(np.cosh(s - standardised(t))).mean(1),
+    "mean_absolute_percentage_error": lambda s, t: 100 * np.abs(softplus(s) * MEAN / t - 1).mean(1),
+    "poisson": lambda s, t: (softplus(s) - t / MEAN * np.log(softplus(s) + 1e-7)).mean(1),
+    "mean_squared_logarithmic_error": lambda s, t: ((np.log1p(softplus(s) * MEAN) - np.log1p(t)) ** 2).mean(1),
+    "cosine_proximity": lambda s, t: -cosines(s, standardised(t)),
+}
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_a_loss_of_numbers_takes_them_on_its_own_scale(name: str) -> None:
+    scores, numbers = RNG.normal(size=(50, 2)), torch.tensor(AMOUNTS)
+    objective = objective_of(name, "regression", numbers)
+    found = objective.losses(torch.tensor(scores), numbers)
+    np.testing.assert_allclose(found.numpy(), OF_NUMBERS[name](scores, AMOUNTS), rtol=1e-6)
+    positive = fit(name, "regression").link == "softplus"
+    expected = softplus(scores) * MEAN if positive else scores * STD + MEAN
+    np.testing.assert_allclose(objective.predictions(torch.tensor(scores)).numpy(), expected, rtol=1e-6)
+    assert set(OF_NUMBERS) == {loss for loss, tasks in FITS.items() if "regression" in tasks}
+
+
+def test_a_scale_that_was_asked_for_takes_the_place_of_the_losss_own() -> None:
+    row = fit("mean_squared_error", "regression")
+    objective = Objective(mean_squared_error, "regression", row, torch.tensor(AMOUNTS), Log)
+    logs, scores = np.log(AMOUNTS), RNG.normal(size=(50, 2))
+    expected = ((scores - (logs - logs.mean(0)) / logs.std(0)) ** 2).mean(1)
+    found = objective.losses(torch.tensor(scores), torch.tensor(AMOUNTS))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+    predictions = np.exp(scores * logs.std(0) + logs.mean(0))
+    np.testing.assert_allclose(objective.predictions(torch.tensor(scores)).numpy(), predictions, rtol=1e-6)

@@ -27,6 +27,7 @@ from convgrid.config.types import NULLABLE
 from convgrid.config.values import LEAST, MOST, ONE_OF
 from convgrid.errors import ConfigError
 from convgrid.initializers import INITIALIZERS
+from convgrid.targets import FITS
 from convgrid.trial import run
 
 SettingsMaker = Callable[..., Settings]
@@ -34,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 
 FOUND = {
-    "activation": 11, "arch": 5, "data": 8, "layer/conv": 2, "layer/dropout": 3, "layer/norm": 5, "layer/pool": 4,
-    "loss": 3, "optimizer": 7, "schedule": 5, "tracking": 2, "trainer": 5,
+    "activation": 11, "arch": 5, "augment": 4, "data": 10, "layer/conv": 2, "layer/dropout": 3, "layer/norm": 5,
+    "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "target": 5, "tracking": 2, "trainer": 5,
 }  # fmt: skip
 PATHS = sorted(path for path in CONF.rglob("*.yaml") if path.name != "config.yaml")
 OPTIONS = [(path.parent.relative_to(CONF).as_posix(), path.stem) for path in PATHS]
@@ -45,20 +46,25 @@ VALUES: dict[tuple[str, str], dict[str, Any]] = {
 MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
 BESIDE = {"data": {"batch_size"}, "layer/conv": {"padding"}, "layer/pool": {"padding"}}  # in the YAML only
 PIPELINES = {"loss": {"from_logits"}}  # in the signature only
-NO_SOURCE = {"arrays", "image_folder", "random"}  # nobody's but convgrid's
+PRESETS = {("augment", "cifar"), ("augment", "keras_blog")}  # other values for the knobs of augment=custom
+NO_SOURCE = {"arrays", "image_folder", "random", "table_images"}  # nobody's but convgrid's
 
 DESIGN_NAMES = {
     "activation": "softmax elu selu softplus softsign relu tanh sigmoid hard_sigmoid exponential linear",
+    "loss": "mean_squared_error mean_absolute_error mean_absolute_percentage_error mean_squared_logarithmic_error "
+    "squared_hinge hinge categorical_hinge logcosh categorical_crossentropy sparse_categorical_crossentropy "
+    "binary_crossentropy kullback_leibler_divergence poisson cosine_proximity",
+    "target": "auto standardize minmax log none",
     "optimizer": "sgd rmsprop adagrad adadelta adam adamax nadam",
     "trainer": "auto cpu gpu debug overfit",
-    "data": "digits mnist fashion_mnist cifar10 cifar100 image_folder arrays random",
+    "data": "digits mnist fashion_mnist cifar10 cifar100 image_folder arrays random digits_angle table_images",
 }
 
 
 def test_every_option_is_found() -> None:
     assert Counter(group for group, _ in OPTIONS) == FOUND
-    assert len(OPTIONS) == 60
-    assert len(MADE) == 45
+    assert len(OPTIONS) == 82
+    assert len(MADE) == 65
 
 
 @pytest.mark.parametrize("group", DESIGN_NAMES)
@@ -94,7 +100,7 @@ def test_an_options_keys_and_defaults_are_those_of_what_it_names(group: str, nam
         knobs = {
             key: stated[key] if key in ("kernel_size", "stride", "dilation", "groups") else knobs[key] for key in knobs
         }
-    assert stated == knobs
+    assert set(stated) == set(knobs) if (group, name) in PRESETS else stated == knobs
     assert {type(value) for value in stated.values()} <= {int, float, bool, str, list, type(None)}
 
 
@@ -143,10 +149,30 @@ def needs(group: str, name: str) -> list[str]:
 )
 def test_every_option_trains_an_epoch_on_digits(settings: SettingsMaker, in_tmp: Path, group: str, name: str) -> None:
     small = ["arch.filters=4", "arch.hidden=8"]
-    (metrics,) = train(settings, *small, *needs(group, name), f"{group}={name}")
-    assert set(metrics) == {"train/loss", "val/loss", "val/accuracy"}
+    numbers = is_of_numbers(group, name)
+    data = [*write_numbers(in_tmp / "numbers.npz"), "loss=mean_squared_error"] if numbers else []
+    (metrics,) = train(settings, *small, *data, *needs(group, name), f"{group}={name}")
+    assert set(metrics) == {"train/loss", "val/loss", "val/mae" if numbers else "val/accuracy"}
     assert all(np.isfinite(value) for value in metrics.values())
-    assert metrics["train/loss"] > 0
+    assert metrics["train/loss"] > 0 or name == "cosine_proximity"  # which is at least -1
+
+
+def test_options_of_numbers_are_those_that_refuse_classes() -> None:
+    assert {option for option in OPTIONS if is_of_numbers(*option)} == {
+        ("loss", "mean_absolute_percentage_error"), ("loss", "mean_squared_logarithmic_error"), ("loss", "poisson"),
+        ("target", "standardize"), ("target", "minmax"), ("target", "log"), ("target", "none"),
+    }  # fmt: skip
+
+
+def is_of_numbers(group: str, name: str) -> bool:
+    return (group == "target" and name != "auto") or (group == "loss" and "classification" not in FITS[name])
+
+
+def write_numbers(path: Path) -> list[str]:
+    """Two positive numbers to predict of each picture."""
+    images = RNG.random((60, 8, 8))
+    np.savez(path, images=images, targets=np.stack((images.mean((1, 2)), 9 * images[:, 2, 3] + 1), 1))
+    return ["data=arrays", f"data.path={path}", "data.shape=[1,8,8]", "data.task=regression"]
 
 
 def test_tracking_with_mlflow_trains_an_epoch(settings: SettingsMaker, store: str, in_tmp: Path) -> None:
@@ -200,6 +226,15 @@ def write_arrays(path: Path) -> list[str]:
     return [f"data.path={path}", "data.shape=[1,8,8]"]
 
 
+def write_table(folder: Path) -> list[str]:
+    write_pictures(folder)
+    paths = sorted(folder.rglob("*.png"))
+    rows = [f"{path.relative_to(folder)},{number},{number**2}" for number, path in enumerate(paths)]
+    (folder / "table.csv").write_text("\n".join(["file,price,area", *rows]))
+    return [f"data.table={folder}/table.csv", "data.targets=[price,area]", "data.shape=[3,8,8]", REGRESSION]
+
+
+REGRESSION = "loss=mean_squared_error"
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 WRITERS: dict[str, Callable[[Path], list[str]]] = {
     "digits": lambda _: [],
@@ -214,6 +249,8 @@ WRITERS: dict[str, Callable[[Path], list[str]]] = {
     ),
     "image_folder": lambda folder: write_pictures(folder / "pictures"),
     "arrays": lambda folder: write_arrays(folder / "own.npz"),
+    "digits_angle": lambda _: [REGRESSION],
+    "table_images": lambda folder: write_table(folder / "pictures"),
 }
 
 

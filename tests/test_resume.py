@@ -9,6 +9,7 @@ import pytest
 
 OVERRIDES = [
     "data.limit=200",
+    "augment=keras_blog",
     "optimizer=nadam",
     "optimizer.weight_decay=0.01",
     "layer/dropout=plain",

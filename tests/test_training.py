@@ -15,7 +15,7 @@ from convgrid.errors import TrainingError
 from convgrid.plan import plan
 from convgrid.seeding import derive
 from convgrid.training import BEST, LAST, Learner, best_epoch, train
-from convgrid.trial import make_learner, num_outputs, read
+from convgrid.trial import make_learner, outputs, read
 
 SettingsMaker = Callable[..., Settings]
 
@@ -27,7 +27,7 @@ def one_thread() -> None:
 
 def learner_for(settings: Settings, data: ImageData | None = None) -> Learner:
     data = data or read(settings)
-    planned = plan(architecture(settings), settings.values["data"]["shape"], num_outputs(data))
+    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
     return make_learner(settings, data, planned)
 
 

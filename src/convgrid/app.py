@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from convgrid.config import CONF, architecture, check, from_hydra, mistakes_in_values, register_experiments
+from convgrid.config import CONF, architecture, check, from_hydra, mistakes_in_values, outputs, register_experiments
 from convgrid.display import show_plan
 from convgrid.errors import ConvgridError, Interrupted, Mistakes
 from convgrid.plan import plan
@@ -65,8 +65,7 @@ def _plan_or_train(cfg: DictConfig) -> None:
         if mistakes:
             raise Mistakes(mistakes)
     if settings.values["dry_run"]:
-        data = settings.values["data"]
-        show_plan(plan(architecture(settings), data["shape"], data["num_classes"]), console)
+        show_plan(plan(architecture(settings), settings.values["data"]["shape"], outputs(settings)), console)
         return
     from convgrid.trial import run as run_trial  # a plan does without torch, which takes seconds to import
 

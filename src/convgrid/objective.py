@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from convgrid.scales import Mean, Scale, Standardize
 from convgrid.targets import Fit, Task
+
+SCALES = {"standardize": Standardize, "mean": Mean}
 
 
 class Objective(nn.Module):
@@ -21,6 +24,10 @@ class Objective(nn.Module):
         task: Of the data.
         fit: How the loss goes with the task.
         targets: The training split's, which a scale is fitted on; classes (B,) or numbers (B, T).
+        make_scale: Fits a scale of numbers to predict; None takes the one that suits the loss.
+
+    Raises:
+        DataError: If the scale cannot take the targets.
 
     Example:
         >>> from convgrid.losses import mean_squared_error
@@ -31,14 +38,19 @@ class Objective(nn.Module):
         tensor([[300.]])
     """
 
-    def __init__(self, loss: Callable[..., Tensor], task: Task, fit: Fit, targets: Tensor) -> None:
+    def __init__(
+        self,
+        loss: Callable[..., Tensor],
+        task: Task,
+        fit: Fit,
+        targets: Tensor,
+        make_scale: Callable[[Tensor], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         self.loss, self.fit = loss, fit
         self.task: Task = task
-        if fit.form == "standardize":
-            spread = targets.std(0, correction=0)
-            self.register_buffer("mean", targets.mean(0))
-            self.register_buffer("std", torch.where(spread > 0, spread, 1.0))
+        if fit.form == "numbers":
+            self.scale = (make_scale or SCALES[fit.scale])(targets)
 
     def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
         """What is optimised, one value an example.
@@ -50,22 +62,28 @@ class Objective(nn.Module):
         Returns:
             Shape (B,).
         """
+        if self.fit.in_units:
+            return self.loss(self.predictions(scores), targets)
         encoded = self._encode(targets, scores)
         if self.fit.from_scores:
             return self.loss(scores, encoded, from_logits=True)
         return self.loss(self._link(scores), encoded)
 
     def predictions(self, scores: Tensor) -> Tensor:
-        """Turn scores into probabilities (B, C), or numbers in the data's units (B, T).
+        """Turn scores into one value a class (B, C), probabilities where the link gives them, or into numbers (B, T).
 
         Args:
             scores: Shape (B, U).
 
         Returns:
-            Shape (B, C) or (B, T).
+            Shape (B, C), or (B, T) in the data's units.
         """
         linked = self._link(scores)
-        return linked * self._buffer("std") + self._buffer("mean") if self.fit.form == "standardize" else linked
+        if self.fit.form == "numbers":
+            return self._scale().decode(linked)
+        if self.fit.one_unit and linked.shape[-1] == 1:
+            return torch.cat((1 - linked if self.fit.link == "sigmoid" else -linked, linked), -1)
+        return linked
 
     def metric(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Whether each image is classified correctly, or its mean absolute error in the data's units.
@@ -84,15 +102,25 @@ class Objective(nn.Module):
 
     def _encode(self, targets: Tensor, scores: Tensor) -> Tensor:
         match self.fit.form:
-            case "one_hot":
-                return functional.one_hot(targets, scores.shape[-1]).to(scores.dtype)
-            case "standardize":
-                return (targets - self._buffer("mean")) / self._buffer("std")
             case "index":
                 return targets
+            case "numbers":
+                return self._scale().encode(targets)
+            case form:
+                rows = targets.unsqueeze(-1) if scores.shape[-1] == 1 else functional.one_hot(targets, scores.shape[-1])
+                rows = rows.to(scores.dtype)
+                return 2 * rows - 1 if form == "signs" else rows
 
     def _link(self, scores: Tensor) -> Tensor:
-        return scores.softmax(-1) if self.fit.link == "softmax" else scores
+        match self.fit.link:
+            case "identity":
+                return scores
+            case "softmax":
+                return scores.softmax(-1)
+            case "sigmoid":
+                return scores.sigmoid()
+            case "softplus":
+                return functional.softplus(scores)
 
-    def _buffer(self, name: str) -> Tensor:
-        return cast(Tensor, self.get_buffer(name))
+    def _scale(self) -> Scale:
+        return cast(Scale, self.scale)

@@ -118,13 +118,13 @@ class Run:
         """
         self._client.log_artifact(self.run_id, str(path), folder or None)
 
-    def keep_model(self, model: "nn.Module", input_shape: Sequence[int], num_outputs: int) -> None:
+    def keep_model(self, model: "nn.Module", input_shape: Sequence[int], width: int) -> None:
         """Store a model that any batch size of raw images can be given to, as a pickle-free torch.export archive.
 
         Args:
-            model: From float32 images (B, C, H, W) to predictions (B, U), in evaluation mode on the CPU.
+            model: From float32 images (B, C, H, W) to predictions (B, W), in evaluation mode on the CPU.
             input_shape: (C, H, W).
-            num_outputs: U.
+            width: W.
         """
         import numpy as np
         import torch
@@ -134,7 +134,7 @@ class Run:
 
         images, outputs = (
             TensorSpec(np.dtype("float32"), (-1, *input_shape)),
-            TensorSpec(np.dtype("float32"), (-1, num_outputs)),
+            TensorSpec(np.dtype("float32"), (-1, width)),
         )
         set_tracking_uri(self.uri)
         with start_run(run_id=self.run_id):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from convgrid.augment import Augment, mixed_losses
 from convgrid.build import kernels
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
 from convgrid.errors import TrainingError
@@ -50,6 +52,7 @@ class Recipe:
         gradient_clip_norm: Largest global norm of the gradient; 0 does not clip.
         l1: Weight of the kernels' sum of absolute values in `train/loss`.
         l2: Weight of the kernels' sum of squares in `train/loss`.
+        augment: From images, targets and a generator to augmented ones; None leaves them.
         precision: As Lightning's: "32-true", "bf16-mixed", "16-mixed".
         detect_anomaly: Whether the way back is searched for the operation that made a NaN.
     """
@@ -65,6 +68,7 @@ class Recipe:
     gradient_clip_norm: float = 0.0
     l1: float = 0.0
     l2: float = 0.0
+    augment: Augment | None = None
     precision: str = "32-true"
     detect_anomaly: bool = False
 
@@ -153,10 +157,11 @@ class Learner(L.LightningModule):
         self.trainer.should_stop = self._is_patience_over()
 
     def on_train_epoch_start(self) -> None:
-        """Key the dropout's draws by this epoch."""
-        generator = torch.Generator(self.device).manual_seed(derive(self.recipe.seed, "dropout", len(self.history)))
+        """Key the draws of dropout and augmentation by this epoch."""
+        draws = self._generator("dropout")
         for dropout in self.dropouts:
-            dropout.generator = generator
+            dropout.generator = draws
+        self._augment_draws = self._generator("augment")
         self._train_loss = torch.zeros((), device=self.device)
 
     def training_step(self, chunk: Chunk, _: int) -> None:
@@ -169,7 +174,7 @@ class Learner(L.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             optimizer.zero_grad()
-            loss = self.predictor.objective.losses(self.predictor.scores(images), targets).mean()
+            loss = self._losses(images, targets).mean()
             if self.recipe.l1 or self.recipe.l2:
                 loss = loss + self._penalty()
             scaler.scale(loss).backward()
@@ -221,6 +226,17 @@ class Learner(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         self.history, self.steps_done = checkpoint["history"], checkpoint["steps_done"]
+
+    def _losses(self, images: Tensor, targets: Tensor) -> Tensor:
+        predictor, augment = self.predictor, self.recipe.augment
+        if augment is None:
+            return predictor.objective.losses(predictor.scores(images), targets)
+        images, mixed = augment(images, targets, self._augment_draws)
+        assert mixed is not None
+        return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive(self.recipe.seed, purpose, len(self.history)))
 
     def _is_patience_over(self) -> bool:
         recipe, epochs = self.recipe, len(self.history)

@@ -22,7 +22,7 @@ from convgrid.progress import Bar, Lines
 from convgrid.runs import CONFIG, TrialFolder, create
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
-from convgrid.targets import fit, objective_of
+from convgrid.targets import Fit, Task, check_domain, fit, num_outputs, objective_of
 from convgrid.training import BEST, Learner, Predictor, Recipe, best_epoch, train
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     torch.set_num_threads(settings.values["trainer"]["threads"])
     device = find_device(settings.values["trainer"]["accelerator"])
     data = read(settings)
-    planned = plan(architecture(settings), settings.values["data"]["shape"], num_outputs(data))
+    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
     learner = make_learner(settings, data, planned)
     try_once(learner, planned.input_shape)
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
@@ -112,16 +112,20 @@ def read(settings: Settings) -> ImageData:
     return data
 
 
-def num_outputs(data: ImageData) -> int:
-    """Count the units of the output layer: one a class, or one a target column.
+def outputs(settings: Settings, data: ImageData) -> int:
+    """Count the units of the output layer.
 
     Args:
+        settings: The resolved config.
         data: The data set.
 
     Returns:
-        Number of units.
+        What data and loss ask for together.
+
+    Raises:
+        ConfigError: If they do not go together.
     """
-    return len(data.class_names) or data.train.targets.shape[1]
+    return num_outputs(_fit(settings, data), _count(data))
 
 
 def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
@@ -134,10 +138,13 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
 
     Returns:
         A learner, untrained.
+
+    Raises:
+        ConvgridError: If loss, targets and data do not go together.
     """
-    values, seed = settings.values, settings.values["seed"]
-    task = "classification" if data.class_names else "regression"
-    loss, optimizer, schedule = (component(settings, group) for group in ("loss", "optimizer", "schedule"))
+    values, seed, task, row = settings.values, settings.values["seed"], _task(data), _fit(settings, data)
+    groups = ("loss", "target", "optimizer", "schedule", "augment")
+    loss, target, optimizer, schedule, augment = (component(settings, group) for group in groups)
     assert loss
     assert optimizer
     assert schedule
@@ -154,11 +161,13 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         gradient_clip_norm=values["trainer"]["gradient_clip_norm"],
         l1=values["regularization"]["l1"],
         l2=values["regularization"]["l2"],
+        augment=augment.bind()() if augment else None,
         precision=values["trainer"]["precision"],
         detect_anomaly=values["trainer"]["detect_anomaly"],
     )
     network = build(planned, init=values["arch"]["init"], seed=derive(seed, "init"))
-    objective = Objective(loss.bind(), task, fit(settings.choices["loss"], task), data.train.targets)
+    check_domain(settings.choices["loss"], row, data.train.targets.min().item())
+    objective = Objective(loss.bind(), task, row, data.train.targets, target.bind() if target else None)
     mean, std = statistics(data.train)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)
     return Learner(Predictor(network, objective, mean, std, planned.input_shape[1:]), data, recipe)
@@ -264,6 +273,19 @@ def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
     return dict(settings.choices) | values | sizes
 
 
+def _task(data: ImageData) -> Task:
+    return "classification" if data.class_names else "regression"
+
+
+def _count(data: ImageData) -> int:
+    """Classes, or target columns."""
+    return len(data.class_names) or data.train.targets.shape[1]
+
+
+def _fit(settings: Settings, data: ImageData) -> Fit:
+    return fit(settings.choices["loss"], _task(data), _count(data))
+
+
 def _describe(folder: TrialFolder, planned: Plan) -> None:
     (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
     (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
@@ -292,7 +314,8 @@ def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, 
         tracker.keep(folder.path / name)
     model = learner.predictor.cpu().eval()
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  (as torch.export wants it)
-    tracker.keep_model(model, planned.input_shape, planned.num_outputs)
+    width = model.objective.predictions(torch.zeros(1, planned.num_outputs)).shape[-1]  # of one unit, two classes
+    tracker.keep_model(model, planned.input_shape, width)
 
 
 def _rows(learner: Learner, planned: Plan, tested: Mapping[str, float], device: str, seconds: float) -> dict[str, str]:

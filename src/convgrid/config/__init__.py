@@ -10,6 +10,7 @@ from convgrid.config.settings import (
     from_hydra,
     identity,
     is_outside_identity,
+    outputs,
 )
 from convgrid.config.values import mistakes_in_values
 
@@ -24,5 +25,6 @@ __all__ = [
     "identity",
     "is_outside_identity",
     "mistakes_in_values",
+    "outputs",
     "register_experiments",
 ]

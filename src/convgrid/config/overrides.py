@@ -13,7 +13,7 @@ from convgrid.config.settings import flatten
 from convgrid.errors import ConfigError
 
 # Keys of free text: what the shell leaves of it is meant literally, so Hydra's grammar must not read it.
-TEXTS = ("arch.pattern", "resume", "data.root", "data.path", "tracking.uri", "tracking.experiment")
+TEXTS = ("arch.pattern", "resume", "data.root", "data.path", "data.table", "tracking.uri", "tracking.experiment")
 
 
 def quoted(text: str, *, multirun: bool) -> str:

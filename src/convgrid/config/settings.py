@@ -14,9 +14,19 @@ from omegaconf.errors import OmegaConfBaseException
 from convgrid.component import Component
 from convgrid.errors import ConfigError
 from convgrid.plan import Architecture, Groups
+from convgrid.targets import FITS, num_outputs
 
 # Keys that cannot change a trial's result. The data's digest stands in for its place.
-NOT_IDENTITY = ("dry_run", "resume", "tracking", "data.root", "data.path", "data.workers", "data.memory_gib")
+NOT_IDENTITY = (
+    "dry_run",
+    "resume",
+    "tracking",
+    "data.root",
+    "data.path",
+    "data.table",
+    "data.workers",
+    "data.memory_gib",
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,10 @@ def component(settings: Settings, group: str) -> Component | None:
         group: Such as "optimizer" or "layer/pool".
 
     Returns:
-        The component, None where the option is `none`.
+        The component; None where the option is `none` or `auto` and names nothing.
 
     Raises:
-        ConfigError: If the option says nothing of what it is.
+        ConfigError: If any other option says nothing of what it is.
 
     Example:
         >>> settings = Settings({"layer": {"norm": {"_target_": "mine.norm", "eps": 0.1}}}, {"layer/norm": "mine"}, ())
@@ -78,7 +88,7 @@ def component(settings: Settings, group: str) -> Component | None:
     name, options = settings.choices[group], settings.values
     for part in group.split("/"):
         options = options.get(part) or {}
-    if "_target_" not in options and name != "none":
+    if "_target_" not in options and name not in ("none", "auto"):
         raise ConfigError(f"{group}={name} has no _target_. Add to its file: _target_: package.module.name")
     return _component(group, name, options)
 
@@ -106,6 +116,22 @@ def architecture(settings: Settings) -> Architecture:
         **{key: arch[key] for key in ("filters", "growth", "max_filters", "hidden")},
     )
     return Architecture(arch["pattern"], groups, n=arch["n"], m=arch["m"], k=arch["k"])
+
+
+def outputs(settings: Settings) -> int:
+    """Count the units of the output layer as far as the config tells.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        What data and loss ask for together; 1 where only the data itself tells.
+    """
+    count = settings.values["data"].get("num_classes")
+    row = FITS.get(settings.choices["loss"], {}).get(settings.values["data"].get("task", "classification"))
+    if count is None or row is None:
+        return 1 if count is None else count
+    return num_outputs(row, count)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

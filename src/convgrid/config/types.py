@@ -15,7 +15,13 @@ KINDS: Mapping[type, tuple[str, str]] = {
     str: ("a text", "of texts"),
 }
 # Types of the keys whose default is null, which takes anything elsewhere.
-NULLABLE: Mapping[str, type] = {"data.num_classes": int, "data.workers": int, "data.root": str, "data.path": str}
+NULLABLE: Mapping[str, type] = {
+    "data.num_classes": int,
+    "data.workers": int,
+    "data.root": str,
+    "data.path": str,
+    "data.table": str,
+}
 MOST_SHOWN = 40  # characters of a default in a message
 
 

@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from convgrid.config.settings import Settings, architecture, component, flatten
+from convgrid.config.settings import Settings, architecture, component, flatten, outputs
 from convgrid.errors import ConfigError, ConvgridError, Mistakes, PlanError
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Architecture, plan
-from convgrid.targets import METRICS, fit, objective_of
+from convgrid.targets import METRICS, check_target, fit, objective_of
 
 BYTES = 4  # of a weight in float32
 GIB = 2**30
@@ -53,17 +53,17 @@ def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[Con
         A line or more a mistake.
     """
     data, objective = settings.values["data"], settings.values["objective"]
-    task = data.get("task", "classification")
+    task, loss, target = data.get("task", "classification"), settings.choices["loss"], settings.choices["target"]
     checks: list[Callable[[], object]] = [
-        *(partial(component, settings, group) for group in ("loss", "optimizer", "schedule", "data")),
+        *(partial(component, settings, group) for group in ("loss", "target", "optimizer", "schedule", "data")),
         lambda: _check_data(settings),
         lambda: _check_effect(architecture(settings), typed),
     ]
     if data.get("shape") is not None:
-        classes = data.get("num_classes")
-        checks.append(lambda: _check_plan(settings, data["shape"], 1 if classes is None else classes))
+        checks.append(lambda: _check_plan(settings, data["shape"]))
     if task in METRICS:
-        checks.append(lambda: fit(settings.choices["loss"], task))
+        checks.append(lambda: fit(loss, task, data.get("num_classes")))
+        checks.append(lambda: check_target(target, loss, task))
         checks.append(lambda: objective_of(task, objective["metric"], objective["mode"]))
     found: list[ConvgridError] = _out_of_range(settings)
     for check in checks:
@@ -102,9 +102,9 @@ def _check_data(settings: Settings) -> None:
         raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
 
 
-def _check_plan(settings: Settings, shape: Sequence[int], num_classes: int) -> None:
+def _check_plan(settings: Settings, shape: Sequence[int]) -> None:
     """Every size works out, and the weights fit into the memory where they are made."""
-    planned = plan(architecture(settings), shape, num_classes)
+    planned = plan(architecture(settings), shape, outputs(settings))
     needed, there = BYTES * planned.parameters, _memory()
     if needed > there and not settings.values["dry_run"]:
         largest = max(planned.layers, key=lambda layer: layer.parameters).name

@@ -1,5 +1,6 @@
 """Readers of image data, their division, their statistics, and minibatches on the device."""
 
+from convgrid.data.angles import digits_angle
 from convgrid.data.cifar import cifar10, cifar100
 from convgrid.data.dataset import Files, ImageData, Split
 from convgrid.data.embedded import digits, random
@@ -8,6 +9,7 @@ from convgrid.data.idx import fashion_mnist, mnist
 from convgrid.data.loader import Batches, Chunk, batches
 from convgrid.data.moments import statistics
 from convgrid.data.npz import arrays
+from convgrid.data.tables import table_images
 
 __all__ = [
     "Batches",
@@ -20,9 +22,11 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "digits_angle",
     "fashion_mnist",
     "image_folder",
     "mnist",
     "random",
     "statistics",
+    "table_images",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convgrid.errors import DataError
+from convgrid.errors import ConfigError, DataError
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images (B, C, H, W) and targets, before they are divided
 
@@ -168,6 +168,31 @@ def check_classes(found: int, num_classes: int | None, source: str) -> None:
     if num_classes is not None and found != num_classes:
         raise DataError(
             f"data.num_classes={num_classes} does not fit: {source} has {found} classes. Use data.num_classes={found}."
+        )
+
+
+def check_numbers(found: int, num_classes: int | None, task: str, source: str) -> None:
+    """Hold what the config states against a source that has numbers to predict.
+
+    Args:
+        found: How many numbers an image has.
+        num_classes: What `data.num_classes` says; None to take what is found.
+        task: What `data.task` says.
+        source: Name of the source, for the message.
+
+    Raises:
+        ConfigError: If they differ.
+
+    Example:
+        >>> check_numbers(1, 1, "regression", "data=digits_angle")
+    """
+    if task != "regression":
+        raise ConfigError(f"data.task={task}: {source} has numbers to predict, not classes. Use data.task=regression.")
+    if num_classes not in (None, found):
+        numbers = f"{found} number{'s' * (found > 1)}"
+        raise ConfigError(
+            f"data.num_classes={num_classes} does not fit: {source} has {numbers} to predict an image. "
+            f"Use data.num_classes={found}."
         )
 
 

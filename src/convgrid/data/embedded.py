@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import ImageData, check_classes, check_shape, fingerprint
+from convgrid.data.dataset import Arrays, ImageData, check_classes, check_shape, fingerprint
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
 
@@ -45,13 +45,7 @@ def digits(
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test part).
     """
-    path = _digits_file()
-    try:
-        with gzip.open(path) as file:
-            rows = np.loadtxt(file, delimiter=",", dtype=np.uint8, ndmin=2)
-        images, targets = rows[:, :64].reshape(-1, 1, 8, 8), rows[:, 64].astype(np.int64)
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        raise DataError(f"{path} is not scikit-learn's digits file ({error}). Reinstall scikit-learn.") from error
+    images, targets = read_digits()
     check_shape(images.shape[1:], shape, "digits")
     check_classes(10, num_classes, "digits")
     names = tuple(str(digit) for digit in range(10))
@@ -103,10 +97,29 @@ def random(
     return divide(pool, class_names=names, digest=digest, split=split, split_seed=split_seed, limit=limit)
 
 
+def read_digits() -> Arrays:
+    """Read scikit-learn's digits.
+
+    Returns:
+        Images, shape (1797, 1, 8, 8), uint8 in 0..16, and the digits, shape (1797,), int64.
+
+    Raises:
+        DataError: If the file is missing or not as expected.
+    """
+    path = _digits_file()
+    try:
+        with gzip.open(path) as file:
+            rows = np.loadtxt(file, delimiter=",", dtype=np.uint8, ndmin=2)
+        images, targets = rows[:, :64].reshape(-1, 1, 8, 8), rows[:, 64].astype(np.int64)
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise DataError(f"{path} is not scikit-learn's digits file ({error}). Reinstall scikit-learn.") from error
+    return images, targets
+
+
 def _digits_file() -> Path:
     # Importing sklearn.datasets takes seconds; finding the package's folder takes microseconds.
     spec = find_spec("sklearn")
     path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz" if spec and spec.origin else None
     if path is None or not path.exists():
-        raise DataError("data=digits reads scikit-learn's own file, which is not installed: pip install scikit-learn")
+        raise DataError("the digits are scikit-learn's own file, which is not installed: pip install scikit-learn")
     return path

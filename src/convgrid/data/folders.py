@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import Files, ImageData, check_classes, fingerprint
-from convgrid.data.decoding import decode, strict
+from convgrid.data.dataset import ImageData, check_classes, fingerprint
+from convgrid.data.photos import image_size, load, num_workers, some
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
-SHOWN = 5  # names in a message, before a count of the others
 
 
 @dataclass(frozen=True)
@@ -66,44 +63,27 @@ def image_folder(
         ConfigError: If a number cannot be.
         DataError: If folders or images are missing, classes do not agree, or images are corrupt, all named.
     """
-    size = _image_size(shape)
-    threads = _workers(workers)
+    size = image_size(shape)
+    threads = num_workers(workers)
     folder = _existing(root)
     listings = {name: _list(path) for name, path in _parts(folder).items()}
     train = listings["train"]
     _check_listings(folder, listings, num_classes)
-    num_bytes = int(np.prod(size)) * sum(len(listing.paths) for listing in listings.values())
-    if num_bytes > memory_gib * 2**30:
-        images = {name: Files(listing.paths, size, threads) for name, listing in listings.items()}
-        digest = _digest(folder, listings, [str(os.path.getsize(path)) for path in _all_paths(listings)])
-    else:
-        images, digest = _decode_all(folder, listings, size, threads)
+    paths = {name: listing.paths for name, listing in listings.items()}
+    source = f"data.root={folder}"
+    images, marks = load(paths, size, folder=folder, source=source, memory_gib=memory_gib, threads=threads)
+    names = [Path(path).relative_to(folder).as_posix() for part in paths.values() for path in part]
     parts = {name: (images[name], listing.targets) for name, listing in listings.items()}
     return divide(
         parts["train"],
         class_names=train.class_names,
-        digest=digest,
+        digest=fingerprint(names, marks),
         split=split,
         split_seed=split_seed,
         limit=limit,
         validation=parts.get("validation"),
         test=parts.get("test"),
     )
-
-
-def _image_size(shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
-        raise ConfigError(f"data.shape={list(shape)} must be 3 (RGB) or 1 (grey), height and width.")
-    return (shape[0], shape[1], shape[2])
-
-
-def _workers(workers: int | None) -> int:
-    if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(8, cores or 1)
-    if workers < 1:
-        raise ConfigError(f"data.workers={workers} must be 1 or more, or null for one a core.")
-    return workers
 
 
 def _existing(root: str | None) -> Path:
@@ -166,51 +146,11 @@ def _check_listings(folder: Path, listings: dict[str, Listing], num_classes: int
         if differing:
             raise DataError(
                 f"data.root={folder}: the class folders of the training and {part} images differ in "
-                f"{_some(sorted(differing))}. Each needs the same ones."
+                f"{some(sorted(differing))}. Each needs the same ones."
             )
     stray = [os.path.relpath(path, folder) for listing in listings.values() for path in listing.stray]
     if stray:
         logging.getLogger(__name__).warning(
             "data.root=%s: left aside what is not an image (%s) of a class folder: %s",
-            *(folder, ", ".join(EXTENSIONS), _some(stray)),
+            *(folder, ", ".join(EXTENSIONS), some(stray)),
         )
-
-
-def _decode_all(
-    folder: Path, listings: dict[str, Listing], size: tuple[int, int, int], threads: int
-) -> tuple[dict[str, np.ndarray], str]:
-    """Pixels (B, C, H, W) by part, and the digest of the files' contents."""
-    images = {name: np.empty((len(listing.paths), *size), np.uint8) for name, listing in listings.items()}
-    places = [place for pixels in images.values() for place in pixels]
-
-    def read(path: str, place: np.ndarray) -> tuple[str, str]:
-        try:
-            content = Path(path).read_bytes()
-            place[:] = decode(content, size).transpose(2, 0, 1)
-        except Exception as error:  # whatever Pillow raises on a broken file
-            return "", f"{os.path.relpath(path, folder)} ({error})"
-        return sha256(content).hexdigest(), ""
-
-    with strict(), ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(read, _all_paths(listings), places))
-    broken = [mistake for _, mistake in results if mistake]
-    if broken:
-        raise DataError(
-            f"data.root={folder}: {len(broken)} of {len(results)} images cannot be read. Repair or remove them:\n"
-            f"{_some(broken)}"
-        )
-    return images, _digest(folder, listings, [content for content, _ in results])
-
-
-def _all_paths(listings: dict[str, Listing]) -> list[str]:
-    return [path for listing in listings.values() for path in listing.paths]
-
-
-def _digest(folder: Path, listings: dict[str, Listing], contents: list[str]) -> str:
-    names = [Path(path).relative_to(folder).as_posix() for path in _all_paths(listings)]
-    return fingerprint(names, contents)
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

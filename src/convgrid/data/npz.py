@@ -132,7 +132,8 @@ def _targets(array: np.ndarray, name: str, task: str) -> np.ndarray:
     if array.dtype.kind == "f":
         raise DataError(f"data.task=classification, but {name} holds {array.dtype}. Use data.task=regression.")
     if array.size != len(array) or (array.size and array.min() < 0):
-        raise DataError(f"data.path: {name} must be one class index from 0 an image; it is {list(array.shape)}.")
+        least = f", the least {array.min()}" if array.size else ""
+        raise DataError(f"data.path: {name} must be one class index from 0 an image; it is {list(array.shape)}{least}.")
     return array.reshape(-1).astype(np.int64)
 
 
@@ -146,6 +147,18 @@ def _outputs(parts: dict[str, Arrays], num_classes: int | None, task: str, path:
             raise DataError(f"data.num_classes={num_classes}, but the images have {sorted(widths)} numbers to predict.")
         return ()
     found = 1 + max(int(targets.max(initial=0)) for _, targets in parts.values())
-    if num_classes is None or found > num_classes:
+    if num_classes is None:
+        _check_gaps(np.concatenate([targets for _, targets in parts.values()]), found, path)
+    elif found > num_classes:
         check_classes(found, num_classes, path)
     return tuple(str(index) for index in range(num_classes or found))
+
+
+def _check_gaps(targets: np.ndarray, found: int, path: str) -> None:
+    """Classes counted from 1, or coded as 0 and 255, would make output units that mean nothing."""
+    missing = np.setdiff1d(np.arange(found), targets)
+    if len(missing):
+        raise DataError(
+            f"data.path={path} has classes up to {found - 1}, but no image of class {missing[0]}. "
+            f"Number the classes from 0 without gaps, or set data.num_classes={found}."
+        )

@@ -1,0 +1,53 @@
+"""Images and what augmentation makes of them, on one sheet to look at.
+
+Shapes: N images, C channels, H height, W width.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+SMALLEST = 96  # pixels that a side is enlarged to, at the least
+GAP = 4  # pixels between images; thrice that after the originals
+
+
+def sheet(images: Tensor, augmented: Sequence[Tensor]) -> Image.Image:
+    """Lay out a row for each image: the original, then what each round of augmentation made of it.
+
+    The originals' smallest value is shown black, their largest white. Two, four and more channels are averaged.
+
+    Args:
+        images: The originals, in any unit, shape (N, C, H, W).
+        augmented: One round or more, each in the same unit and shape.
+
+    Returns:
+        An RGB picture; small images are enlarged, pixel by pixel.
+
+    Example:
+        >>> digits = torch.arange(64).reshape(1, 1, 8, 8)
+        >>> sheet(digits, [digits.float(), digits.float()]).size
+        (312, 104)
+    """
+    low, high = (float(value) for value in images.aminmax())
+    rounds = [_pixels(some, low, high) for some in (images, *augmented)]
+    count, height, width, _ = rounds[0].shape
+    factor = -(-SMALLEST // min(height, width))
+    height, width = factor * height, factor * width
+    size = (len(rounds) * (width + GAP) + 3 * GAP, count * (height + GAP) + GAP)
+    picture = Image.new("RGB", size, "white")
+    for column, shown in enumerate(rounds):
+        left = GAP + column * (width + GAP) + (2 * GAP if column else 0)
+        for row, pixels in enumerate(shown):
+            large = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+            picture.paste(large, (left, GAP + row * (height + GAP)))
+    return picture
+
+
+def _pixels(images: Tensor, low: float, high: float) -> np.ndarray:
+    """Bytes of shape (N, H, W, 3)."""
+    scaled = (images.detach().cpu().float() - low) * (255 / max(high - low, 1e-12))
+    colours = scaled if scaled.shape[1] == 3 else scaled.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    return colours.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8).numpy()

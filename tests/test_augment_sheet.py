@@ -1,0 +1,33 @@
+"""The sheet of augmented images, pixel by pixel."""
+
+import numpy as np
+import torch
+
+from convgrid.augment.sheet import GAP, SMALLEST, sheet
+
+
+def test_a_sheet_has_a_row_an_image_and_a_column_a_round() -> None:
+    images = torch.arange(3 * 3 * 120 * 100).reshape(3, 3, 120, 100) % 251
+    rounds = [images.flip(0).float(), images.float() * 2 - 100]
+    picture = np.asarray(sheet(images, rounds))
+    assert picture.shape == (3 * 124 + GAP, 3 * 104 + 3 * GAP, 3)
+    for row in range(3):
+        for column, some in enumerate((images, *rounds)):
+            left, top = GAP + column * 104 + (2 * GAP if column else 0), GAP + row * 124
+            seen = picture[top : top + 120, left : left + 100].astype(float)
+            expected = np.clip(some[row].permute(1, 2, 0).numpy() * 255 / 250, 0, 255)
+            assert np.abs(seen - expected).max() <= 0.51
+    assert (picture[:GAP] == 255).all()
+
+
+def test_a_small_grey_image_is_enlarged_and_stretched_from_black_to_white() -> None:
+    image = torch.tensor([[[[3.0, 19.0], [11.0, 3.0]]]])
+    picture = np.asarray(sheet(image, [image]))[GAP : GAP + SMALLEST, GAP : GAP + SMALLEST]
+    half = SMALLEST // 2
+    assert [int(picture[i * half, j * half, 0]) for i in (0, 1) for j in (0, 1)] == [0, 255, 128, 0]
+    assert (picture[:half, half:] == 255).all()
+
+
+def test_an_even_image_is_black() -> None:
+    even = torch.full((1, 2, 96, 96), 7.0)
+    assert (np.asarray(sheet(even, [even]))[GAP:-GAP, GAP : GAP + 96] == 0).all()
