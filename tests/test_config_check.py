@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from convgrid.config import check, files, register_experiments
 from convgrid.config.overrides import quoted
@@ -276,16 +278,16 @@ def test_a_pattern_is_told_with_a_caret() -> None:
     ],
 )
 def test_what_is_right_passes_unchanged(line: str) -> None:
-    assert check(line.split()) == line.split()
+    assert check(line.split()).argv == line.split()
 
 
 def test_flags_may_stand_between_overrides() -> None:
-    assert check(["optimizer=sgd", "-m", "arch.n=1,2"]) == ["-m", "optimizer=sgd", "arch.n=1,2"]
+    assert check(["optimizer=sgd", "-m", "arch.n=1,2"]).argv == ["-m", "optimizer=sgd", "arch.n=1,2"]
 
 
 def test_a_resumed_runs_values_are_not_those_of_the_defaults() -> None:
     line = ["resume=1a2b", "arch.m=9", "dry_run=true", "data=arrays"]
-    assert check(line) == ["resume='1a2b'", *line[1:]]
+    assert check(line).argv == ["resume='1a2b'", *line[1:]]
     assert told("resume=1a2b", "arch.foo=1").startswith("ConfigError: arch.foo is not a key of arch=convnet.")
 
 
@@ -309,14 +311,14 @@ LONG = "INPUT -> [CONV(6, kernel=5) -> RELU]*2 -> FC"
 def test_a_pattern_needs_the_shells_quotes_only(typed: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    (override,) = OverridesParser.create().parse_overrides(check([f"arch.pattern={typed}"]))
+    (override,) = OverridesParser.create().parse_overrides(check([f"arch.pattern={typed}"]).argv)
     value = override.value()
     assert isinstance(value, str)
     assert re.sub(r"\s", "", value) == re.sub(r"\s", "", LONG)
 
 
 def test_with_m_commas_outside_brackets_divide_patterns() -> None:
-    assert check(["-m", f"arch.pattern=INPUT -> FC,{LONG}"]) == ["-m", f"arch.pattern='INPUT -> FC','{LONG}'"]
+    assert check(["-m", f"arch.pattern=INPUT -> FC,{LONG}"]).argv == ["-m", f"arch.pattern='INPUT -> FC','{LONG}'"]
 
 
 @pytest.mark.parametrize(
@@ -370,8 +372,8 @@ def register(folder: Path, text: str) -> None:
 
 def test_an_experiment_sets_options_and_values(experiments: Path) -> None:
     register(experiments, "defaults:\n  - override /optimizer: sgd\noptimizer:\n  momentum: 0.9\narch:\n  m: 3\n")
-    assert check(["experiments=mine"]) == ["experiments=mine"]
-    assert check(["experiments=mine", "optimizer.nesterov=true"])
+    assert check(["experiments=mine"]).argv == ["experiments=mine"]
+    assert check(["experiments=mine", "optimizer.nesterov=true"]).argv
     assert told("experiments=mine", "optimizer.amsgrad=true").startswith(
         "ConfigError: optimizer.amsgrad is not a key of optimizer=sgd, but of optimizer=adam."
     )
@@ -426,7 +428,7 @@ def own_option(folder: Path, group: str, text: str) -> list[str]:
 
 def test_a_persons_own_option_has_its_own_keys_and_types(tmp_path: Path) -> None:
     line = own_option(tmp_path, "activation", "_target_: own.squareplus\nb: 4.0\n")
-    assert check([*line, "activation.b=1"]) == [*line, "activation.b=1"]
+    assert check([*line, "activation.b=1"]).argv == [*line, "activation.b=1"]
     assert told(*line, "activation.b=x") == "ConfigError: activation.b=x must be a number, as its default 4.0."
     assert "Its keys: activation.b." in told(*line, "activation.c_long=1")
     assert "Options: elu," in told("--config-dir", str(tmp_path), "activation=min")
@@ -459,4 +461,25 @@ def test_a_persons_own_option_that_does_not_read_is_told_in_three_lines(tmp_path
 @pytest.mark.parametrize("name", sorted(path.stem for path in files.EXPERIMENTS.glob("*.yaml")))
 def test_the_projects_experiments_have_no_mistake(name: str) -> None:
     register_experiments()
-    assert check([f"experiments={name}"]) == [f"experiments={name}"]
+    assert check([f"experiments={name}"]).argv == [f"experiments={name}"]
+
+
+def test_a_plain_run_is_composed_as_hydra_would() -> None:
+    argv = ["optimizer=sgd", "optimizer.lr=0.5", "arch.pattern=INPUT -> CONV(6, kernel=5) -> FC", "data.shape=[1,8,8]"]
+    composed = check(argv).composed
+    assert composed is not None
+    with initialize_config_dir(str(files.CONF), version_base="1.3"):
+        expected = compose("config", check(argv).argv, return_hydra_config=True)
+    for config in (composed, expected):
+        assert config.hydra.overrides.task == check(argv).argv
+        assert config.hydra.runtime.choices.optimizer == "sgd"
+    plain, expected_plain = (
+        {key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"}  # pyright: ignore
+        for config in (composed, expected)
+    )
+    assert plain == expected_plain
+
+
+@pytest.mark.parametrize("argv", [["-m", "arch.n=1,2"], ["--cfg", "job"], ["--help"], ["hydra.verbose=true"]])
+def test_what_is_more_than_a_plain_run_is_left_to_hydra(argv: list[str]) -> None:
+    assert check(argv).composed is None

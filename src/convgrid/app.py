@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,8 +27,12 @@ def run(argv: Sequence[str]) -> int:
     """
     try:
         register_experiments()
-        sys.argv[1:] = check(argv)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_start)()
+        command = check(argv)
+        if command.composed is not None:
+            _plan_or_train(command.composed, command.composed.hydra)
+        else:  # it composes twice more, which takes as long as all else in a dry run
+            sys.argv[1:] = command.argv
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_start)()
     except ConvgridError as error:
         print(error.tell(), file=sys.stderr)
         return 1
@@ -42,15 +47,14 @@ def run(argv: Sequence[str]) -> int:
 def _start(cfg: DictConfig) -> None:
     """Hydra calls this with the composed config; what a person did wrong must not become Hydra's traceback."""
     try:
-        _plan_or_train(cfg)
+        _plan_or_train(cfg, HydraConfig.get())
     except ConvgridError as error:
         print(error.tell(), file=sys.stderr)
         sys.exit(1)
 
 
-def _plan_or_train(cfg: DictConfig) -> None:
+def _plan_or_train(cfg: DictConfig, node: Any) -> None:
     console = Console()
-    node = HydraConfig.get()
     settings = from_hydra(cfg, node)
     typed = {override.lstrip("+~").partition("=")[0]: override for override in node.overrides.task}
     folder = None

@@ -6,11 +6,13 @@ second pair of quotes around a pattern.
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,14 +27,27 @@ from convgrid.errors import ConfigError, ConvgridError, Mistakes
 MISSING = object()
 
 
-def check(argv: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class Command:
+    """A command line without mistakes.
+
+    Args:
+        argv: As typed, for Hydra: flags first, and quotes around free text.
+        composed: The config with its `hydra` node; None where more is asked of Hydra than to compose one.
+    """
+
+    argv: list[str]
+    composed: DictConfig | None
+
+
+def check(argv: Sequence[str]) -> Command:
     """Find every mistake in a command line.
 
     Args:
         argv: What was typed after the program's name.
 
     Returns:
-        The same for Hydra: flags first, and quotes around free text.
+        What is to be done.
 
     Raises:
         ConvgridError: With a line or more a mistake.
@@ -45,13 +60,16 @@ def check(argv: Sequence[str]) -> list[str]:
     args = _arguments(argv)
     texts = [quoted(text, multirun=args.multirun) for text in args.overrides]
     trains = not (args.help or args.hydra_help or args.shell_completion or args.info or args.cfg)
+    composed = None
     if trains or (texts and not args.shell_completion):
-        mistakes = _CommandLine(texts, args).mistakes(of_values=trains)
+        line = _CommandLine(texts, args)
+        mistakes = line.mistakes(of_values=trains)
         if mistakes:
             raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+        composed = line.plain() if trains else None
     left = list(args.overrides)
     flags = [word for word in argv if not (left and word == left[0] and left.pop(0) is not None)]
-    return [*flags, *texts]
+    return Command([*flags, *texts], composed)
 
 
 class _CommandLine:
@@ -89,6 +107,14 @@ class _CommandLine:
         except ConfigError as error:  # an option's file that cannot be used
             self.found.append(error)
         return self.found
+
+    def plain(self) -> DictConfig | None:
+        """The one config that is run; None where there are several, or a word for Hydra itself."""
+        if self.multirun or self.hydra:
+            return None
+        composed = self._composed()
+        composed.hydra.overrides.task = [str(override.input_line) for override in [*self.groups, *self.keys]]
+        return None if composed.hydra.mode == RunMode.MULTIRUN else composed
 
     def _sort(self, override: Override) -> None:
         name = override.key_or_group

@@ -3,7 +3,6 @@
 import copyreg
 from pathlib import Path
 
-import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from yaml import YAMLError
@@ -14,9 +13,6 @@ PACKAGE = Path(__file__).parents[1]
 ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
 CONF = ROOT / "conf"
 EXPERIMENTS = ROOT / "experiments"
-
-# OmegaConf reads with yaml.SafeLoader. The same in C, where PyYAML has it, saves a tenth of a dry run.
-yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Hydra copies this singleton with every look at its groups, 120 times for --help.
 copyreg.pickle(ConfigStore, lambda _: (ConfigStore.instance, ()))
