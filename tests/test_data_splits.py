@@ -162,3 +162,9 @@ def test_a_part_that_would_be_empty_is_named() -> None:
 def test_a_negative_limit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.limit=-1 must be 0"):
         divided([0, 1] * 10, limit=-1)
+
+
+def test_a_data_set_without_images_is_named() -> None:
+    nothing = (np.zeros((0, 1, 2, 2), np.uint8), np.zeros(0, np.int64))
+    with pytest.raises(DataError, match="the data set holds no image to train on"):
+        divide(nothing, class_names=("a",), digest="", split=[0.8, 0.2], split_seed=0, limit=0)

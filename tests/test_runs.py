@@ -74,3 +74,16 @@ def test_what_would_change_the_result_is_refused_on_resume(settings: SettingsMak
         "resume=abc goes on with the config that the run was started with. "
         "Leave out optimizer=adam (it was sgd), arch.m=3 (it was 2), or start a new run."
     )
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    settings: SettingsMaker, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ConfigError) as error:
+        create("abc", settings())
+    expected = f"{in_tmp / 'runs' / 'abc'} cannot be made: Read-only file system. Start where you may write."
+    assert str(error.value) == expected

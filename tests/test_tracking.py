@@ -1,4 +1,7 @@
+import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,45 @@ def test_a_call_that_was_interrupted_after_it_arrived_is_repeated_without_harm(
     time.sleep(0.01)
     run.send(HISTORY)
     assert steps(store, run, "train/loss") == [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_inside_a_call_waits_until_the_store_is_done(
+    store: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A transaction that it broke off left the database locked, and the run RUNNING."""
+    run = new_run(store)
+    log_batch = MlflowClient.log_batch
+    after: list[str] = []
+
+    def hit(*args: Any, **kwargs: Any) -> None:
+        signal.raise_signal(number)
+        log_batch(*args, **kwargs)
+        after.append("written")
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, "log_batch", hit)
+            with pytest.raises(KeyboardInterrupt):
+                run.send(HISTORY)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert after == ["written"]
+    run.finish("KILLED", "interrupted")
+    assert steps(store, run, "train/loss") == [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
+
+
+def test_processes_that_open_a_new_store_at_once_all_get_a_run(in_tmp: Path) -> None:
+    uri = f"sqlite:///{in_tmp / 'new.db'}"
+    code = f"from convgrid.tracking import Run; Run.create({uri!r}, 'trials', name='x', params={{}}, tags={{}})"
+    started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    experiment = client(uri).get_experiment_by_name("trials")
+    assert experiment is not None
+    assert len(client(uri).search_runs([experiment.experiment_id])) == 3
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])

@@ -18,8 +18,8 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from convgrid.config import Settings
-from convgrid.errors import ConfigError, DataError, Mistakes, TrainingError
-from convgrid.runs import find
+from convgrid.errors import ConfigError, DataError, Mistakes, TrackingError, TrainingError
+from convgrid.runs import create, find
 from convgrid.trial import read, run
 
 SettingsMaker = Callable[..., Settings]
@@ -65,6 +65,8 @@ def test_a_run_stands_in_mlflow_with_all_that_explains_it(
     for metric in ("train/loss", "val/loss", "val/accuracy"):
         assert [value.step for value in client.get_metric_history(seen.info.run_id, metric)] == [1, 2, 3]
     assert 0 < seen.data.metrics["test/accuracy"] <= 1
+    accuracies = [value.value for value in client.get_metric_history(seen.info.run_id, "val/accuracy")]
+    assert seen.data.metrics["best/val/accuracy"] == max(accuracies)
     assert {file.path for file in client.list_artifacts(seen.info.run_id)} == {
         "config.yaml", "plan.json", "environment.json", "best.ckpt",
     }  # fmt: skip
@@ -151,6 +153,22 @@ def test_missing_data_is_told_before_a_run_exists(settings: SettingsMaker, in_tm
     with pytest.raises(DataError, match="photos"):
         run(settings("data=image_folder", "data.root=photos"), screen)
     assert list(in_tmp.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_used_leaves_no_folder(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    (in_tmp / "broken.db").write_text(
+        "no database, and longer than the header of one, which is a hundred bytes long" * 9
+    )
+    with pytest.raises(TrackingError, match=r"broken\.db cannot be used"):
+        run(settings(*SMALL, f"tracking.uri=sqlite:///{in_tmp / 'broken.db'}"), screen)
+    assert list((in_tmp / "runs").iterdir()) == []
+
+
+def test_a_broken_checkpoint_is_named(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    (folder := create("abc", settings(*SMALL, "tracking=none"))).lock.release()
+    (folder.path / "last.ckpt").write_bytes(b"PK\x03\x04 half")
+    with pytest.raises(TrainingError, match=r"last\.ckpt does not read: .* Remove it to start this run over"):
+        run(settings(*SMALL, "tracking=none"), screen, find("abc"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

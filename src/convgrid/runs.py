@@ -1,6 +1,7 @@
 """A trial's folder below `runs/`: claimed by one process at a time, found again by what a person remembers."""
 
 import json
+import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,11 @@ class TrialFolder:
         partial.write_text(json.dumps({**self.record, **known}, indent=2), encoding="utf-8")
         partial.replace(self.path / RECORD)
 
+    def discard(self) -> None:
+        """Take the folder away again, where its run could not be started."""
+        self.lock.release()
+        shutil.rmtree(self.path)
+
 
 def create(trial: str, settings: Settings) -> TrialFolder:
     """Make a folder of its own for a new run: runs/TRIAL, or runs/TRIAL-2 and on where others have run the same.
@@ -51,6 +57,9 @@ def create(trial: str, settings: Settings) -> TrialFolder:
 
     Returns:
         The folder, locked.
+
+    Raises:
+        ConfigError: If no folder can be made here.
     """
     for number in range(1, 1_000_000):
         path = RUNS / (trial if number == 1 else f"{trial}-{number}")
@@ -58,6 +67,10 @@ def create(trial: str, settings: Settings) -> TrialFolder:
             path.mkdir(parents=True)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise ConfigError(
+                f"{path.absolute()} cannot be made: {error.strerror}. Start where you may write."
+            ) from None
         folder = TrialFolder(path, _locked(path))
         stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
         (path / CONFIG).write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf-8")

@@ -2,12 +2,17 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
+
+from filelock import FileLock
 
 from convgrid.errors import TrackingError
 
@@ -26,6 +31,29 @@ REASON = "convgrid.reason"
 BATCH = 100  # parameters that a store takes at once
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until a call to the store is done: inside a transaction they would leave it locked.
+
+    Example:
+        >>> with undisturbed():
+        ...     pass
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: held.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 class Run:
@@ -48,6 +76,7 @@ class Run:
         self._times: dict[int, int] = {}
 
     @classmethod
+    @undisturbed()
     def create(
         cls, uri: str, experiment: str, *, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> Self:
@@ -68,8 +97,10 @@ class Run:
         """
         try:
             _knock(uri)
-            client = _client(uri)
-            created = client.create_run(_experiment(client, uri, experiment), tags=dict(tags), run_name=name)
+            with _opening(uri):
+                client = _client(uri)
+                experiment_id = _experiment(client, uri, experiment)
+            created = client.create_run(experiment_id, tags=dict(tags), run_name=name)
             items = [Param(key, str(value)) for key, value in params.items()]
             for first in range(0, len(items), BATCH):
                 client.log_batch(created.info.run_id, params=items[first : first + BATCH])
@@ -80,6 +111,7 @@ class Run:
             raise TrackingError(f"tracking.uri={uri} cannot be used: {cause}. Or run with tracking=none.") from None
         return cls(uri, created.info.run_id)
 
+    @undisturbed()
     def send(self, history: Sequence[Mapping[str, float]]) -> None:
         """Send the epochs that have not been sent yet; steps count epochs from 1.
 
@@ -98,6 +130,7 @@ class Run:
             self._client.log_batch(self.run_id, metrics=metrics)
             self._epochs_sent = len(history)
 
+    @undisturbed()
     def result(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Send what the run came to.
 
@@ -109,6 +142,7 @@ class Run:
         values = [Metric(name, value, now, epoch) for name, value in metrics.items()]
         self._client.log_batch(self.run_id, metrics=values, tags=[RunTag("convgrid.best_epoch", str(epoch))])
 
+    @undisturbed()
     def keep(self, path: Path, folder: str = "") -> None:
         """Store a file as an artifact.
 
@@ -118,6 +152,7 @@ class Run:
         """
         self._client.log_artifact(self.run_id, str(path), folder or None)
 
+    @undisturbed()
     def keep_model(self, model: "nn.Module", input_shape: Sequence[int], width: int) -> None:
         """Store a model that any batch size of raw images can be given to, as a pickle-free torch.export archive.
 
@@ -154,12 +189,14 @@ class Run:
             return self.uri
         return f"make ui, or mlflow ui --host 127.0.0.1 --backend-store-uri {self.uri}"
 
+    @undisturbed()
     def reopen(self) -> None:
         """Say that it is running again."""
         self._client.update_run(self.run_id, status="RUNNING")
         if REASON in self._run.data.tags:
             self._client.delete_tag(self.run_id, REASON)
 
+    @undisturbed()
     def finish(self, status: Status, reason: str = "") -> None:
         """Say how it ended.
 
@@ -180,6 +217,22 @@ def _knock(uri: str) -> None:
         socket.create_connection((address.hostname or "", port), timeout=5).close()
 
 
+@contextmanager
+def _opening(uri: str) -> Iterator[None]:
+    """One process at a time: those that open a new database at once would all create its tables."""
+    path = _database(uri)
+    if path is None:
+        yield
+        return
+    with FileLock(f"{path}.lock"):
+        yield
+
+
+def _database(uri: str) -> Path | None:
+    """The file of a local store."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def _client(uri: str) -> MlflowClient:
     for name in ("mlflow.store.db.utils", "alembic.runtime.migration", "alembic.runtime.plugins.setup"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a new store tells of every table
@@ -190,8 +243,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Find or create it; of two processes that create it at once, the later one finds it."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        beside = Path(uri.removeprefix("sqlite:///")).parent / ARTIFACTS
-        location = beside.resolve().as_uri() if uri.startswith("sqlite:///") else None
+        path = _database(uri)
+        location = (path.parent / ARTIFACTS).resolve().as_uri() if path else None
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:

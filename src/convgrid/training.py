@@ -5,6 +5,7 @@ Lightning costs 1 ms a batch, as much as a small network's step: one Lightning b
 
 import logging
 import math
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -304,11 +305,22 @@ def train(
             enable_model_summary=False,
             default_root_dir=folder,
         )
-        last = folder / LAST
-        trainer.fit(learner, ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer.fit(learner, ckpt_path=_readable(folder / LAST), weights_only=True)
         best = torch.load(folder / BEST, map_location=learner.device, weights_only=True)
         learner.load_state_dict(best["state_dict"])
         return dict(*trainer.test(learner, verbose=False)) if learner.data.test is not None else {}
+
+
+def _readable(checkpoint: Path) -> Path | None:
+    """A checkpoint to go on from, None where there is none yet."""
+    if not checkpoint.exists():
+        return None
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise TrainingError(f"{checkpoint} does not read: {cause}. Remove it to start this run over.") from None
+    return checkpoint
 
 
 class Keep(Callback):

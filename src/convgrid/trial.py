@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,12 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     if folder is not None and "result" in folder.record:
         show_result(folder.record["result"], console)
         return
+    try_components(settings)
     torch.set_num_threads(settings.values["trainer"]["threads"])
     device = find_device(settings.values["trainer"]["accelerator"])
     data = read(settings)
     planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
     learner = make_learner(settings, data, planned)
-    try_once(learner, planned.input_shape)
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
     _describe(folder, planned)
     with tracked(settings, planned, folder) as tracker:
@@ -173,34 +173,45 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     return Learner(Predictor(network, objective, mean, std, planned.input_shape[1:]), data, recipe)
 
 
-def try_once(learner: Learner, input_shape: Sequence[int]) -> None:
-    """Use every component once, so that a value out of its range is told before a run exists.
+def try_components(settings: Settings) -> None:
+    """Use every component once on next to nothing, so that a value out of its range is told before data is read.
 
     Args:
-        learner: Its weights stay as they are.
-        input_shape: (C, H, W).
+        settings: The resolved config.
 
     Raises:
         ConvgridError: With all that the components refuse.
     """
-    predictor, objective = learner.predictor, learner.predictor.objective
-    targets = learner.data.train.targets[:1]
     uses: list[Callable[[], object]] = [
-        learner.configure_optimizers,
-        lambda: learner.recipe.schedule(Progress(0, 1, learner.recipe.max_epochs, ())),
-        lambda: objective.losses(predictor.scores(torch.zeros(1, *input_shape)), targets),
+        lambda: find_device(settings.values["trainer"]["accelerator"]),
+        lambda: _made(settings, "optimizer")([{"params": [torch.zeros(1)], "kernels": True}]),
+        lambda: _made(settings, "schedule")(Progress(0, 1, settings.values["trainer"]["max_epochs"], ())),
+        lambda: _made(settings, "activation")(torch.zeros(1, 1)),
+        lambda: _try_loss(settings),
     ]
+    if component(settings, "augment"):
+        uses.append(lambda: _made(settings, "augment")())
     mistakes = []
-    predictor.eval()
     for use in uses:
         try:
-            with torch.no_grad():
-                use()
+            use()
         except ConvgridError as error:
             mistakes.append(error)
-    predictor.train()
     if mistakes:
         raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+
+
+def _made(settings: Settings, group: str) -> Callable[..., Any]:
+    found = component(settings, group)
+    assert found is not None
+    return found.bind()
+
+
+def _try_loss(settings: Settings) -> None:
+    task = settings.values["data"].get("task", "classification")
+    how = fit(settings.choices["loss"], task)
+    targets = torch.ones(2, 2) if task == "regression" else torch.zeros(2, dtype=torch.int64)
+    Objective(_made(settings, "loss"), task, how, targets).losses(torch.zeros(2, num_outputs(how, 2)), targets)
 
 
 @contextmanager
@@ -225,13 +236,21 @@ def tracked(settings: Settings, planned: Plan, folder: TrialFolder) -> Iterator[
         run = Run(uri, folder.record["run_id"])
         run.reopen()
     else:
-        run = Run.create(
-            uri,
-            settings.values["tracking"]["experiment"],
-            name=run_name(settings),
-            params=parameters(settings, planned),
-            tags={"convgrid.trial": folder.path.name, "convgrid.folder": str(folder.path.resolve()), **environment()},
-        )
+        try:
+            run = Run.create(
+                uri,
+                settings.values["tracking"]["experiment"],
+                name=run_name(settings),
+                params=parameters(settings, planned),
+                tags={
+                    "convgrid.trial": folder.path.name,
+                    "convgrid.folder": str(folder.path.resolve()),
+                    **environment(),
+                },
+            )
+        except ConvgridError:
+            folder.discard()
+            raise
         folder.update(run_id=run.run_id, uri=uri)
     try:
         yield run
@@ -294,13 +313,13 @@ def _describe(folder: TrialFolder, planned: Plan) -> None:
 def _train(
     learner: Learner, folder: TrialFolder, device: str, console: Console, tracker: "Run | None"
 ) -> dict[str, float]:
-    show = Bar(console) if console.is_terminal else Lines(console)
+    show = [Lines(console), *([Bar(console)] if console.is_terminal else [])]
     try:
-        return train(learner, folder.path, device=device, callbacks=[show], send=tracker.send if tracker else None)
+        return train(learner, folder.path, device=device, callbacks=show, send=tracker.send if tracker else None)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         name = folder.record.get("run_id", folder.path)
         raise Interrupted(
-            f"Stopped after {len(learner.history)} epochs. To go on: python run.py resume={name}"
+            f"Stopped after epoch {len(learner.history)}. To go on: python run.py resume={name}"
         ) from None
     finally:
         if tracker:
@@ -309,7 +328,9 @@ def _train(
 
 def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, tested: Mapping[str, float]) -> None:
     """Store what somebody needs to understand the run, and to use its model."""
-    tracker.result(tested, 1 + best_epoch(learner.history, learner.recipe.metric, learner.recipe.mode))
+    best = best_epoch(learner.history, learner.recipe.metric, learner.recipe.mode)
+    at_best = {f"best/{name}": value for name, value in learner.history[best].items()}
+    tracker.result({**at_best, **tested}, best + 1)
     for name in (CONFIG, PLAN, ENVIRONMENT, BEST):
         tracker.keep(folder.path / name)
     model = learner.predictor.cpu().eval()

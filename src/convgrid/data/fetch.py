@@ -25,7 +25,7 @@ def data_folder(root: str | None) -> Path:
         >>> data_folder("/data")
         PosixPath('/data')
     """
-    if root is not None:
+    if root:  # an empty CONVGRID_DATA says nothing
         return Path(root).expanduser()
     from platformdirs import user_cache_path
 

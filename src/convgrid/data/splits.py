@@ -52,6 +52,8 @@ def divide(
         (8, [0, 1], None)
     """
     images, targets = pool
+    if not len(targets):
+        raise DataError("the data set holds no image to train on.")
     generator = np.random.default_rng(split_seed)
     strata = targets if class_names else np.zeros(len(targets), np.int64)
     rows = [np.arange(len(targets))]
