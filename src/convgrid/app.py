@@ -12,7 +12,7 @@ from rich.console import Console
 
 from convgrid.config import CONF, architecture, check, from_hydra, mistakes_in_values, outputs, register_experiments
 from convgrid.display import show_plan
-from convgrid.errors import ConvgridError, Interrupted, Mistakes
+from convgrid.errors import ConvgridError, Interrupted, refuse
 from convgrid.plan import plan
 
 
@@ -65,9 +65,7 @@ def _plan_or_train(cfg: DictConfig, node: Any) -> None:
         settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
         typed = {}
     if folder is not None or node.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
-        mistakes = mistakes_in_values(settings, typed)
-        if mistakes:
-            raise Mistakes(mistakes)
+        refuse(mistakes_in_values(settings, typed))
     if settings.values["dry_run"]:
         show_plan(plan(architecture(settings), settings.values["data"]["shape"], outputs(settings)), console)
         return

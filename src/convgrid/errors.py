@@ -1,6 +1,6 @@
 """The mistakes that a person can make, each told in one to three lines: the key as typed, the cause, the fix."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 class ConvgridError(ValueError):
@@ -49,6 +49,39 @@ class Mistakes(ConvgridError):
     def tell(self) -> str:
         """One mistake after the other, each under the name of its class."""
         return str(self)
+
+
+def gather(checks: Iterable[Callable[[], object]]) -> list[ConvgridError]:
+    """Make all checks, whatever comes of each.
+
+    Args:
+        checks: Each may raise one mistake or several.
+
+    Returns:
+        Every single mistake, in order.
+    """
+    found: list[ConvgridError] = []
+    for check in checks:
+        try:
+            check()
+        except Mistakes as several:
+            found += several.errors
+        except ConvgridError as error:
+            found.append(error)
+    return found
+
+
+def refuse(mistakes: Sequence[ConvgridError]) -> None:
+    """Raise what was found wrong, if anything was.
+
+    Args:
+        mistakes: One is raised as it is, several together.
+
+    Raises:
+        ConvgridError: If there are any.
+    """
+    if mistakes:
+        raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
 
 
 class Interrupted(KeyboardInterrupt):

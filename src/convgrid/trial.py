@@ -15,7 +15,7 @@ from convgrid.config import Settings, architecture, component, flatten, identity
 from convgrid.data import ImageData, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
-from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
+from convgrid.errors import ConfigError, ConvgridError, Interrupted, gather, refuse
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.progress import Bar, Lines
@@ -143,15 +143,11 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         ConvgridError: If loss, targets and data do not go together.
     """
     values, seed, task, row = settings.values, settings.values["seed"], _task(data), _fit(settings, data)
-    groups = ("loss", "target", "optimizer", "schedule", "augment")
-    loss, target, optimizer, schedule, augment = (component(settings, group) for group in groups)
-    assert loss
-    assert optimizer
-    assert schedule
+    target, augment = component(settings, "target"), component(settings, "augment")
     metric, mode = objective_of(task, values["objective"]["metric"], values["objective"]["mode"])
     recipe = Recipe(
-        make_optimizer=optimizer.bind(),
-        schedule=schedule.bind(),
+        make_optimizer=_made(settings, "optimizer"),
+        schedule=_made(settings, "schedule"),
         batch_size=values["data"]["batch_size"],
         max_epochs=values["trainer"]["max_epochs"],
         seed=seed,
@@ -167,7 +163,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     )
     network = build(planned, init=values["arch"]["init"], seed=derive(seed, "init"))
     check_domain(settings.choices["loss"], row, data.train.targets.min().item())
-    objective = Objective(loss.bind(), task, row, data.train.targets, target.bind() if target else None)
+    objective = Objective(_made(settings, "loss"), task, row, data.train.targets, target.bind() if target else None)
     mean, std = statistics(data.train)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)
     return Learner(Predictor(network, objective, mean, std, planned.input_shape[1:]), data, recipe)
@@ -191,14 +187,7 @@ def try_components(settings: Settings) -> None:
     ]
     if component(settings, "augment"):
         uses.append(lambda: _made(settings, "augment")())
-    mistakes = []
-    for use in uses:
-        try:
-            use()
-        except ConvgridError as error:
-            mistakes.append(error)
-    if mistakes:
-        raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+    refuse(gather(uses))
 
 
 def _made(settings: Settings, group: str) -> Callable[..., Any]:

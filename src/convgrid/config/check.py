@@ -22,7 +22,7 @@ from convgrid.config.overrides import assignments, quoted, read, shown, values_o
 from convgrid.config.settings import flatten, from_hydra
 from convgrid.config.types import wrong_type
 from convgrid.config.values import mistakes_in_values
-from convgrid.errors import ConfigError, ConvgridError, Mistakes
+from convgrid.errors import ConfigError, ConvgridError, refuse
 
 MISSING = object()
 
@@ -63,9 +63,7 @@ def check(argv: Sequence[str]) -> Command:
     composed = None
     if trains or (texts and not args.shell_completion):
         line = _CommandLine(texts, args)
-        mistakes = line.mistakes(of_values=trains)
-        if mistakes:
-            raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+        refuse(line.mistakes(of_values=trains))
         composed = line.plain() if trains else None
     left = list(args.overrides)
     flags = [word for word in argv if not (left and word == left[0] and left.pop(0) is not None)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from convgrid.config.settings import Settings, architecture, component, flatten, outputs
-from convgrid.errors import ConfigError, ConvgridError, Mistakes, PlanError
+from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Architecture, plan
 from convgrid.targets import METRICS, check_target, fit, objective_of
@@ -65,15 +65,7 @@ def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[Con
         checks.append(lambda: fit(loss, task, data.get("num_classes")))
         checks.append(lambda: check_target(target, loss, task))
         checks.append(lambda: objective_of(task, objective["metric"], objective["mode"]))
-    found: list[ConvgridError] = _out_of_range(settings)
-    for check in checks:
-        try:
-            check()
-        except Mistakes as several:
-            found += several.errors
-        except ConvgridError as error:
-            found.append(error)
-    return found
+    return [*_out_of_range(settings), *gather(checks)]
 
 
 def _out_of_range(settings: Settings) -> list[ConvgridError]:
@@ -131,8 +123,7 @@ def _check_effect(arch: Architecture, typed: Mapping[str, str]) -> None:
         for name in idle
         if key == name or key.startswith(f"{name.replace('/', '.')}.")
     ]
-    if found:
-        raise Mistakes(found)
+    refuse(found)
 
 
 def _idle_counts(pattern: Pattern) -> dict[str, str]:
