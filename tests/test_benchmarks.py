@@ -31,3 +31,9 @@ def test_commands_that_train_nothing_import_nothing_heavy() -> None:
     for line in others:
         told = r".* ratio \d+\.\d\d \(at most 3\)  median \d+ ms, imports no lightning, mlflow, sklearn, torch"
         assert re.fullmatch(told, line)
+
+
+def test_memory_prints_the_ratio_of_steps() -> None:
+    turn, ratio = lines_of("memory.py")
+    assert re.fullmatch(r"returned to the kernel +\d+\.\d ms a step   kept +\d+\.\d ms a step", turn)
+    assert re.fullmatch(r"ratio \d+\.\d\d", ratio)

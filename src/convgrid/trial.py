@@ -16,6 +16,7 @@ from convgrid.data import ImageData, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
 from convgrid.errors import ConfigError, ConvgridError, Interrupted, gather, refuse
+from convgrid.memory import keep_freed_memory
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.progress import Bar, Lines
@@ -49,6 +50,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
         return
     try_components(settings)
     torch.set_num_threads(settings.values["trainer"]["threads"])
+    keep_freed_memory()
     device = find_device(settings.values["trainer"]["accelerator"])
     data = read(settings)
     planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
