@@ -1,0 +1,100 @@
+"""What the parts of a sweep hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from convgrid.config import Settings
+from convgrid.plan import Plan
+
+Status = Literal["finished", "pruned", "failed", "killed"]
+Wait = Literal["wait"]
+WAIT: Final = "wait"  # nothing to start now, but there will be once a running trial ends
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One feasible point of a sweep.
+
+    Args:
+        overrides: As Hydra would give them to a job, such as ("arch.n=1", "optimizer=sgd").
+        settings: The resolved config.
+        plan: The network's plan.
+        key: Of what is trained: the plan, and the config less what the plan consumed. Points that agree train once.
+        config_key: Of the canonical config, by which an earlier run of the same is found.
+        varying: The overrides that differ between the sweep's points, by key, such as {"arch.n": "1"}.
+    """
+
+    overrides: tuple[str, ...]
+    settings: Settings
+    plan: Plan
+    key: str
+    config_key: str
+    varying: Mapping[str, str]
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds an image times epochs: what the time of trials on one data set goes by."""
+        return self.plan.multiply_adds * self.settings.values["trainer"]["max_epochs"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that is known of a sweep's points before anything trains.
+
+    Args:
+        num_points: How many points the overrides stand for.
+        trials: The feasible ones, each network and config once.
+        repeats: Overrides of the points that repeat a trial, by its key.
+        skipped: Overrides of the points that cannot be, by the reason.
+        finished: Keys of trials that an earlier run has finished.
+        notes: What else a person should know, a sentence each.
+    """
+
+    num_points: int
+    trials: tuple[Trial, ...]
+    repeats: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    skipped: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    finished: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Args:
+        status: A finished or pruned trial has a result; a failed or killed one has a reason.
+        reason: Why it failed, in a line.
+        metrics: At its best epoch ("best/val/accuracy") and of the test ("test/accuracy"); so far, where it failed.
+        best_epoch: Counted from 1; 0 where no epoch ended.
+        epochs: How many ended.
+        seconds: Of training, in all its attempts.
+        folder: Where all of it is kept, such as "runs/1f0c5ab92d4e".
+    """
+
+    status: Status
+    reason: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    folder: str = ""
+
+
+class Source(Protocol):
+    """Where the scheduler takes trials from: a grid, or a search that learns from outcomes."""
+
+    def next(self) -> Trial | Wait | None:
+        """Hand out the next trial; None when there are no more."""
+        ...
+
+    def epoch(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take an epoch's metrics, counted from 1, and say whether the trial is to be pruned."""
+        ...
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        """Take a trial's outcome."""
+        ...
