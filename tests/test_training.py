@@ -11,7 +11,7 @@ from torch.nn import functional
 from convgrid import training
 from convgrid.config import Settings, architecture
 from convgrid.data import ImageData, Split
-from convgrid.errors import TrainingError
+from convgrid.errors import DiskError, TrainingError
 from convgrid.plan import plan
 from convgrid.seeding import derive
 from convgrid.training import BEST, LAST, Learner, best_epoch, train
@@ -210,7 +210,7 @@ def test_a_checkpoint_that_cannot_be_written_keeps_the_last_one(
         save(trainer, path)
 
     monkeypatch.setattr(training.L.Trainer, "save_checkpoint", full_disk)
-    with pytest.raises(TrainingError, match="cannot be written: No space left on device"):
+    with pytest.raises(DiskError, match="cannot be written: No space left on device"):
         fitted(settings(*SMALL), tmp_path)
     assert len(torch.load(tmp_path / LAST, weights_only=True)["history"]) == 1
 
@@ -242,3 +242,14 @@ def test_no_test_part_gives_no_test_metrics(settings: SettingsMaker, tmp_path: P
 def test_the_first_of_equally_good_epochs_is_the_best() -> None:
     history = [{"val/accuracy": 0.5}, {"val/accuracy": 0.9}, {"val/accuracy": 0.9}]
     assert best_epoch(history, "val/accuracy", "max") == 1
+
+
+def test_gradients_of_a_batchs_parts_add_up_to_the_wholes(settings: SettingsMaker, tmp_path: Path) -> None:
+    whole, parts = (learner_for(settings(*SMALL, "optimizer=sgd", "regularization.l2=0.01")) for _ in range(2))
+    parts.recipe = dataclasses.replace(parts.recipe, accumulate=3)  # 32 images: 11, 11 and 10
+    for learner, name in ((whole, "whole"), (parts, "parts")):
+        (tmp_path / name).mkdir()
+        train(learner, tmp_path / name, device="cpu")
+    for name, weights in last_weights(tmp_path / "whole").items():
+        torch.testing.assert_close(last_weights(tmp_path / "parts")[name], weights)
+    assert [e["train/loss"] for e in parts.history] == pytest.approx([e["train/loss"] for e in whole.history])

@@ -31,6 +31,10 @@ class TrainingError(ConvgridError):
     """A training that cannot go on."""
 
 
+class DiskError(ConvgridError):
+    """A disk that is full or cannot be written: what was interrupted can go on later."""
+
+
 class TrackingError(ConvgridError):
     """A tracking store that cannot be used, or does not hold a run."""
 

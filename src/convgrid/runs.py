@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import yaml
 from filelock import FileLock, Timeout
 
 from convgrid.config import Settings, flatten, is_outside_identity
-from convgrid.errors import ConfigError
+from convgrid.errors import ConfigError, DiskError
 
 RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,73 @@ class TrialFolder:
         shutil.rmtree(self.path)
 
 
+class EpochLog:
+    """A trial's `metrics.jsonl`: a line an epoch, with the time at which it ended.
+
+    Args:
+        path: The trial's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path / METRICS
+        text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # a crash tore the last line
+            self._file.write_text(whole, encoding="utf-8")
+        self._written = whole.count("\n")
+
+    def append(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write the epochs that are not there yet.
+
+        Args:
+            history: One mapping of metrics for every epoch so far.
+        """
+        now = int(time.time() * 1000)
+        new = list(enumerate(history, start=1))[self._written :]
+        lines = [json.dumps({"epoch": epoch, "time": now, "metrics": dict(metrics)}) for epoch, metrics in new]
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        self._written += len(new)
+
+
+def read_epochs(path: Path) -> list[dict[str, Any]]:
+    """Read the epochs that a trial has written; a last line without an end is none.
+
+    Args:
+        path: The trial's folder.
+
+    Returns:
+        One {"epoch": 1, "time": milliseconds, "metrics": {...}} an epoch.
+    """
+    file = path / METRICS
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def claim(trial: str, settings: Settings) -> TrialFolder | None:
+    """Take the one folder of a sweep's trial, new or left by an earlier process.
+
+    Args:
+        trial: The trial's identity.
+        settings: Its config, which is stored.
+
+    Returns:
+        The folder, locked; None while another process has it.
+
+    Raises:
+        DiskError: If no folder can be made here.
+    """
+    path = RUNS / trial
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        folder = _try_lock(path)
+        if folder is not None and not (path / CONFIG).exists():
+            _store(path, settings)
+    except OSError as error:
+        raise DiskError(f"{path.absolute()} cannot be written: {error.strerror}.") from None
+    return folder
+
+
 def create(trial: str, settings: Settings) -> TrialFolder:
     """Make a folder of its own for a new run: runs/TRIAL, or runs/TRIAL-2 and on where others have run the same.
 
@@ -71,9 +140,10 @@ def create(trial: str, settings: Settings) -> TrialFolder:
             raise ConfigError(
                 f"{path.absolute()} cannot be made: {error.strerror}. Start where you may write."
             ) from None
-        folder = TrialFolder(path, _locked(path))
-        stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
-        (path / CONFIG).write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf-8")
+        folder = _try_lock(path)
+        if folder is None:  # a sweep was faster
+            continue
+        _store(path, settings)
         return folder
     raise AssertionError(f"a million runs of {trial}")
 
@@ -93,10 +163,10 @@ def find(resume: str) -> TrialFolder:
     named = Path(resume)
     for path in (named.parent if named.is_file() else named, RUNS / resume):
         if (path / CONFIG).exists():
-            return TrialFolder(path, _locked(path))
+            return _locked(path)
     for record in RUNS.glob(f"*/{RECORD}"):
         if json.loads(record.read_text(encoding="utf-8")).get("run_id") == resume:
-            return TrialFolder(record.parent, _locked(record.parent))
+            return _locked(record.parent)
     raise ConfigError(
         f"resume={resume} is neither an MLflow run of {RUNS.resolve()} nor a checkpoint in a run's folder. "
         "Start in the folder of the first run, or give the path of its last.ckpt."
@@ -139,10 +209,24 @@ def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     values[parts[-1]] = value
 
 
-def _locked(path: Path) -> FileLock:
+def _store(path: Path, settings: Settings) -> None:
+    stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
+    partial = path / f"{CONFIG}.partial"
+    partial.write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf-8")
+    partial.replace(path / CONFIG)
+
+
+def _locked(path: Path) -> TrialFolder:
+    folder = _try_lock(path)
+    if folder is None:
+        raise ConfigError(f"resume={path}: another process is training there. Wait for it, or stop it.")
+    return folder
+
+
+def _try_lock(path: Path) -> TrialFolder | None:
     lock = FileLock(path / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"resume={path}: another process is training there. Wait for it, or stop it.") from None
-    return lock
+        return None
+    return TrialFolder(path, lock)

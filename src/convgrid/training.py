@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from convgrid.augment import Augment, mixed_losses
 from convgrid.build import kernels
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
-from convgrid.errors import TrainingError
+from convgrid.errors import DiskError, TrainingError
 from convgrid.layers import Dropout
 from convgrid.objective import Objective
 from convgrid.schedules import Progress
@@ -54,6 +54,7 @@ class Recipe:
         l1: Weight of the kernels' sum of absolute values in `train/loss`.
         l2: Weight of the kernels' sum of squares in `train/loss`.
         augment: From images, targets and a generator to augmented ones; None leaves them.
+        accumulate: Parts that a batch is divided into, whose gradients add up, where the whole does not fit into memory.
         precision: As Lightning's: "32-true", "bf16-mixed", "16-mixed".
         detect_anomaly: Whether the way back is searched for the operation that made a NaN.
     """
@@ -70,6 +71,7 @@ class Recipe:
     l1: float = 0.0
     l2: float = 0.0
     augment: Augment | None = None
+    accumulate: int = 1
     precision: str = "32-true"
     detect_anomaly: bool = False
 
@@ -175,17 +177,13 @@ class Learner(L.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             optimizer.zero_grad()
-            loss = self._losses(images, targets).mean()
-            if self.recipe.l1 or self.recipe.l2:
-                loss = loss + self._penalty()
-            scaler.scale(loss).backward()
+            self._backward(images, targets, scaler)
             if self.recipe.gradient_clip_norm:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(self.predictor.parameters(), self.recipe.gradient_clip_norm)
             scaler.step(optimizer)
             scaler.update()
             torch.clear_autocast_cache()  # it would keep this step's weights for the chunk's next steps
-            self._train_loss.add_(loss.detach(), alpha=len(images))
         self.steps_done += len(chunk)
 
     def on_validation_epoch_start(self) -> None:
@@ -227,6 +225,16 @@ class Learner(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         self.history, self.steps_done = checkpoint["history"], checkpoint["steps_done"]
+
+    def _backward(self, images: Tensor, targets: Tensor, scaler: torch.amp.GradScaler) -> None:
+        """Add a batch's gradient, part by part where the whole does not fit into memory."""
+        parts = self.recipe.accumulate
+        for some_images, some_targets in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+            loss = self._losses(some_images, some_targets).mean()
+            if self.recipe.l1 or self.recipe.l2:
+                loss = loss + self._penalty()
+            scaler.scale(loss if parts == 1 else loss * (len(some_images) / len(images))).backward()
+            self._train_loss.add_(loss.detach(), alpha=len(some_images))
 
     def _losses(self, images: Tensor, targets: Tensor) -> Tensor:
         predictor, augment = self.predictor, self.recipe.augment
@@ -288,7 +296,8 @@ def train(
         The test metrics; none where the data has no test part.
 
     Raises:
-        TrainingError: If the loss is no longer finite, or a checkpoint cannot be written.
+        TrainingError: If the loss is no longer finite, or a checkpoint does not read.
+        DiskError: If a checkpoint cannot be written.
     """
     with _quiet():
         trainer = L.Trainer(
@@ -347,9 +356,7 @@ class Keep(Callback):
                 copy.replace(self._folder / BEST)
             partial.replace(self._folder / LAST)
         except OSError as error:
-            raise TrainingError(
-                f"{self._folder} cannot be written: {error.strerror}. Make room, then resume."
-            ) from None
+            raise DiskError(f"{self._folder} cannot be written: {error.strerror}. Make room, then resume.") from None
         if self._send is not None:
             self._send(history)
 

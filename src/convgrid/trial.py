@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
     learner = make_learner(settings, data, planned)
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
-    _describe(folder, planned)
+    describe(folder, planned)
     with tracked(settings, planned, folder) as tracker:
         started = time.perf_counter()
         tested = _train(learner, folder, device, console, tracker)
@@ -296,7 +296,13 @@ def _fit(settings: Settings, data: ImageData) -> Fit:
     return fit(settings.choices["loss"], _task(data), _count(data))
 
 
-def _describe(folder: TrialFolder, planned: Plan) -> None:
+def describe(folder: TrialFolder, planned: Plan) -> None:
+    """Write the plan and the environment into a trial's folder.
+
+    Args:
+        folder: The trial's.
+        planned: The network's plan.
+    """
     (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
     (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
 
@@ -319,15 +325,35 @@ def _train(
 
 def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, tested: Mapping[str, float]) -> None:
     """Store what somebody needs to understand the run, and to use its model."""
-    best = best_epoch(learner.history, learner.recipe.metric, learner.recipe.mode)
-    at_best = {f"best/{name}": value for name, value in learner.history[best].items()}
-    tracker.result({**at_best, **tested}, best + 1)
+    tracker.result(*result(learner.history, learner.recipe, tested))
     for name in (CONFIG, PLAN, ENVIRONMENT, BEST):
         tracker.keep(folder.path / name)
     model = learner.predictor.cpu().eval()
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  (as torch.export wants it)
     width = model.objective.predictions(torch.zeros(1, planned.num_outputs)).shape[-1]  # of one unit, two classes
     tracker.keep_model(model, planned.input_shape, width)
+
+
+def result(
+    history: Sequence[Mapping[str, float]], recipe: Recipe, tested: Mapping[str, float]
+) -> tuple[dict[str, float], int]:
+    """What a training came to: its metrics at its best epoch, and those of the test.
+
+    Args:
+        history: One mapping of metrics an epoch, at least one.
+        recipe: Says what is best.
+        tested: The test metrics.
+
+    Returns:
+        Metrics by name, and the best epoch, counted from 1.
+
+    Example:
+        >>> recipe = Recipe(torch.optim.SGD, lambda progress: 1.0, 32, 1, 0, "val/accuracy", "max")
+        >>> result([{"val/accuracy": 0.5}], recipe, {"test/accuracy": 0.4})
+        ({'best/val/accuracy': 0.5, 'test/accuracy': 0.4}, 1)
+    """
+    best = best_epoch(history, recipe.metric, recipe.mode)
+    return {**{f"best/{name}": value for name, value in history[best].items()}, **tested}, best + 1
 
 
 def _rows(learner: Learner, planned: Plan, tested: Mapping[str, float], device: str, seconds: float) -> dict[str, str]:
