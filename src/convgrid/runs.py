@@ -109,7 +109,7 @@ def claim(trial: str, settings: Settings) -> TrialFolder | None:
     path = RUNS / trial
     try:
         path.mkdir(parents=True, exist_ok=True)
-        folder = _try_lock(path)
+        folder = lock(path)
         if folder is not None and not (path / CONFIG).exists():
             _store(path, settings)
     except OSError as error:
@@ -140,7 +140,7 @@ def create(trial: str, settings: Settings) -> TrialFolder:
             raise ConfigError(
                 f"{path.absolute()} cannot be made: {error.strerror}. Start where you may write."
             ) from None
-        folder = _try_lock(path)
+        folder = lock(path)
         if folder is None:  # a sweep was faster
             continue
         _store(path, settings)
@@ -209,6 +209,23 @@ def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     values[parts[-1]] = value
 
 
+def lock(path: Path) -> TrialFolder | None:
+    """Take an existing folder.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The folder, locked; None while another process has it.
+    """
+    taken = FileLock(path / "lock")
+    try:
+        taken.acquire(timeout=0)
+    except Timeout:
+        return None
+    return TrialFolder(path, taken)
+
+
 def _store(path: Path, settings: Settings) -> None:
     stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
     partial = path / f"{CONFIG}.partial"
@@ -217,16 +234,7 @@ def _store(path: Path, settings: Settings) -> None:
 
 
 def _locked(path: Path) -> TrialFolder:
-    folder = _try_lock(path)
+    folder = lock(path)
     if folder is None:
         raise ConfigError(f"resume={path}: another process is training there. Wait for it, or stop it.")
     return folder
-
-
-def _try_lock(path: Path) -> TrialFolder | None:
-    lock = FileLock(path / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return TrialFolder(path, lock)

@@ -54,7 +54,7 @@ class Recipe:
         l1: Weight of the kernels' sum of absolute values in `train/loss`.
         l2: Weight of the kernels' sum of squares in `train/loss`.
         augment: From images, targets and a generator to augmented ones; None leaves them.
-        accumulate: Parts that a batch is divided into, whose gradients add up, where the whole does not fit into memory.
+        accumulate: Parts that a batch is divided into, whose gradients add up, where memory is short.
         precision: As Lightning's: "32-true", "bf16-mixed", "16-mixed".
         detect_anomaly: Whether the way back is searched for the operation that made a NaN.
     """

@@ -64,7 +64,9 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
         if tracker:
             _keep(tracker, folder, learner, planned, tested)
             rows |= {"MLflow run": tracker.run_id, "dashboard": tracker.dashboard}
-    folder.update(result=rows, metrics=tested)
+    metrics, best = result(learner.history, learner.recipe, tested)
+    epochs, seconds = len(learner.history), time.perf_counter() - started
+    folder.update(result=rows, status="finished", metrics=metrics, best_epoch=best, epochs=epochs, seconds=seconds)
     show_result(rows | {"folder": str(folder.path)}, console)
 
 
@@ -280,7 +282,7 @@ def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
     """
     values = {key: value for key, value in flatten(settings.values) if not key.endswith("_target_")}
     sizes = {"plan.parameters": planned.parameters, "plan.multiply_adds": planned.multiply_adds}
-    return dict(settings.choices) | values | sizes
+    return values | dict(settings.choices) | sizes  # an option without keys has {} for values
 
 
 def _task(data: ImageData) -> Task:

@@ -1,0 +1,68 @@
+"""What the scheduler and its workers say to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from convgrid.sweep.job import Outcome, Trial
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is asked to do.
+
+    Args:
+        trial: What is trained.
+        sweep: The sweep's id.
+        again: Statuses of an earlier run whose result is not taken; "finished" starts it over.
+        accumulate: Parts that each batch is divided into, after the whole did not fit into memory.
+        asks: Whether every epoch waits for the scheduler's word to go on.
+    """
+
+    trial: Trial
+    sweep: str
+    again: tuple[str, ...] = ()
+    accumulate: int = 1
+    asks: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker's first word: how many GPUs it sees."""
+
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Began:
+    """The trial's folder is the worker's."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch is on disk.
+
+    Args:
+        epoch: Counted from 1.
+        metrics: Of the epoch.
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the trial ended.
+
+    Args:
+        outcome: All of it.
+        cause: What the scheduler reacts to: "memory", "disk", "busy" (another process trains it), "mistake" (or a
+            divergence: trained again, it would be the same), or "".
+        earlier: Whether an earlier run had ended it.
+    """
+
+    outcome: Outcome
+    cause: str = ""
+    earlier: bool = False

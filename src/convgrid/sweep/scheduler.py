@@ -1,0 +1,260 @@
+"""The loop of a sweep: free workers get trials, and whatever becomes of a trial stays its own affair."""
+
+import re
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from convgrid.runs import lock, read_epochs
+from convgrid.sweep.executor import Died, Local, Worker
+from convgrid.sweep.job import WAIT, Outcome, Source, Trial, Wait
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
+from convgrid.sweep.outcomes import write_outcome
+
+LOOK = 0.25  # seconds between looks at the clock and at signals
+PAUSE = 1.0  # seconds before a trial that another process trains is asked for again
+GRACE = 10.0  # seconds for running trials to end by themselves after Ctrl-C
+MOST_PARTS = 8  # that a batch is divided into where memory is short
+FINAL = ("memory", "mistake")  # causes that would come again with the same bits
+
+Ending = Literal["complete", "interrupted", "failing", "disk"]
+
+
+class View(Protocol):
+    """Who looks on."""
+
+    def started(self, worker: int, trial: Trial) -> None:
+        """A worker has begun a trial."""
+        ...
+
+    def epoch(self, worker: int, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
+        """A trial has finished an epoch, counted from 1."""
+        ...
+
+    def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
+        """A trial has its outcome."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that a person should know now."""
+        ...
+
+
+class Tracker(Protocol):
+    """Who hears of folders that have news."""
+
+    def touch(self, folder: Path) -> None:
+        """A trial's folder has changed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the `sweep` group says of trials that do not end well.
+
+    Args:
+        trial_timeout: Seconds after which a trial's process is killed; None lets it run.
+        retries: More attempts for a trial that failed.
+        max_consecutive_failures: The sweep stops when its first so many trials all fail alike.
+        again: Statuses of earlier runs that are trained again.
+        asks: Whether the source prunes.
+    """
+
+    trial_timeout: float | None = None
+    retries: int = 1
+    max_consecutive_failures: int = 5
+    again: tuple[str, ...] = ()
+    asks: bool = False
+
+
+class Scheduler:
+    """Bring trials and workers together until there are no more trials.
+
+    Args:
+        sweep: The sweep's id.
+        source: Where trials come from.
+        workers: Who trains them.
+        rules: For trials that do not end well.
+        view: Who looks on.
+        tracker: Who hears of folders that have news.
+    """
+
+    def __init__(self, sweep: str, source: Source, workers: Local, rules: Rules, view: View, tracker: Tracker) -> None:
+        self._sweep, self._source, self._workers = sweep, source, workers
+        self._rules, self._view, self._tracker = rules, view, tracker
+        self._queue: deque[Job] = deque()  # to be tried again
+        self._elsewhere: list[tuple[float, Job]] = []  # trained by another process, and when to ask again
+        self._attempts: dict[str, int] = {}
+        self._reasons: list[str] = []  # of failures, while nothing has gone well
+        self._ending: Ending = "complete"
+        self._interrupts = 0
+        self.outcomes: dict[str, tuple[Trial, Outcome]] = {}
+
+    def run(self) -> Ending:
+        """Train all there is.
+
+        Returns:
+            "complete"; "interrupted" by Ctrl-C or SIGTERM; "failing" where the first trials all failed alike; "disk"
+            where it is full.
+        """
+        before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._loop()
+            self._wind_down()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return self._ending
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        """Note a signal; the loop looks every quarter of a second, so that nothing is torn in the middle."""
+        self._ending = "interrupted"
+        self._interrupts += 1
+
+    def _loop(self) -> None:
+        while self._ending == "complete":
+            more = self._fill()
+            if not more and not self._workers.busy():
+                return
+            for worker, event in self._workers.events(timeout=LOOK):
+                self._handle(worker, event)
+            self._kill_late()
+
+    def _fill(self) -> bool:
+        """Give every free worker a job; whether there are or may be more."""
+        for worker in self._workers.free():
+            job = self._next()
+            if job is None or job == WAIT:
+                return job == WAIT
+            self._workers.give(worker, job)
+        return True
+
+    def _next(self) -> Job | Wait | None:
+        if self._queue:
+            return self._queue.popleft()
+        trial = self._source.next()
+        if isinstance(trial, Trial):
+            return Job(trial, self._sweep, again=self._rules.again, asks=self._rules.asks)
+        for item in self._elsewhere:
+            if item[0] <= time.monotonic():
+                self._elsewhere.remove(item)
+                return item[1]
+        return WAIT if self._elsewhere else trial
+
+    def _handle(self, worker: Worker, event: object) -> None:
+        job = worker.job
+        match event:
+            case Died() if job is None:
+                self._workers.replace(worker)
+            case Died(exitcode) if job is not None:
+                ended = self._bury(worker, job, exitcode)
+                self._workers.replace(worker)
+                self._end(worker.number, job, ended)
+            case Ended() if job is not None:
+                worker.job = None
+                if event.cause == "memory":  # what is left of it could hurt the next trial
+                    self._workers.replace(worker)
+                self._end(worker.number, job, event)
+            case Began(folder) if job is not None:
+                worker.folder = folder
+                self._view.started(worker.number, job.trial)
+                self._tracker.touch(Path(folder))
+            case EpochEnded(epoch, metrics) if job is not None:
+                self._epoch(worker, job, epoch, metrics)
+
+    def _epoch(self, worker: Worker, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        self._view.epoch(worker.number, job.trial, epoch, metrics)
+        prune = self._source.epoch(job.trial, epoch, metrics)
+        if job.asks:
+            self._workers.answer(worker, "prune" if prune else "go on")
+        self._tracker.touch(Path(worker.folder))
+
+    def _end(self, number: int, job: Job, ended: Ended) -> None:
+        outcome = ended.outcome
+        if ended.cause == "busy":
+            self._elsewhere.append((time.monotonic() + PAUSE, job))
+            return
+        if ended.cause == "disk":
+            self._ending = "disk"
+        again = outcome.status == "failed" and not ended.earlier and self._ending == "complete"
+        if again and self._tries_again(job, ended):
+            return
+        self.outcomes[job.trial.key] = (job.trial, outcome)
+        self._source.ended(job.trial, outcome)
+        self._view.ended(number, job.trial, outcome)
+        if outcome.folder:
+            self._tracker.touch(Path(outcome.folder))
+        self._count(outcome)
+
+    def _tries_again(self, job: Job, ended: Ended) -> bool:
+        parts = 2 * job.accumulate
+        if ended.cause == "memory" and parts <= min(MOST_PARTS, job.trial.settings.values["data"]["batch_size"]):
+            self._view.note(f"{' '.join(job.trial.overrides)}: out of memory. Again with batches in {parts} parts.")
+            self._queue.appendleft(replace(job, again=("failed",), accumulate=parts))
+            return True
+        attempts = self._attempts[job.trial.key] = self._attempts.get(job.trial.key, 0) + 1
+        if ended.cause in FINAL or attempts > self._rules.retries:
+            return False
+        self._view.note(f"{' '.join(job.trial.overrides)}: {ended.outcome.reason}. It is tried again.")
+        self._queue.append(replace(job, again=("failed",)))
+        return True
+
+    def _count(self, outcome: Outcome) -> None:
+        """Stop where nothing has gone well yet and everything goes wrong in the same way."""
+        if outcome.status != "failed":
+            self._reasons = [""]
+        elif self._reasons != [""]:
+            self._reasons.append(re.sub(r"\d+", "#", outcome.reason))
+            alike = len(set(self._reasons)) == 1
+            if alike and len(self._reasons) >= self._rules.max_consecutive_failures:
+                self._ending = "failing"
+
+    def _kill_late(self) -> None:
+        limit = self._rules.trial_timeout
+        for worker in self._workers.busy():
+            if limit and time.monotonic() - worker.since > limit:
+                self._workers.kill(worker)
+
+    def _bury(self, worker: Worker, job: Job, exitcode: int) -> Ended:
+        """Say for a dead process how its trial ended."""
+        limit, seconds = self._rules.trial_timeout, time.monotonic() - worker.since
+        if limit and seconds > limit and exitcode == -signal.SIGKILL:
+            reason = f"it took longer than sweep.trial_timeout={limit:g} seconds"
+        elif exitcode < 0:
+            name = signal.Signals(-exitcode).name
+            memory = ", as the system does where memory runs out" if exitcode == -signal.SIGKILL else ""
+            reason = f"its process was killed by {name}{memory}"
+        else:
+            reason = f"its process ended with exit status {exitcode}"
+        status = "killed" if self._ending != "complete" else "failed"
+        epochs = read_epochs(Path(worker.folder)) if worker.folder else []
+        outcome = Outcome(status, reason, epochs=len(epochs), seconds=seconds, folder=worker.folder)
+        folder = lock(Path(worker.folder)) if worker.folder else None
+        if folder is not None:
+            write_outcome(folder, outcome)
+            folder.lock.release()
+        return Ended(outcome)
+
+    def _wind_down(self) -> None:
+        """Let running trials end with what they have; a second Ctrl-C, or time, ends them at once."""
+        if self._workers.busy() and self._ending == "interrupted":
+            self._view.note("Stopping: running trials keep their finished epochs. Ctrl-C again stops at once.")
+        for worker in self._workers.busy():
+            self._workers.interrupt(worker)
+        deadline = time.monotonic() + GRACE
+        while self._workers.busy() and self._interrupts < 2 and time.monotonic() < deadline:
+            for worker, event in self._workers.events(timeout=LOOK):
+                self._handle(worker, event)
+        self._end_at_once()
+
+    def _end_at_once(self) -> None:
+        for worker in self._workers.busy():
+            self._workers.kill(worker)
+            worker.process.join()
+            assert worker.job is not None
+            self._end(worker.number, worker.job, self._bury(worker, worker.job, -signal.SIGKILL))
+            worker.job = None

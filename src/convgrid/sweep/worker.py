@@ -1,0 +1,269 @@
+"""One worker process: it takes trials one after another, trains each, and tells the scheduler of every epoch.
+
+Whatever a trial does to its process, the trial's folder says how far it came, and other workers do not notice.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import torch
+
+from convgrid.config import Settings, architecture, identity
+from convgrid.data import ImageData
+from convgrid.environment import environment
+from convgrid.errors import ConvgridError, DiskError
+from convgrid.memory import keep_freed_memory
+from convgrid.plan import plan
+from convgrid.runs import EpochLog, TrialFolder, claim
+from convgrid.sweep.job import Outcome
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
+from convgrid.sweep.outcomes import now, read_outcome, write_outcome
+from convgrid.training import LAST, Learner, train
+from convgrid.trial import (
+    describe,
+    find_device,
+    make_learner,
+    outputs,
+    parameters,
+    read,
+    result,
+    run_name,
+    try_components,
+)
+
+LOG = "log.txt"
+DONE = ("finished", "pruned")
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+MEMORY = ("can't allocate memory", "out of memory", "unable to mmap")
+
+
+class Pruned(Exception):
+    """The scheduler has seen enough of the trial."""
+
+
+def work(scheduler: Connection, visible_gpu: str | None) -> None:
+    """Take jobs until the scheduler hangs up.
+
+    Args:
+        scheduler: Jobs come in, what became of them goes out.
+        visible_gpu: Index of the one GPU to use; None leaves all in sight.
+    """
+    os.setpgrp()  # Ctrl-C in the terminal is the scheduler's to handle
+    threading.Thread(target=_end_with_the_scheduler, daemon=True).start()
+    if visible_gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu
+    keep_freed_memory()
+    scheduler.send(Ready(torch.cuda.device_count()))
+    data, interrupts = _LastData(), _Interrupts()
+    with contextlib.suppress(EOFError):
+        while True:
+            job: Job = scheduler.recv()
+            scheduler.send(_run(job, scheduler, data, interrupts))
+
+
+def _end_with_the_scheduler() -> None:
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+class _Interrupts:
+    """The scheduler's SIGINT ends a trial where it may, and nothing but the trial."""
+
+    def __init__(self) -> None:
+        self.came, self._may = False, False
+        signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        self.came = True
+        if self._may:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Be interrupted inside; outside, a signal waits for the next time."""
+        self._may = True
+        try:
+            if self.came:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._may = False
+
+
+class _LastData:
+    """The data of the last trial, which the next one most often shares."""
+
+    def __init__(self) -> None:
+        self._key, self._data = "", None
+
+    def of(self, settings: Settings) -> ImageData:
+        """Read the data, unless it is at hand."""
+        trainer = settings.values["trainer"]
+        parts = (settings.choices["data"], settings.values["data"], trainer["limit"], trainer["overfit"])
+        key = json.dumps(parts, sort_keys=True)
+        if self._data is None or key != self._key:
+            self._data = None  # the old goes before the new one comes
+            self._key, self._data = key, read(settings)
+        return self._data
+
+
+def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrupts) -> Ended:
+    """Do a job, whatever it comes to."""
+    settings = job.trial.settings
+    try:
+        with interrupts.allowed():
+            try_components(settings)
+            torch.set_num_threads(settings.values["trainer"]["threads"])
+            device = find_device(settings.values["trainer"]["accelerator"])
+            trial = identity(settings, device=device, digest=data.of(settings).digest)
+        folder = claim(trial, settings)
+    except BaseException as error:  # a component of a person's own may raise anything
+        return Ended(*_ending(error, interrupts))
+    if folder is None:
+        return Ended(Outcome("killed", "another process trains it"), "busy")
+    try:
+        status = folder.record.get("status")
+        if status in (*DONE, "failed") and status not in job.again:
+            return Ended(read_outcome(folder), earlier=True)
+        scheduler.send(Began(str(folder.path)))
+        with _written_to(folder.path / LOG):
+            return _attempt(job, folder, data.of(settings), device, scheduler, interrupts)
+    finally:
+        folder.lock.release()
+
+
+def _attempt(
+    job: Job, folder: TrialFolder, data: ImageData, device: str, scheduler: Connection, interrupts: _Interrupts
+) -> Ended:
+    """Train a trial in its folder, from its last checkpoint on."""
+    started, cause, tested, learner = time.monotonic(), "", {}, None
+    before = folder.record.get("seconds", 0.0)
+    try:
+        with interrupts.allowed():
+            learner = _begin(job, folder, data)
+            tested = train(learner, folder.path, device=device, send=_teller(job, learner, folder, scheduler))
+        ending = Outcome("finished")
+    except Pruned:
+        ending = Outcome("pruned")
+    except BaseException as error:  # whatever a trial raises, SystemExit too, is its outcome
+        ending, cause = _ending(error, interrupts)
+        if not isinstance(error, ConvgridError | KeyboardInterrupt):
+            traceback.print_exc()
+    history = learner.history if learner else []
+    metrics, best = result(history, learner.recipe, tested) if learner and history else ({}, 0)
+    outcome = dataclasses.replace(
+        ending,
+        metrics=metrics,
+        best_epoch=best,
+        epochs=len(history),
+        seconds=before + time.monotonic() - started,
+        folder=str(folder.path),
+    )
+    with contextlib.suppress(OSError):  # on a full disk the scheduler hears of it all the same
+        write_outcome(folder, outcome)
+        if outcome.status in DONE:
+            (folder.path / LAST).unlink(missing_ok=True)
+    return Ended(outcome, cause)
+
+
+def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
+    """Put the learner together, and say in the folder that it is under way."""
+    settings = job.trial.settings
+    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
+    learner = make_learner(settings, data, planned)
+    if job.accumulate > 1:
+        learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
+    if folder.record.get("status") in job.again and folder.record["status"] in DONE:
+        _start_over(folder)
+    describe(folder, planned)
+    tags = {"seed": str(settings.values["seed"]), **environment()}
+    folder.update(
+        status="running",
+        reason="",
+        started=folder.record.get("started", now()),
+        name=run_name(settings),
+        params={key: str(value) for key, value in parameters(settings, planned).items()},
+        tags=tags | ({"convgrid.accumulate": str(job.accumulate)} if job.accumulate > 1 else {}),
+        config_key=job.trial.config_key,
+        sweep=folder.record.get("sweep", job.sweep),
+    )
+    return learner
+
+
+def _start_over(folder: TrialFolder) -> None:
+    for path in folder.path.iterdir():
+        if path.name in (LAST, "best.ckpt", "metrics.jsonl", "run.json", LOG):
+            path.unlink()
+
+
+def _teller(
+    job: Job, learner: Learner, folder: TrialFolder, scheduler: Connection
+) -> Callable[[Sequence[Mapping[str, float]]], None]:
+    """What is done once an epoch's checkpoint is written."""
+    if not (folder.path / LAST).exists():
+        (folder.path / "metrics.jsonl").unlink(missing_ok=True)  # it is all trained again
+    log = EpochLog(folder.path)
+
+    def send(history: Sequence[Mapping[str, float]]) -> None:
+        try:
+            log.append(history)
+        except OSError as error:
+            raise DiskError(f"{folder.path} cannot be written: {error.strerror}. Make room.") from None
+        scheduler.send(EpochEnded(len(history), dict(history[-1])))
+        if job.asks and scheduler.recv() == "prune":
+            raise Pruned
+
+    return send
+
+
+@contextlib.contextmanager
+def _written_to(path: Path) -> Iterator[None]:
+    """Send what the trial prints, by Python or by C, to a file of its own."""
+    saved = [os.dup(number) for number in (1, 2)]
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        for number in (1, 2):
+            os.dup2(file, number)
+        yield
+    finally:
+        for number, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(file)
+
+
+def _ending(error: BaseException, interrupts: _Interrupts) -> tuple[Outcome, str]:
+    """What a trial's exception makes of it, and what the scheduler reacts to."""
+    if interrupts.came:
+        return Outcome("killed", "interrupted"), ""
+    cause = _cause(error)
+    return Outcome("killed" if cause == "disk" else "failed", _reason(error)), cause
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, DiskError) or (isinstance(error, OSError) and error.errno in DISK):
+        return "disk"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY):
+        return "memory"
+    return "mistake" if isinstance(error, ConvgridError) else ""
+
+
+def _reason(error: BaseException) -> str:
+    """One line; a person's mistake under no other name than its own."""
+    words = " ".join(str(error).split())
+    if _cause(error) == "memory":
+        return f"out of memory: {words}"
+    return words if isinstance(error, ConvgridError) else f"{type(error).__name__}: {words}"
