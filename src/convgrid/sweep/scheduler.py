@@ -31,7 +31,7 @@ class View(Protocol):
         """A worker has begun a trial."""
         ...
 
-    def epoch(self, worker: int, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
+    def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
         """A trial has finished an epoch, counted from 1."""
         ...
 
@@ -45,10 +45,14 @@ class View(Protocol):
 
 
 class Tracker(Protocol):
-    """Who hears of folders that have news."""
+    """Who brings folders to the tracking store."""
 
-    def touch(self, folder: Path) -> None:
-        """A trial's folder has changed."""
+    def tell(self, folder: Path) -> None:
+        """A trial's folder has news."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Take what a person should know of the store."""
         ...
 
 
@@ -80,10 +84,12 @@ class Scheduler:
         workers: Who trains them.
         rules: For trials that do not end well.
         view: Who looks on.
-        tracker: Who hears of folders that have news.
+        tracker: Who brings folders to the tracking store; None where nothing is tracked.
     """
 
-    def __init__(self, sweep: str, source: Source, workers: Local, rules: Rules, view: View, tracker: Tracker) -> None:
+    def __init__(
+        self, sweep: str, source: Source, workers: Local, rules: Rules, view: View, tracker: Tracker | None
+    ) -> None:
         self._sweep, self._source, self._workers = sweep, source, workers
         self._rules, self._view, self._tracker = rules, view, tracker
         self._queue: deque[Job] = deque()  # to be tried again
@@ -123,6 +129,8 @@ class Scheduler:
             for worker, event in self._workers.events(timeout=LOOK):
                 self._handle(worker, event)
             self._kill_late()
+            for note in self._tracker.notes() if self._tracker else ():
+                self._view.note(note)
 
     def _fill(self) -> bool:
         """Give every free worker a job; whether there are or may be more."""
@@ -162,16 +170,17 @@ class Scheduler:
             case Began(folder) if job is not None:
                 worker.folder = folder
                 self._view.started(worker.number, job.trial)
-                self._tracker.touch(Path(folder))
+                self._tell(folder)
             case EpochEnded(epoch, metrics) if job is not None:
                 self._epoch(worker, job, epoch, metrics)
 
     def _epoch(self, worker: Worker, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
-        self._view.epoch(worker.number, job.trial, epoch, metrics)
+        most = job.trial.settings.values["trainer"]["max_epochs"]
+        self._view.epoch(worker.number, job.trial, epoch, most, metrics)
         prune = self._source.epoch(job.trial, epoch, metrics)
         if job.asks:
             self._workers.answer(worker, "prune" if prune else "go on")
-        self._tracker.touch(Path(worker.folder))
+        self._tell(worker.folder)
 
     def _end(self, number: int, job: Job, ended: Ended) -> None:
         outcome = ended.outcome
@@ -186,9 +195,12 @@ class Scheduler:
         self.outcomes[job.trial.key] = (job.trial, outcome)
         self._source.ended(job.trial, outcome)
         self._view.ended(number, job.trial, outcome)
-        if outcome.folder:
-            self._tracker.touch(Path(outcome.folder))
+        self._tell(outcome.folder)
         self._count(outcome)
+
+    def _tell(self, folder: str) -> None:
+        if self._tracker and folder:
+            self._tracker.tell(Path(folder))
 
     def _tries_again(self, job: Job, ended: Ended) -> bool:
         parts = 2 * job.accumulate

@@ -1,0 +1,65 @@
+"""Which trials keep their weights, so that a sweep does not fill the disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from convgrid.errors import ConfigError
+from convgrid.sweep.job import Outcome
+
+WEIGHTS = "best.ckpt"
+
+
+def check_keep(keep: str) -> int | None:
+    """Read `sweep.keep_checkpoints`.
+
+    Args:
+        keep: "best:3", "all" or "none".
+
+    Returns:
+        How many of the best trials keep their weights; None for all.
+
+    Raises:
+        ConfigError: If it is none of these.
+
+    Example:
+        >>> check_keep("best:3"), check_keep("none"), check_keep("all")
+        (3, 0, None)
+    """
+    word, _, count = keep.partition(":")
+    if word == "best" and count.isdecimal() and int(count) > 0:
+        return int(count)
+    if keep in ("all", "none"):
+        return None if keep == "all" else 0
+    raise ConfigError(f"sweep.keep_checkpoints={keep} must be best:N, all or none.")
+
+
+class Checkpoints:
+    """Remove the weights of trials that are not among the best.
+
+    Args:
+        keep: As `check_keep` gives it.
+        metric: What is best, such as "val/accuracy".
+        mode: "max" or "min".
+    """
+
+    def __init__(self, keep: int | None, metric: str, mode: Literal["max", "min"]) -> None:
+        self._keep, self._name, self._sign = keep, f"best/{metric}", -1 if mode == "max" else 1
+        self._kept: list[tuple[float, str]] = []
+
+    def ended(self, outcome: Outcome) -> None:
+        """Keep a trial's weights if it is among the best so far.
+
+        Args:
+            outcome: How the trial ended; one that can go on keeps what it has.
+        """
+        if self._keep is None or outcome.status not in ("finished", "pruned"):
+            return
+        self._kept.append((self._rank(outcome.metrics), outcome.folder))
+        self._kept.sort()
+        for _, folder in self._kept[self._keep :]:
+            (Path(folder) / WEIGHTS).unlink(missing_ok=True)
+        del self._kept[self._keep :]
+
+    def _rank(self, metrics: Mapping[str, float]) -> float:
+        return self._sign * metrics[self._name] if self._name in metrics else float("inf")

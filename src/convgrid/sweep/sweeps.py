@@ -1,0 +1,119 @@
+"""A sweep's folder below `sweeps/`: what was asked for, which trials that means, and what is known of them."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from convgrid.errors import DiskError
+from convgrid.sweep.job import Outcome, Survey, Trial
+from convgrid.sweep.outcomes import now
+
+SWEEPS = Path("sweeps")
+SWEEP = "sweep.json"
+SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
+
+
+class SweepFolder:
+    """What is stored of one sweep; two processes that run the same sweep write the same.
+
+    Args:
+        sweep: The sweep's id.
+        survey: Of its points.
+        asked: What else is stored: the command, the definition, the objective.
+
+    Raises:
+        DiskError: If no folder can be made here.
+    """
+
+    def __init__(self, sweep: str, survey: Survey, asked: Mapping[str, Any]) -> None:
+        self.id, self.path = sweep, SWEEPS / sweep
+        self._places = {trial.key: place for place, trial in enumerate(survey.trials)}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            earlier = self._read()
+            self._known = {
+                "id": sweep,
+                **asked,
+                "created": earlier.get("created", now()),
+                "varying": varying(survey),
+                "points": survey.num_points,
+                "skipped": {reason: list(map(" ".join, points)) for reason, points in survey.skipped.items()},
+                "trials": earlier.get("trials", [None] * len(survey.trials)),
+                "model_of": earlier.get("model_of"),
+            }
+            self._take_lock()
+            self.update(status="running")
+        except OSError as error:
+            raise DiskError(f"{self.path.absolute()} cannot be written: {error.strerror}.") from None
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        """Note which folder is a trial's.
+
+        Args:
+            trial: One that ended.
+            outcome: How.
+        """
+        if not outcome.folder:
+            return
+        trials: list[str | None] = self._known["trials"]
+        place = self._places.setdefault(trial.key, len(trials))
+        trials += [None] * (place + 1 - len(trials))
+        trials[place] = Path(outcome.folder).name
+        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+            with contextlib.suppress(OSError):  # the trials' own folders say the same
+                self.update()
+
+    def update(self, **known: Any) -> None:
+        """Add to what is known of the sweep; a reader sees the old or the new, never a part."""
+        self._known |= known
+        partial = self.path / f"{SWEEP}.{os.getpid()}"
+        partial.write_text(json.dumps(self._known, indent=2), encoding="utf-8")
+        partial.replace(self.path / SWEEP)
+        self._written = time.monotonic()
+
+    def close(self, status: str) -> None:
+        """Say how the sweep ended.
+
+        Args:
+            status: "finished", "killed" or "failed".
+        """
+        with contextlib.suppress(OSError):
+            self.update(status=status)
+        self._lock.release()
+
+    @property
+    def model_of(self) -> str | None:
+        """The trial whose model is in MLflow."""
+        return self._known["model_of"]
+
+    def _read(self) -> dict[str, Any]:
+        file = self.path / SWEEP
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def _take_lock(self) -> None:
+        """Held, it says that the sweep runs; where another process runs the same, that one says it."""
+        self._lock = FileLock(self.path / "lock")
+        with contextlib.suppress(Timeout):
+            self._lock.acquire(timeout=0)
+
+
+def varying(survey: Survey) -> dict[str, list[str]]:
+    """Collect the values of the keys that a sweep varies.
+
+    Args:
+        survey: Of its points.
+
+    Returns:
+        Every value once, in order, by key.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for trial in survey.trials:
+        for key, value in trial.varying.items():
+            found.setdefault(key, {})[value] = None
+    return {key: list(values) for key, values in found.items()}
