@@ -1,6 +1,5 @@
 """Which trials keep their weights, so that a sweep does not fill the disk."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -55,11 +54,14 @@ class Checkpoints:
         """
         if self._keep is None or outcome.status not in ("finished", "pruned"):
             return
-        self._kept.append((self._rank(outcome.metrics), outcome.folder))
+        self._kept.append((self._rank(outcome), outcome.folder))
         self._kept.sort()
         for _, folder in self._kept[self._keep :]:
             (Path(folder) / WEIGHTS).unlink(missing_ok=True)
         del self._kept[self._keep :]
 
-    def _rank(self, metrics: Mapping[str, float]) -> float:
-        return self._sign * metrics[self._name] if self._name in metrics else float("inf")
+    def _rank(self, outcome: Outcome) -> float:
+        """The lower, the better; a pruned trial is never the best."""
+        if outcome.status == "pruned" or self._name not in outcome.metrics:
+            return float("inf")
+        return self._sign * outcome.metrics[self._name]
