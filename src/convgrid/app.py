@@ -10,10 +10,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from convgrid.config import CONF, architecture, check, from_hydra, mistakes_in_values, outputs, register_experiments
+from convgrid.config import CONF, check, from_hydra, mistakes_in_values, planned, register_experiments
 from convgrid.display import show_plan
 from convgrid.errors import ConvgridError, Interrupted, refuse
-from convgrid.plan import plan
 
 
 def run(argv: Sequence[str]) -> int:
@@ -28,6 +27,10 @@ def run(argv: Sequence[str]) -> int:
     try:
         register_experiments()
         command = check(argv)
+        if command.composed is not None and command.composed.hydra.mode == RunMode.MULTIRUN:
+            from convgrid.sweep import run as run_sweep
+
+            return run_sweep(command.composed, command.arguments, command.composer)
         if command.composed is not None:
             _plan_or_train(command.composed, command.composed.hydra)
         else:  # it composes twice more, which takes as long as all else in a dry run
@@ -67,7 +70,7 @@ def _plan_or_train(cfg: DictConfig, node: Any) -> None:
     if folder is not None or node.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
         refuse(mistakes_in_values(settings, typed))
     if settings.values["dry_run"]:
-        show_plan(plan(architecture(settings), settings.values["data"]["shape"], outputs(settings)), console)
+        show_plan(planned(settings), console)
         return
     from convgrid.trial import run as run_trial  # a plan does without torch, which takes seconds to import
 

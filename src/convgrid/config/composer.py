@@ -8,7 +8,9 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.default_element import ConfigDefault
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
@@ -26,27 +28,22 @@ class Composer:
 
     Args:
         config_name: Of the primary config.
-        config_dir: A person's own folder of options, searched first.
-
-    Raises:
-        ConfigError: If the folder does not exist.
+        loader: Hydra's, which knows the folders of options.
     """
 
-    def __init__(self, config_name: str, config_dir: str | None) -> None:
+    def __init__(self, config_name: str, loader: ConfigLoader) -> None:
+        assert isinstance(loader, ConfigLoaderImpl)
         setup_globals()  # Hydra's resolvers, such as ${now:...}
-        search_path = create_config_search_path(str(CONF))
-        if config_dir is not None:
-            if not Path(config_dir).is_dir():
-                raise ConfigError(f"--config-dir {config_dir} is not a folder.")
-            path = f"file://{os.path.abspath(config_dir)}"
-            search_path.prepend(provider="command-line", path=path, anchor=SearchPathQuery(provider="schema"))
-        self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        self.loader = loader
         self._config_name = config_name
+        self._options: dict[str, list[str]] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def options(self, group: str) -> list[str]:
         """List the options of a group; a folder of groups has none."""
-        return sorted(self.loader.get_group_options(group)) if group else []
+        if group not in self._options:
+            self._options[group] = sorted(self.loader.get_group_options(group)) if group else []
+        return self._options[group]
 
     def compose(self, texts: Sequence[str], keys: Sequence[Override] = ()) -> DictConfig:
         """Compose a config.
@@ -96,6 +93,23 @@ class Composer:
         chosen = dict(composed.hydra.runtime.choices) | {"experiments": None}
         return self.compose(_texts({group: name for group, name in chosen.items() if not group.startswith("hydra/")}))
 
+    def stands_alone(self, group: str, option: str) -> bool:
+        """Say whether an option sets keys of its own group only, as its file states them.
+
+        Args:
+            group: Such as "optimizer".
+            option: Such as "sgd".
+
+        Returns:
+            False where its file has a package, or names other groups in its defaults.
+        """
+        loaded = self.loader.repository.load_config(f"{group}/{option}")
+        if loaded is None or loaded.header["package"] is not None:
+            return False
+        beside = [default.path for default in loaded.defaults_list or [] if isinstance(default, ConfigDefault)]
+        alone = len(beside) == len(loaded.defaults_list or []) and not any("/" in str(name) for name in beside)
+        return alone and all(self.stands_alone(group, str(name)) for name in beside if name != "_self_")
+
     def options_with(self, group: str, key: str) -> list[str]:
         """Find the options of a group that have a key.
 
@@ -108,6 +122,27 @@ class Composer:
         """
         loaded = {option: self.loader.repository.load_config(f"{group}/{option}") for option in self.options(group)}
         return [name for name, found in loaded.items() if found and _has(found.config, key)]
+
+
+def find_options(config_dir: str | None) -> ConfigLoader:
+    """Make the loader that looks for options in `conf/` and in a person's own folder.
+
+    Args:
+        config_dir: That folder, searched first; None where there is none.
+
+    Returns:
+        Hydra's loader.
+
+    Raises:
+        ConfigError: If the folder does not exist.
+    """
+    search_path = create_config_search_path(str(CONF))
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise ConfigError(f"--config-dir {config_dir} is not a folder.")
+        path = f"file://{os.path.abspath(config_dir)}"
+        search_path.prepend(provider="command-line", path=path, anchor=SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(config_search_path=search_path)
 
 
 def _has(config: Any, key: str) -> bool:

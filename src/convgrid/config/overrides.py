@@ -1,19 +1,30 @@
 """Overrides as typed, read with Hydra's own grammar."""
 
+import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from convgrid.config.settings import flatten
 from convgrid.errors import ConfigError
 
 # Keys of free text: what the shell leaves of it is meant literally, so Hydra's grammar must not read it.
-TEXTS = ("arch.pattern", "resume", "data.root", "data.path", "data.table", "tracking.uri", "tracking.experiment")
+TEXTS = (
+    "arch.pattern",
+    "resume",
+    "data.root",
+    "data.path",
+    "data.table",
+    "tracking.uri",
+    "tracking.experiment",
+    "sweep.where",
+)
 
 
 def quoted(text: str, *, multirun: bool) -> str:
@@ -67,27 +78,36 @@ def read(text: str, loader: ConfigLoader) -> Override:
 
 
 def values_of(override: Override) -> list[Any]:
-    """Look at all that an override sweeps over.
+    """Look at all that an override sweeps over, of an interval at its bounds.
 
     Args:
         override: One that `read` made.
 
     Returns:
-        Its values; of most there is one.
-
-    Raises:
-        ConfigError: If they cannot be told.
+        Values; none where a glob or a range holds nothing.
     """
-    if override.is_interval_sweep():
-        raise ConfigError(
-            f"{override.input_line}: an interval is for a search. Give values, or range(start,stop,step)."
-        )
+    return [Override._convert_value(element) for element in elements_of(override)]
+
+
+def elements_of(override: Override) -> list[Any]:
+    """Look at all that an override sweeps over as it is written, so that texts keep their quotes.
+
+    Args:
+        override: One that `read` made.
+
+    Returns:
+        Elements of Hydra's grammar.
+    """
+    swept = override._value
+    if isinstance(swept, IntervalSweep):
+        return [swept.start, swept.end]
     if not override.is_sweep_override():
-        return [override.value()]
-    values = [Override._convert_value(value) for value in override.sweep_iterator()]
-    if not values:
-        raise ConfigError(f"{override.input_line} stands for no value at all.")
-    return values
+        return [swept]
+    if isinstance(swept, ChoiceSweep | RangeSweep) and swept.shuffle:  # Hydra draws anew with every look
+        elements = list(replace(override, _value=replace(swept, shuffle=False)).sweep_iterator())
+        random.Random(override.input_line).shuffle(elements)  # noqa: S311  (an order, no secret)
+        return elements
+    return list(override.sweep_iterator())
 
 
 def assignments(override: Override) -> Iterator[tuple[str, Any, str]]:
@@ -126,6 +146,24 @@ def shown(value: Any) -> str:
         return f"[{','.join(map(shown, value))}]"
     words = {None: "null", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def refers(value: Any) -> bool:
+    """Say whether a value, or one in a list, is looked up elsewhere and has its type from there.
+
+    Args:
+        value: Any value of a config.
+
+    Returns:
+        True for an interpolation.
+
+    Example:
+        >>> refers("${seed}"), refers(["a", "${seed}"]), refers(3)
+        (True, True, False)
+    """
+    if isinstance(value, list | dict):
+        return any(map(refers, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and "${" in value
 
 
 def _in_quotes(text: str) -> str:

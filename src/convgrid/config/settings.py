@@ -1,5 +1,6 @@
 """One resolved config as plain values, what it says of each part, and the identity of the trial that it describes."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -16,16 +17,16 @@ from convgrid.errors import ConfigError
 from convgrid.plan import Architecture, Groups
 from convgrid.targets import FITS, num_outputs
 
+PLACES = ("data.root", "data.path", "data.table")
 # Keys that cannot change a trial's result. The data's digest stands in for its place.
 NOT_IDENTITY = (
     "dry_run",
     "resume",
     "tracking",
-    "data.root",
-    "data.path",
-    "data.table",
+    "sweep",
     "data.workers",
     "data.memory_gib",
+    *PLACES,
 )
 
 
@@ -62,9 +63,18 @@ def from_hydra(cfg: DictConfig, hydra: Any) -> Settings:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}.") from None
     assert isinstance(values, dict)
-    choices = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")}
-    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    return Settings({str(key): value for key, value in values.items() if key != "hydra"}, choices, tuple(folders))
+    plain = {str(key): value for key, value in values.items() if key != "hydra"}
+    return Settings(plain, choices_of(hydra), folders_of(hydra))
+
+
+def choices_of(hydra: Any) -> dict[str, str]:
+    """The option of each config group, by Hydra's node."""
+    return {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")}
+
+
+def folders_of(hydra: Any) -> tuple[Path, ...]:
+    """Where options are looked up, by Hydra's node."""
+    return tuple(Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file")
 
 
 def component(settings: Settings, group: str) -> Component | None:
@@ -166,8 +176,44 @@ def identity(settings: Settings, *, device: str, digest: str) -> str:
     Returns:
         12 hexadecimal digits.
     """
-    kept = {key: _canonical(value) for key, value in flatten(settings.values) if not is_outside_identity(key)}
-    kept |= {"trainer.accelerator": device, "data": digest}
+    kept = {key: value for key, value in flatten(settings.values) if not is_outside_identity(key)}
+    return digest_of(kept | {"trainer.accelerator": device, "data": digest})
+
+
+def config_key(settings: Settings) -> str:
+    """Hash the canonical config, with the data's place instead of its digest: known before anything is read.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    return digest_of(counted(settings))
+
+
+def counted(settings: Settings) -> dict[str, Any]:
+    """List all that may change a result, with the data's place instead of its digest.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        Values by dotted key.
+    """
+    return {key: value for key, value in flatten(settings.values) if key in PLACES or not is_outside_identity(key)}
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """Hash values by their keys; 0 and 0.0 agree.
+
+    Args:
+        values: What JSON can hold.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    kept = {key: _canonical(value) for key, value in values.items()}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -199,6 +245,7 @@ def _component(group: str, name: str, options: Mapping[str, Any]) -> Component |
     return Component(name, options["_target_"], kept, group) if "_target_" in options else None
 
 
+@functools.cache  # reading them takes 10 ms
 def _activations(folders: tuple[Path, ...]) -> dict[str, Component]:
     """Every activation that a pattern may name; of two by one name, Hydra's search path prefers the first."""
     found: dict[str, Component] = {}

@@ -13,6 +13,7 @@ KINDS: Mapping[type, tuple[str, str]] = {
     int: ("a whole number", "of whole numbers"),
     float: ("a number", "of numbers"),
     str: ("a text", "of texts"),
+    list: ("a list", "of lists"),
 }
 # Types of the keys whose default is null, which takes anything elsewhere.
 NULLABLE: Mapping[str, type] = {
@@ -21,6 +22,14 @@ NULLABLE: Mapping[str, type] = {
     "data.root": str,
     "data.path": str,
     "data.table": str,
+    "fold": list,
+    "sweep.where": str,
+    "sweep.seeds": int,
+    "sweep.folds": int,
+    "sweep.max_trials": int,
+    "sweep.workers": int,
+    "sweep.trial_timeout": float,
+    "sweep.rerun": str,
 }
 MOST_SHOWN = 40  # characters of a default in a message
 

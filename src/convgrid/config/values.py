@@ -2,13 +2,16 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
+from convgrid.config.overrides import shown
 from convgrid.config.settings import Settings, architecture, component, flatten, outputs
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
 from convgrid.pattern import Pattern, parse
-from convgrid.plan import Architecture, plan
+from convgrid.plan import Plan, plan
 from convgrid.targets import METRICS, check_target, fit, objective_of
 
 BYTES = 4  # of a weight in float32
@@ -27,27 +30,57 @@ LEAST: Mapping[str, float] = {
     "trainer.threads": 1,
     "trainer.limit": 0,
     "regularization.l1": 0,
+    "sweep.folds": 2,
+    "sweep.max_consecutive_failures": 1,
+    "sweep.max_trials": 1,
+    "sweep.retries": 0,
+    "sweep.seeds": 1,
+    "sweep.trial_timeout": 0,
+    "sweep.trials_per_gpu": 1,
+    "sweep.workers": 1,
     "regularization.l2": 0,
     "layer.norm.eps": 0,
     "layer.norm.momentum": 0,
     "layer.norm.size": 1,
 }
 MOST: Mapping[str, float] = {"layer.norm.momentum": 1}
-ONE_OF: Mapping[str, Sequence[str]] = {
+ONE_OF: Mapping[str, Sequence[str | None]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
     "data.task": ("classification", "regression"),
     "objective.mode": ("auto", "max", "min"),
+    "sweep.rerun": (None, "failed", "all"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
 
 
-def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[ConvgridError]:
+def planned(settings: Settings) -> Plan:
+    """Plan the network as far as the config tells, without the data.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConvgridError: If it does not work out.
+    """
+    shape = settings.values["data"]["shape"]
+    if shape is None:
+        raise ConfigError("data.shape=null: a plan without the data needs one. Add data.shape=[1,28,28].")
+    return plan(architecture(settings), shape, outputs(settings))
+
+
+def mistakes_in_values(
+    settings: Settings, typed: Mapping[str, str], make_plan: Callable[[Settings], Plan] = planned
+) -> list[ConvgridError]:
     """Find all values that cannot be.
 
     Args:
         settings: The resolved config.
         typed: The text by the key or group, of what a person typed; one of these without effect is a mistake.
+        make_plan: Plans the network; a sweep's many trials share the plans of those alike.
 
     Returns:
         A line or more a mistake.
@@ -57,19 +90,33 @@ def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[Con
     checks: list[Callable[[], object]] = [
         *(partial(component, settings, group) for group in ("loss", "target", "optimizer", "schedule", "data")),
         lambda: _check_data(settings),
-        lambda: _check_effect(architecture(settings), typed),
+        lambda: _check_effect(settings, typed),
+        lambda: _check_fold(settings.values.get("fold")),
     ]
     if data.get("shape") is not None:
-        checks.append(lambda: _check_plan(settings, data["shape"]))
+        checks.append(lambda: _check_size(settings, make_plan(settings)))
     if task in METRICS:
         checks.append(lambda: fit(loss, task, data.get("num_classes")))
         checks.append(lambda: check_target(target, loss, task))
         checks.append(lambda: objective_of(task, objective["metric"], objective["mode"]))
-    return [*_out_of_range(settings), *gather(checks)]
+    return [*_out_of_range(settings.values), *gather(checks)]
 
 
-def _out_of_range(settings: Settings) -> list[ConvgridError]:
-    values = dict(flatten(settings.values))
+def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
+    """Find the values of the `sweep` group that cannot be, whatever the points are.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        A line or more a mistake.
+    """
+    node = settings.values["sweep"]
+    return [*_out_of_range({"sweep": node}), *gather([partial(_check_sweep, node)])]
+
+
+def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
+    values = dict(flatten(nested))
     found = [
         f"{key}={values[key]} must be at least {least}."
         for key, least in LEAST.items()
@@ -80,7 +127,7 @@ def _out_of_range(settings: Settings) -> list[ConvgridError]:
     ]
     for key, options in ONE_OF.items():
         if values.get(key, options[0]) not in options:
-            found.append(f"{key}={values[key]} must be one of {', '.join(options)}.")
+            found.append(f"{key}={values[key]} must be one of {', '.join(map(shown, options))}.")
     return [ConfigError(text) for text in found]
 
 
@@ -94,9 +141,21 @@ def _check_data(settings: Settings) -> None:
         raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
 
 
-def _check_plan(settings: Settings, shape: Sequence[int]) -> None:
-    """Every size works out, and the weights fit into the memory where they are made."""
-    planned = plan(architecture(settings), shape, outputs(settings))
+def _check_fold(fold: Any) -> None:
+    if fold is None:
+        return
+    if len(fold) != 2 or not all(type(number) is int for number in fold) or not 1 <= fold[0] <= fold[1] >= 2:
+        raise ConfigError(f"fold={shown(fold)} must be [number,of], such as [1,5] for the first of five.")
+
+
+def _check_sweep(sweep: Mapping[str, Any]) -> None:
+    kept = str(sweep.get("keep_checkpoints", "all"))
+    if not re.fullmatch(r"all|none|best:[1-9]\d*", kept):
+        raise ConfigError(f"sweep.keep_checkpoints={kept} must be all, none, or best:N such as best:1.")
+
+
+def _check_size(settings: Settings, planned: Plan) -> None:
+    """The weights fit into the memory where they are made."""
     needed, there = BYTES * planned.parameters, _memory()
     if needed > there and not settings.values["dry_run"]:
         largest = max(planned.layers, key=lambda layer: layer.parameters).name
@@ -113,17 +172,56 @@ def _memory() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _check_effect(arch: Architecture, typed: Mapping[str, str]) -> None:
+def _check_effect(settings: Settings, typed: Mapping[str, str]) -> None:
     """Keys that somebody typed and the pattern never asks for."""
+    idle = idle_keys(settings) if typed else {}
+    refuse([no_effect(settings, key, text) for key, text in typed.items() if is_idle(key, idle)])
+
+
+def idle_keys(settings: Settings) -> dict[str, str]:
+    """List what the network's pattern never asks for.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        By key or group, what the pattern lacks.
+
+    Raises:
+        PatternError: If the pattern does not read.
+    """
+    arch = architecture(settings)
     pattern = parse(arch.pattern, activations=arch.groups.activations)
-    idle = {**_idle_counts(pattern), **_idle_groups(pattern)}
-    found = [
-        ConfigError(f"{text} has no effect: the pattern {' '.join(arch.pattern.split())} {idle[name]}. Leave it out.")
-        for key, text in typed.items()
-        for name in idle
-        if key == name or key.startswith(f"{name.replace('/', '.')}.")
-    ]
-    refuse(found)
+    return {**_idle_counts(pattern), **_idle_groups(pattern)}
+
+
+def is_idle(key: str, idle: Collection[str]) -> bool:
+    """Say whether a key, or the group that it belongs to, is one of those.
+
+    Args:
+        key: With dots, or a group.
+        idle: What `idle_keys` found.
+
+    Returns:
+        True for "layer.pool.kernel_size" where "layer/pool" is idle.
+    """
+    return any(key == name or key.startswith(f"{name.replace('/', '.')}.") for name in idle)
+
+
+def no_effect(settings: Settings, key: str, text: str) -> ConfigError:
+    """Say why something typed is idle.
+
+    Args:
+        settings: The resolved config.
+        key: With dots, or a group.
+        text: As typed.
+
+    Returns:
+        The mistake.
+    """
+    pattern, idle = settings.values["arch"]["pattern"], idle_keys(settings)
+    why = next(reason for name, reason in idle.items() if is_idle(key, [name]))
+    return ConfigError(f"{text} has no effect: the pattern {' '.join(pattern.split())} {why}. Leave it out.")
 
 
 def _idle_counts(pattern: Pattern) -> dict[str, str]:

@@ -1,1 +1,35 @@
 """Many trials of one command line: planned together, run side by side, each found again by what it is."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from convgrid.config import Composer, from_hydra
+from convgrid.sweep.start import plan_grid
+from convgrid.sweep.table import show_survey
+
+
+def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int:
+    """Plan a sweep, show the plan, and train its trials unless `dry_run` says to stop there.
+
+    Args:
+        config: Composed from what is not swept, with its `hydra` node.
+        arguments: The overrides that were typed, with their quotes.
+        composer: Composes the points.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConvgridError: If the grid does not read, or no point of it can be trained.
+    """
+    console = Console()
+    settings = from_hydra(config, config.hydra)
+    survey = plan_grid(config, arguments, composer, settings)
+    show_survey(survey, console)
+    if settings.values["dry_run"]:
+        return 0
+    from convgrid.sweep.scheduler import run as schedule  # it imports torch, which takes seconds
+
+    return schedule(survey, settings, console)

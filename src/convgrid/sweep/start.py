@@ -1,0 +1,138 @@
+"""From what was typed to a survey: the grid's own mistakes first, then point after point."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig
+
+from convgrid.config import (
+    Composer,
+    Composition,
+    Grid,
+    Settings,
+    assignments,
+    grids,
+    mistakes_in_sweep,
+    shown,
+)
+from convgrid.errors import ConfigError, ConvgridError, gather, refuse
+from convgrid.sweep.grid import Point, axes, points, repetitions, size
+from convgrid.sweep.job import Survey
+from convgrid.sweep.survey import QUANTITIES, Surveyor, finished, survey
+from convgrid.sweep.where import Where, parse
+
+
+def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, settings: Settings) -> Survey:
+    """Find out what a grid's points are, and what is to be trained.
+
+    Args:
+        config: Composed from what is not swept, with its `hydra` node.
+        arguments: The overrides that were typed, with their quotes.
+        composer: Composes the points.
+        settings: What `config` says.
+
+    Returns:
+        The survey.
+
+    Raises:
+        ConvgridError: If the grid does not read, or no point of it can be trained.
+    """
+    node: Mapping[str, Any] = settings.values["sweep"]
+    refuse(mistakes_in_sweep(settings))
+    found = grids(config, arguments, composer.loader)
+    composition = Composition(composer, list(config.hydra.overrides.hydra))
+    refuse(gather(_checks(found, node, composition, settings)))
+    divided = [axes(grid, node["zip"]) for grid in found]
+    each = itertools.chain.from_iterable(map(points, divided))
+    looked = survey(
+        itertools.chain.from_iterable(map(partial(_repeated, composition=composition, node=node), each)),
+        Surveyor(composition, read_where(node["where"], found, composition, settings)),
+        num_points=sum(map(size, divided)) * (node["seeds"] or 1) * (node["folds"] or 1),
+        typed=typed(found),
+        max_trials=node["max_trials"],
+    )
+    return looked if node["rerun"] == "all" else replace(looked, finished=finished(looked.trials))
+
+
+def typed(found: Sequence[Grid]) -> dict[str, str]:
+    """List what a person typed.
+
+    Args:
+        found: Overrides, swept or not.
+
+    Returns:
+        The text of each by the keys that it sets.
+    """
+    every = [override for grid in found for override in grid]
+    return {key: str(override.input_line) for override in every for key, *_ in assignments(override)}
+
+
+def read_where(text: str | None, found: Sequence[Grid], composition: Composition, settings: Settings) -> Where | None:
+    """Read the predicate of `sweep.where` or of another key, with all the names that it may use.
+
+    Args:
+        text: The predicate; None where there is none.
+        found: Overrides, swept or not.
+        composition: Knows the keys of the options that they choose.
+        settings: Knows the groups.
+
+    Returns:
+        The predicate.
+
+    Raises:
+        ConfigError: If it does not read.
+    """
+    if text is None:
+        return None
+    groups = [group for group in settings.choices if group != "experiments"]
+    names = {group.replace("/", ".") for group in groups}
+    return parse(text, sorted({*composition.keys(found), *names, *QUANTITIES}), groups)
+
+
+def _checks(
+    found: Sequence[Grid], node: Mapping[str, Any], composition: Composition, settings: Settings
+) -> Iterator[Callable[[], object]]:
+    """What can be wrong with a grid as a whole."""
+    yield partial(_check_zips, node["zip"], found)
+    for grid in found:
+        yield partial(axes, grid, [keys for keys in node["zip"] if isinstance(keys, list)])
+    yield partial(read_where, node["where"], found, composition, settings)
+    yield partial(_check_folds, node["folds"], "fold" in typed(found) or settings.values["fold"] is not None)
+
+
+def _check_zips(zips: Sequence[Any], found: Sequence[Grid]) -> None:
+    text = f"sweep.zip={shown(list(zips))}"
+    if not all(isinstance(keys, list) and len(keys) > 1 for keys in zips):
+        meant = f"[{shown(list(zips))}]" if all(isinstance(key, str) for key in zips) else "[[arch.n,arch.m]]"
+        raise ConfigError(f"{text} must be a list of lists of keys, two or more in each. Did you mean {meant}?")
+    keys = [key for keys in zips for key in keys]
+    given = {override.key_or_group for grid in found for override in grid}
+    mistakes: list[ConvgridError] = [
+        ConfigError(f"{text}: {key} is not swept. Give it values, or leave it out.")
+        for key in dict.fromkeys(keys)
+        if key not in given
+    ]
+    mistakes += [
+        ConfigError(f"{text}: {key} is there twice. Put all keys that advance together into one list.")
+        for key in dict.fromkeys(keys)
+        if keys.count(key) > 1
+    ]
+    refuse(mistakes)
+
+
+def _check_folds(folds: int | None, given: bool) -> None:
+    if folds is not None and given:
+        raise ConfigError(f"sweep.folds={folds} takes every fold, so fold cannot be set. Leave out one of the two.")
+
+
+def _repeated(point: Point, *, composition: Composition, node: Mapping[str, Any]) -> Iterator[Point]:
+    if not (node["seeds"] or node["folds"]):
+        return iter((point,))
+    try:
+        seed = composition.settings(point)[0].values["seed"]
+    except ConvgridError:  # the survey tells
+        seed = 0
+    return repetitions(point, seed, node["seeds"], node["folds"])

@@ -1,0 +1,271 @@
+"""All that is known of a sweep's points before anything trains."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NoReturn
+
+from hydra.core.override_parser.types import Override
+
+from convgrid.config import (
+    Composition,
+    Settings,
+    counted,
+    digest_of,
+    idle_keys,
+    is_idle,
+    mistakes_in_values,
+    no_effect,
+    outputs,
+    planned,
+)
+from convgrid.errors import ConfigError, ConvgridError, refuse
+from convgrid.plan import Plan
+from convgrid.runs import RECORD, RUNS
+from convgrid.sweep.grid import Point
+from convgrid.sweep.job import Survey, Trial
+from convgrid.sweep.where import Where
+
+# What the plan says already: two configs that differ here and have one plan train the same network.
+CONSUMED = ("arch", "layer", "activation")
+NOT_CONSUMED = ("arch.init",)
+DONE = ("finished", "pruned")
+QUANTITIES: Mapping[str, Callable[[Plan], int]] = {
+    "parameters": lambda plan: plan.parameters,
+    "params": lambda plan: plan.parameters,
+    "multiply_adds": lambda plan: plan.multiply_adds,
+    "activation_bytes": lambda plan: plan.activation_bytes,
+    "memory": lambda plan: plan.activation_bytes,
+    "layers": lambda plan: len(plan.layers),
+    "receptive_field": lambda plan: max(
+        (max(item.receptive_field) for item in plan.layers if len(item.output_shape) > 1), default=1
+    ),
+}
+
+
+class Rejected(ConfigError):
+    """A point that `sweep.where` leaves out."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A point that can be trained.
+
+    Args:
+        trial: All of it but what the other points tell.
+        dropped: Keys of its overrides that its options do not have.
+        idle: Keys of its overrides that its pattern never asks for.
+    """
+
+    trial: Trial
+    dropped: tuple[str, ...]
+    idle: tuple[str, ...]
+
+
+class Surveyor:
+    """Looks at one point after another; what networks have in common is planned once.
+
+    Args:
+        composition: Makes settings of points.
+        where: Which points to keep; None keeps all.
+    """
+
+    def __init__(self, composition: Composition, where: Where | None = None) -> None:
+        self._composition, self._where = composition, where
+        self._plans: dict[str, Plan | ConvgridError] = {}
+        self._digests: dict[int, str] = {}
+        self._idle: dict[str, Mapping[str, str]] = {}
+
+    def look(self, point: Sequence[Override]) -> Seen:
+        """Find out what a point trains.
+
+        Args:
+            point: Overrides with one value each.
+
+        Returns:
+            The trial, with all its overrides as those that vary.
+
+        Raises:
+            Rejected: If `sweep.where` leaves it out.
+            ConvgridError: If it cannot be.
+        """
+        settings, kept = self._composition.settings(point)
+        if self._where is not None and not self._where.holds(partial(self._named, settings)):
+            raise Rejected(f"sweep.where={self._where.text}")
+        refuse(mistakes_in_values(settings, {}, self._plan))
+        plan, texts = self._plan(settings), {item.key_or_group: str(item.input_line) for item in kept}
+        told = counted(settings)
+        rest = {key: value for key, value in told.items() if key in NOT_CONSUMED or key.split(".")[0] not in CONSUMED}
+        key = digest_of(rest | {"plan": self._digest(plan), "loss": settings.choices["loss"]})
+        idle = self._idle_of(settings)
+        return Seen(
+            Trial(tuple(texts.values()), settings, plan, key, digest_of(told), texts),
+            tuple(dict.fromkeys(item.key_or_group for item in point if item.key_or_group not in texts)),
+            tuple(name for name in texts if is_idle(name, idle)),
+        )
+
+    def _plan(self, settings: Settings) -> Plan:
+        """Plan each network once, also one that cannot be."""
+        values, choices = settings.values, settings.choices
+        network = [values["arch"], values["layer"], values["activation"], values["data"]["shape"], outputs(settings)]
+        names = [choices[group] for group in choices if group.split("/")[0] in CONSUMED]
+        key = json.dumps([network, names], sort_keys=True)
+        if key not in self._plans:
+            try:
+                self._plans[key] = planned(settings)
+            except ConvgridError as error:
+                self._plans[key] = error
+        found = self._plans[key]
+        if isinstance(found, ConvgridError):
+            raise found
+        return found
+
+    def _digest(self, plan: Plan) -> str:
+        """Hash what is built, not how it was written."""
+        if id(plan) not in self._digests:  # plans are kept in _plans, so none takes another's id
+            layers = [
+                [item.name, item.component.target, item.component.options, item.padding, item.output_shape]
+                for item in plan.layers
+            ]
+            text = json.dumps([plan.input_shape, layers], sort_keys=True)
+            self._digests[id(plan)] = hashlib.sha256(text.encode()).hexdigest()
+        return self._digests[id(plan)]
+
+    def _idle_of(self, settings: Settings) -> Mapping[str, str]:
+        pattern = settings.values["arch"]["pattern"]
+        if pattern not in self._idle:
+            self._idle[pattern] = idle_keys(settings)
+        return self._idle[pattern]
+
+    def _named(self, settings: Settings, name: str) -> Any:
+        """What a name of `sweep.where` stands for."""
+        if name in QUANTITIES:
+            return QUANTITIES[name](self._plan(settings))
+        found: Any = settings.choices.get(name, settings.choices.get(name.replace(".", "/")))
+        if found is None:
+            found = settings.values
+            for part in name.split("."):
+                found = found.get(part) if isinstance(found, Mapping) else None
+        return found
+
+
+def survey(
+    points: Iterable[Point], surveyor: Surveyor, *, num_points: int, typed: Mapping[str, str], max_trials: int | None
+) -> Survey:
+    """Look at every point, and sort what is found.
+
+    Args:
+        points: Overrides with one value each, in the order in which they are to be trained.
+        surveyor: Looks at them.
+        num_points: How many there are.
+        typed: By key, what a person typed.
+        max_trials: Only the first so many trials; None keeps all.
+
+    Returns:
+        The survey; nothing of it is finished yet.
+
+    Raises:
+        ConvgridError: With all that is wrong, if no point can be trained or something typed has no effect in any.
+    """
+    seen: dict[str, Seen] = {}
+    effects = _Effects()
+    repeats: dict[str, list[tuple[str, ...]]] = {}
+    skipped: dict[str, list[tuple[str, ...]]] = {}
+    errors: dict[str, ConvgridError] = {}
+    for point in points:
+        try:
+            found = surveyor.look(point)
+        except ConvgridError as error:
+            errors[str(error)] = error
+            skipped.setdefault(str(error), []).append(tuple(str(override.input_line) for override in point))
+            continue
+        if found.trial.key in seen:
+            repeats.setdefault(found.trial.key, []).append(found.trial.overrides)
+        elif len(seen) == max_trials:
+            break
+        else:
+            seen[found.trial.key] = found
+        effects.add(found)
+    if not seen:
+        _refuse_all(list(errors.values()), num_points)
+    refuse(effects.mistakes(typed))
+    return Survey(
+        num_points,
+        _varying([found.trial for found in seen.values()]),
+        {key: tuple(texts) for key, texts in repeats.items()},
+        {reason: tuple(texts) for reason, texts in skipped.items()},
+        notes=tuple(effects.notes()),
+    )
+
+
+def finished(trials: Iterable[Trial]) -> frozenset[str]:
+    """Find the trials that an earlier run has finished, by what the folders of runs say.
+
+    Args:
+        trials: Of a survey.
+
+    Returns:
+        Their keys.
+    """
+    done: set[str] = set()
+    for path in RUNS.glob(f"*/{RECORD}"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # it is being written, or broken: the trial's own folder tells when it starts
+            continue
+        if record.get("status") in DONE or ("status" not in record and "result" in record):
+            done.add(record.get("config_key"))
+    return frozenset(trial.key for trial in trials if trial.config_key in done)
+
+
+class _Effects:
+    """In how many points each typed key is idle or missing, and in how many it does something."""
+
+    def __init__(self) -> None:
+        self.used: Counter[str] = Counter()
+        self.idle: dict[str, list[Settings]] = {}
+        self.dropped: Counter[str] = Counter()
+
+    def add(self, found: Seen) -> None:
+        for name in found.trial.varying:
+            if name in found.idle:
+                self.idle.setdefault(name, []).append(found.trial.settings)
+            else:
+                self.used[name] += 1
+        self.dropped.update(found.dropped)
+
+    def mistakes(self, typed: Mapping[str, str]) -> list[ConvgridError]:
+        everywhere = [name for name in self.idle if not self.used[name] and name in typed]
+        return [no_effect(self.idle[name][0], name, typed[name]) for name in everywhere]
+
+    def notes(self) -> Iterator[str]:
+        for name, count in self.dropped.items():
+            yield f"{name} is left out of {count:,} points, whose options do not have that key."
+        for name, settings in self.idle.items():
+            if self.used[name]:
+                yield f"{name} has no effect in {len(settings):,} points, whose pattern does not ask for it."
+
+
+def _refuse_all(errors: Sequence[ConvgridError], num_points: int) -> NoReturn:
+    rejected = [error for error in errors if isinstance(error, Rejected)]
+    refuse([error for error in errors if not isinstance(error, Rejected)])
+    raise ConfigError(f"{rejected[0]} leaves none of {num_points:,} points. Ask for less.")
+
+
+def _varying(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Keep of each trial's overrides those that differ between the trials."""
+    texts: dict[str, set[str]] = {}
+    count: Counter[str] = Counter()
+    for trial in trials:
+        for name, text in trial.varying.items():
+            texts.setdefault(name, set()).add(text)
+            count[name] += 1
+    names = {name for name, found in texts.items() if len(found) > 1 or count[name] < len(trials)}
+    return tuple(replace(trial, varying=_values(trial.varying, names)) for trial in trials)
+
+
+def _values(texts: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: text.partition("=")[2] for name, text in texts.items() if name in names}

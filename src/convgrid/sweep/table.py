@@ -1,0 +1,82 @@
+"""The plan of a sweep as a person sees it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+
+from convgrid.display import show_result
+from convgrid.sweep.job import Survey, Trial
+
+MOST_REASONS = 8  # shown of the points skipped
+MOST_VALUES = 60  # characters shown of a key's values
+
+
+def show_survey(survey: Survey, console: Console, *, seconds: float | None = None) -> None:
+    """Print what a sweep will do.
+
+    Args:
+        survey: Of its points.
+        console: Where to.
+        seconds: That it will take; None where nobody knows yet.
+    """
+    todo = [trial for trial in survey.trials if trial.key not in survey.finished]
+    repeats = sum(map(len, survey.repeats.values()))
+    skipped = sum(map(len, survey.skipped.values()))
+    rows = {"points": f"{survey.num_points:,}"}
+    varying = _varying(survey.trials)
+    if varying:
+        rows["varying"] = "\n".join(varying)
+    rows["to train"] = f"{len(todo):,}"
+    if survey.finished:
+        rows["finished"] = f"{len(survey.finished):,}  in an earlier run"
+    if repeats:
+        rows["repeats"] = f"{repeats:,}  of another point's network and config"
+    if skipped:
+        rows["skipped"] = "\n".join([f"{skipped:,}", *_reasons(survey.skipped)])
+    rows["parameters"] = _range(trial.plan.parameters for trial in survey.trials)
+    rows["multiply-adds"] = f"{_range(trial.plan.multiply_adds for trial in survey.trials)} an image"
+    if seconds is not None:
+        rows["time"] = f"about {_duration(seconds)}"
+    if survey.notes:
+        rows["notes"] = "\n".join(survey.notes)
+    show_result(rows, console)
+
+
+def _varying(trials: Sequence[Trial]) -> list[str]:
+    """The keys that differ, with their values."""
+    values: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        for name, value in trial.varying.items():
+            values.setdefault(name, {})[value] = None
+    return [f"{name}={_short(list(found))}" for name, found in values.items()]
+
+
+def _short(values: Sequence[str]) -> str:
+    """All values, or the first and the last of many."""
+    text = ",".join(values)
+    if len(text) <= MOST_VALUES:
+        return text
+    return f"{values[0]}, ... {len(values):,} values ..., {values[-1]}"
+
+
+def _reasons(skipped: Mapping[str, Sequence[object]]) -> list[str]:
+    """The most frequent first."""
+    ranked = sorted(skipped.items(), key=lambda item: -len(item[1]))
+    width = len(f"{len(ranked[0][1]):,}")
+    lines: list[str] = []
+    for reason, points in ranked[:MOST_REASONS]:
+        first, *further = reason.splitlines()
+        lines += [f"{len(points):>{width},}  {first}", *(f"{'':<{width}}  {line}" for line in further)]
+    left = len(ranked) - MOST_REASONS
+    return [*lines, f"and {left:,} reasons more"] if left > 0 else lines
+
+
+def _range(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
