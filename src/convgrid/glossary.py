@@ -112,7 +112,7 @@ def objective_of(
         >>> objective_of("classification", "auto", "auto")
         ('val/accuracy', 'max')
     """
-    modes = {f"val/{name}": found.mode for name, found in metrics_of(task, row, count).items()}
+    modes: dict[str, Mode] = {f"val/{name}": found.mode for name, found in metrics_of(task, row, count).items()}
     metric = next(iter(modes)) if metric == "auto" else metric
     if metric not in modes:
         absent = METRICS[task].get(metric.removeprefix("val/"))
