@@ -35,7 +35,7 @@ class Metric:
 
 _LOSS = Metric("min", "mean of what is optimised, on the loss's own scale")
 _F1 = Metric("max", "2 TP / (2 TP + FP + FN), the mean over those that occur or are predicted")
-_AUROC = Metric("max", "chance that an image with it ranks above one without, the mean over those that vary")
+_AUROC = Metric("max", "chance that an image of it ranks above another, the mean over those that vary")
 
 # The first of a task's metrics is what is best unless a person says otherwise.
 METRICS: Mapping[Task, Mapping[str, Metric]] = {
@@ -45,7 +45,7 @@ METRICS: Mapping[Task, Mapping[str, Metric]] = {
         "f1": _F1,
         "calibration_error": Metric(
             "min",
-            "how far top probability and accuracy differ, in 15 bins",
+            "gap of top probability and accuracy, in 15 bins",
             of_probabilities=True,
         ),
         "auroc": _AUROC,

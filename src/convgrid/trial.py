@@ -64,7 +64,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     with tracked(settings, planned, folder) as tracker:
         started = time.perf_counter()
         tested = _train(learner, folder, device, console, tracker)
-        _write_confusions(learner, folder)
+        write_confusions(folder, learner)
         rows = _rows(learner, planned, tested, device, time.perf_counter() - started)
         if tracker:
             _keep(tracker, folder, learner, planned, tested)
@@ -316,8 +316,13 @@ def describe(folder: TrialFolder, planned: Plan) -> None:
     (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
 
 
-def _write_confusions(learner: Learner, folder: TrialFolder) -> None:
-    """A row for each class, a column for each prediction, the images counted."""
+def write_confusions(folder: TrialFolder, learner: Learner) -> None:
+    """Write, for each part, how many images of each class are predicted to be of which: a row for each class.
+
+    Args:
+        folder: The trial's.
+        learner: What was trained; of labels and numbers, there is nothing to write.
+    """
     names = learner.data.class_names
     for part, counts in learner.confusions.items():
         with (folder.path / CONFUSION[part]).open("w", newline="", encoding="utf-8") as file:
