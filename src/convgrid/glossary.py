@@ -29,7 +29,7 @@ class Metric:
 
     mode: Mode
     meaning: str
-    least_classes: int = 1
+    least_classes: int = 0
     of_probabilities: bool = False
 
 
@@ -147,7 +147,7 @@ def glossary() -> str:
 def _limits(metric: Metric) -> str:
     if metric.of_probabilities:
         return "of probabilities only"
-    return f"of {metric.least_classes} classes or more" if metric.least_classes > 1 else ""
+    return f"of {metric.least_classes} classes or more" if metric.least_classes else ""
 
 
 def _meaning(metric: Metric) -> str:
