@@ -216,7 +216,7 @@ def r2(predictions: Tensor, targets: Tensor) -> Tensor:
     varies = targets.amax(0) > targets.amin(0)  # rounding gives equal numbers a distance from their mean
     squares = (targets - targets.mean(0)).square().sum(0)
     shares = 1 - (targets - predictions).square().sum(0) / squares.where(varies, 1)
-    return (shares * varies).sum() / varies.sum()
+    return shares.where(varies, 0).sum() / varies.sum()
 
 
 def _of_classes(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -278,7 +278,7 @@ class Learner(L.LightningModule):
         return penalty + l2 * sum(kernel.square().sum() for kernel in self.kernels) if l2 else penalty
 
     def _metrics(self, part: str, split: Split) -> dict[str, float]:
-        """All of a part's, read from the device at once."""
+        """All of a part's; only now do they leave the device."""
         losses, predictions, targets = map(torch.cat, zip(*self._seen, strict=True))
         self._seen.clear()
         task, row = self.predictor.objective.task, self.predictor.objective.fit
