@@ -136,9 +136,14 @@ TOLD = {
     "trainer.accelerator=tpu": "trainer.accelerator=tpu must be one of auto, cpu, gpu.",
     "objective.mode=best": "objective.mode=best must be one of auto, max, min.",
     "objective.metric=val/mae": (
-        "objective.metric=val/mae is no metric of a classification. Use val/accuracy or val/loss."
+        "objective.metric=val/mae is no metric of this classification. "
+        "Use one of val/accuracy, val/top5, val/f1, val/calibration_error, val/auroc, val/loss."
     ),
-    "data=arrays data.task=clustering": "data.task=clustering must be one of classification, regression.",
+    "data=random data.num_classes=3 loss=hinge objective.metric=val/top5": (
+        "objective.metric=val/top5 is no metric of this classification: it is of 6 classes or more. "
+        "Use one of val/accuracy, val/f1, val/auroc, val/loss."
+    ),
+    "data=arrays data.task=clustering": "data.task=clustering must be one of classification, multilabel, regression.",
     "data=arrays data.task=regression": (
         "loss=categorical_crossentropy does not fit a regression: it takes probabilities of classes, which numbers to "
         f"predict are not. Use one of {FOR_NUMBERS}."
@@ -146,6 +151,13 @@ TOLD = {
     "loss=mean_absolute_percentage_error": (
         "loss=mean_absolute_percentage_error does not fit a classification: it divides by the targets, and those of "
         f"classes are mostly 0. Use one of {FOR_CLASSES}."
+    ),
+    "data=table_images data.task=multilabel": (
+        "loss=categorical_crossentropy does not fit a multi-label classification: it is made for classes of which an "
+        "image has one, and labels come in any number. Use one of hinge, squared_hinge, binary_crossentropy."
+    ),
+    "data=arrays data.task=multilabel loss=hinge target=log": (
+        "target=log has no effect: it scales numbers, and the data has labels. Leave it out."
     ),
     "data=arrays data.task=regression loss=hinge": (
         "loss=hinge does not fit a regression: it asks for a sign, which a number to predict is not. "
@@ -265,6 +277,8 @@ def test_a_pattern_is_told_with_a_caret() -> None:
         "data=arrays data.task=regression loss=poisson target=none",
         "data=arrays data.task=regression loss=mean_squared_error target=log",
         "data=arrays data.task=regression loss=cosine_proximity",
+        "data=arrays data.task=multilabel loss=binary_crossentropy objective.metric=val/exact_match",
+        "data=arrays objective.metric=val/top5",
         "layer.conv.kernel_size=[3,5] layer.pool.stride=1",
         "layer.conv.padding=valid layer/conv=depthwise arch.m=1",
         "resume=null",

@@ -453,6 +453,24 @@ def test_regression_targets_are_float_rows(tmp_path: Path) -> None:
         assert data.class_names == ()
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.float32])
+def test_labels_are_rows_of_0_and_1_divided_without_strata(tmp_path: Path, dtype: type) -> None:
+    """Images of their own number, so that each can be told; one label would be too rare for strata."""
+    numbers, has = np.arange(20, dtype=np.uint8), np.eye(4)[np.arange(20) % 4].astype(dtype)
+    images = np.broadcast_to(numbers[:, None, None], (20, 4, 4))
+    data = arrays(
+        path=saved(tmp_path, images=images, targets=has), shape=[1, 4, 4], task="multilabel", split=(0.6, 0.2, 0.2)
+    )
+    assert data.test is not None
+    parts = (data.train, data.validation, data.test)
+    assert [len(part) for part in parts] == [12, 4, 4]
+    assert data.class_names == ("0", "1", "2", "3")
+    assert (data.task, data.num_classes) == ("multilabel", 4)
+    for part in parts:
+        assert part.targets.dtype == torch.uint8
+        assert part.targets.argmax(1).tolist() == (pixels_of(part)[:, 0, 0, 0] % 4).tolist()
+
+
 NINE = np.zeros((9, 4, 4), np.uint8)
 
 
@@ -461,7 +479,11 @@ NINE = np.zeros((9, 4, 4), np.uint8)
     [
         ({"a": NINE}, {}, r"must hold x_train and y_train, or images and targets, but holds \['a'\]"),
         ({"x_train": NINE}, {}, "has only one of x_train and y_train"),
-        ({"images": NINE, "targets": np.zeros(9)}, {}, r"targets holds float64. Use data\.task=regression"),
+        (
+            {"images": NINE, "targets": np.zeros(9)},
+            {},
+            r"data\.npz: targets holds float64, not classes\. Use data\.task=regression\.$",
+        ),
         ({"images": NINE, "targets": np.zeros(8, int)}, {}, "images holds 9 images, but targets 8 targets"),
         (
             {"images": NINE, "targets": np.arange(9) - 1},
@@ -474,7 +496,12 @@ NINE = np.zeros((9, 4, 4), np.uint8)
             r"has classes up to 9, but no image of class 0\. Number the classes from 0 without gaps, or set "
             r"data\.num_classes=10\.$",
         ),
-        ({"images": NINE, "targets": np.zeros((9, 2), int)}, {}, r"one class index from 0 an image; it is \[9, 2\]"),
+        (
+            {"images": NINE, "targets": np.zeros((9, 2), int)},
+            {},
+            r"one class index from 0 an image; it is \[9, 2\], the least 0\. "
+            r"For several labels an image, use data\.task=multilabel\.$",
+        ),
         ({"images": NINE, "targets": np.arange(9)}, {"num_classes": 5}, r"data\.num_classes=5 does not fit"),
         (
             {"images": NINE, "targets": np.arange(9)},
@@ -490,6 +517,19 @@ NINE = np.zeros((9, 4, 4), np.uint8)
             r"data\.num_classes=1",
         ),
         ({"images": NINE, "targets": np.array([None] * 9)}, {}, "not a sound .npz of plain arrays"),
+        (
+            {"images": NINE, "targets": np.arange(18).reshape(9, 2)},
+            {"task": "multilabel"},
+            r"^data\.path=.*/data\.npz: targets must be 0 or 1 for each label, .* it is \[9, 2\], with 2\.$",
+        ),
+        ({"images": NINE, "targets": np.full((9, 2), np.nan)}, {"task": "multilabel"}, r"it is \[9, 2\], with nan\.$"),
+        ({"images": NINE, "targets": np.ones(9)}, {"task": "multilabel"}, r"0 or 1 for each label, .* it is \[9\]\.$"),
+        ({"images": NINE, "targets": np.ones((9, 0))}, {"task": "multilabel"}, r"for each label, .* it is \[9, 0\]\.$"),
+        (
+            {"images": NINE, "targets": np.ones((9, 2))},
+            {"task": "multilabel", "num_classes": 3},
+            r"^data\.num_classes=3, but the images have \[2\] labels\.$",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_told(

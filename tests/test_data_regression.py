@@ -256,6 +256,34 @@ def test_the_order_of_targets_is_that_of_the_config(tmp_path: Path) -> None:
     assert read(table, ["rooms", "price"]).train.targets.equal(read(table, ["price", "rooms"]).train.targets.flip(1))
 
 
+def animals(root: Path, *cells: str) -> Path:
+    lines = [f"{number}.png,{has}" for number, has in enumerate(cells)]
+    for number in range(len(cells)):
+        photo(root / f"{number}.png")
+    return write(root / "animals.csv", "file,cat,dog", *lines)
+
+
+def test_columns_of_0_and_1_are_labels_named_by_the_columns(tmp_path: Path) -> None:
+    table = animals(tmp_path, "0,1", "1,0", "1,1", "0,0", "0.0,1e0")
+    data = read(table, ["dog", "cat"], task="multilabel")
+    assert data.class_names == ("dog", "cat")
+    assert (data.task, data.num_classes) == ("multilabel", 2)
+    _, targets = everything(data)
+    assert targets.dtype == np.uint8
+    assert sorted(targets.tolist()) == [[0, 0], [0, 1], [1, 0], [1, 0], [1, 1]]
+    assert read(table, ["dog", "cat"]).digest != data.digest  # as numbers, they are other targets
+
+
+def test_labels_that_are_not_0_or_1_are_told_with_their_rows(tmp_path: Path) -> None:
+    table = animals(tmp_path, "0,1", "2,0", "1,-1", "0,0.5")
+    with pytest.raises(DataError) as caught:
+        read(table, ["cat", "dog"], task="multilabel")
+    assert str(caught.value) == (
+        f"data.table={table}: 3 of 8 labels are not 0 or 1. Mend them, or use data.task=regression:\n"
+        "row 3: cat=2, row 4: dog=-1, row 5: dog=0.5"
+    )
+
+
 def test_images_are_fitted_as_those_of_image_folder(tmp_path: Path) -> None:
     for number in range(4):
         photo(tmp_path / "class" / f"{number}.png", (20 + number, 11))
@@ -450,7 +478,12 @@ def test_what_is_no_table_is_told(tmp_path: Path) -> None:
         (
             {"task": "classification"},
             "data.task=classification: data.targets=[price] has numbers to predict, not classes. "
-            "Use data.task=regression.",
+            "Use data.task=regression or data.task=multilabel.",
+        ),
+        (
+            {"num_classes": 3, "targets": ["price", "rooms"], "task": "multilabel"},
+            "data.num_classes=3 does not fit: data.targets=[price,rooms] has 2 labels to predict an image. "
+            "Use data.num_classes=2.",
         ),
         ({"shape": [2, 8, 8]}, "data.shape=[2, 8, 8] must be 3 (RGB) or 1 (grey), height and width."),
         ({"workers": 0}, "data.workers=0 must be 1 or more, or null for one a core."),

@@ -47,17 +47,6 @@ def test_the_loss_of_numbers_is_that_of_standardised_numbers() -> None:
     np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-4)
 
 
-def test_mae_is_in_the_datas_units() -> None:
-    objective = regression(torch.tensor([[100.0], [300.0]]))
-    mae = objective.metric(torch.tensor([[1.0], [-1.0]]), torch.tensor([[290.0], [150.0]]))
-    assert mae.tolist() == pytest.approx([10, 50])
-
-
-def test_mae_averages_over_the_columns_of_targets() -> None:
-    objective = regression(torch.tensor([[100.0, 0.0], [300.0, 2.0]]))
-    assert objective.metric(torch.zeros(1, 2), torch.tensor([[203.0, 2.0]])).tolist() == pytest.approx([2])
-
-
 def test_a_target_that_never_varies_is_only_shifted() -> None:
     objective = regression(torch.full((4, 1), 7.0))
     assert objective.predictions(torch.tensor([[0.0]])).item() == 7
@@ -85,14 +74,9 @@ def test_every_loss_takes_class_numbers_and_predicts_probabilities(name: str) ->
     np.testing.assert_allclose(objective.predictions(torch.tensor(scores)).numpy(), probabilities, rtol=1e-6)
 
 
-def test_accuracy_is_one_where_the_highest_score_is_the_class() -> None:
-    scores = torch.tensor([[3.0, 1.0, 2.0], [0.0, 0.0, 0.1], [5.0, 4.0, 3.0], [-1.0, -2.0, -0.5]])
-    assert classification("categorical_crossentropy").metric(scores, CLASSES).tolist() == [1, 1, 0, 1]
-
-
-def test_accuracy_is_told_from_scores_too_close_for_the_softmax() -> None:
+def test_the_highest_score_is_the_highest_prediction_however_large_scores_are() -> None:
     scores = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 2e4]])
-    assert classification("categorical_crossentropy").metric(scores, torch.tensor([0, 2])).tolist() == [1, 1]
+    assert classification("categorical_crossentropy").predictions(scores).argmax(-1).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("name", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
@@ -167,8 +151,26 @@ def test_two_classes_take_one_unit_and_come_back_as_two_columns(name: str) -> No
     of_0 = 1 - of_1 if name == "binary_crossentropy" else -of_1
     predictions = objective.predictions(torch.tensor(scores))
     np.testing.assert_allclose(predictions.numpy(), np.stack((of_0, of_1), 1), rtol=1e-6)
-    hits = objective.metric(torch.tensor(scores), classes)
-    assert hits.tolist() == ((scores[:, 0] > 0) == (classes.numpy() == 1)).astype(float).tolist()
+    assert predictions.argmax(-1).tolist() == (scores[:, 0] > 0).tolist()
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge", "binary_crossentropy"])
+@pytest.mark.parametrize("labels", [1, 2, 4])
+def test_each_label_has_a_unit_and_a_prediction_of_its_own(name: str, labels: int) -> None:
+    scores, has = RNG.normal(size=(6, labels)), RNG.integers(0, 2, (6, labels)).astype(np.uint8)
+    objective = objective_of(name, "multilabel", torch.tensor(has))
+    found = objective.losses(torch.tensor(scores), torch.tensor(has))
+    np.testing.assert_allclose(found.numpy(), OF_CLASSES[name](scores, has.astype(float)), rtol=1e-6)
+    expected = sigmoid(scores) if name == "binary_crossentropy" else scores
+    np.testing.assert_allclose(objective.predictions(torch.tensor(scores)).numpy(), expected, rtol=1e-6)
+
+
+def test_a_batch_without_and_one_with_all_labels_are_opposite_margins() -> None:
+    """Keras converts 0 and 1 throughout a batch to signs: of a batch of ones it must not take them for that."""
+    scores = torch.full((2, 3), 0.25)
+    objective = objective_of("hinge", "multilabel", torch.zeros(2, 3))
+    assert objective.losses(scores, torch.ones(2, 3, dtype=torch.uint8)).tolist() == [0.75, 0.75]
+    assert objective.losses(scores, torch.zeros(2, 3, dtype=torch.uint8)).tolist() == [1.25, 1.25]
 
 
 AMOUNTS = RNG.gamma(2, [3.0, 400.0], size=(50, 2))

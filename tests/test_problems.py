@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 import torch
 from mlflow.tracking import MlflowClient
 from rich.console import Console
@@ -25,6 +26,7 @@ from convgrid.trial import make_learner, outputs, read, run
 SettingsMaker = Callable[..., Settings]
 SMALL = ("arch.m=1", "arch.filters=8", "arch.hidden=32", "optimizer.lr=0.01", "tracking=none")
 CLASSES = [loss for loss, tasks in FITS.items() if "classification" in tasks]
+LABELS = [loss for loss, tasks in FITS.items() if "multilabel" in tasks]
 NUMBERS = [loss for loss, tasks in FITS.items() if "regression" in tasks]
 
 
@@ -49,6 +51,14 @@ def write_binary(path: Path) -> list[str]:
     images, targets = pictures(240, classes=2)
     np.savez(path, images=images, targets=targets)
     return ["data=arrays", f"data.path={path}", "data.shape=[1,8,8]", "data.split=[0.7,0.15,0.15]"]
+
+
+def write_labels(path: Path) -> list[str]:
+    """Whether a digit is even, above 4, and divisible by 3: several labels may hold, or none."""
+    images, digit = pictures(600)
+    np.savez(path, images=images, targets=np.stack((digit % 2 == 0, digit > 4, digit % 3 == 0), 1))
+    data = ["data=arrays", f"data.path={path}", "data.shape=[1,8,8]", "data.task=multilabel"]
+    return [*data, "data.split=[0.6,0.2,0.2]"]
 
 
 def trained(settings: Settings) -> dict[str, float]:
@@ -77,6 +87,8 @@ def constant(learner: Learner) -> dict[str, float]:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+    if objective.task == "multilabel":
+        return {"val/loss": min(losses), "val/accuracy": (targets == targets.mode(0).values).float().mean().item()}
     if objective.task == "classification":
         return {"val/loss": min(losses), "val/accuracy": targets.bincount().max().item() / len(targets)}
     return {"val/loss": min(losses), "val/mae": (targets - targets.median(0).values).abs().mean().item()}
@@ -119,7 +131,7 @@ def test_the_scale_asked_for_is_fitted_on_the_training_part_only(
     fitted = scale(learner.data.train.targets)
     assert type(objective.scale) is scale
     torch.testing.assert_close(objective.scale.encode(targets), fitted.encode(targets))
-    errors = objective.metric(fitted.encode(targets + 100), targets)  # in the data's units
+    errors = objective.predictions(fitted.encode(targets + 100)) - targets  # in the data's units
     torch.testing.assert_close(errors, torch.full_like(errors, 100), rtol=1e-3, atol=0)
 
 
@@ -152,8 +164,12 @@ def test_an_exported_model_of_numbers_predicts_in_the_datas_units(
     predictions, test = predicted(chosen, store)
     client = MlflowClient(store)
     (seen,) = client.search_runs([client.get_experiment_by_name("convgrid").experiment_id])  # pyright: ignore
-    mae = np.abs(predictions - test.targets.numpy()).mean()
-    assert mae == pytest.approx(seen.data.metrics["test/mae"], rel=1e-3)
+    truth, found = test.targets.numpy(), seen.data.metrics
+    assert predictions.shape == (len(truth), 2)
+    mae = sk.mean_absolute_error(truth, predictions)
+    assert found["test/mae"] == pytest.approx(mae, rel=1e-3)
+    assert found["test/rmse"] == pytest.approx(sk.root_mean_squared_error(truth, predictions), rel=1e-3)
+    assert found["test/r2"] == pytest.approx(sk.r2_score(truth, predictions), abs=1e-3)
     assert mae < 0.4 * np.abs(test.targets.numpy() - np.median(test.targets.numpy(), 0)).mean()
 
 
@@ -169,6 +185,50 @@ def predicted(settings: Settings, store: str) -> tuple[np.ndarray, Split]:
     outputs = model.metadata.signature.outputs.inputs[0].shape
     assert outputs == (-1, predictions.shape[1])
     return predictions, test
+
+
+# --- several labels
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "hinge", "squared_hinge"])
+def test_several_labels_are_learnt_at_once(settings: SettingsMaker, store: str, in_tmp: Path, loss: str) -> None:
+    chosen = settings(
+        *SMALL[:-1], *write_labels(in_tmp / "labels.npz"), f"loss={loss}", "trainer.max_epochs=12",
+        f"tracking.uri={store}", "objective.metric=val/exact_match",
+    )  # fmt: skip
+    found, worst = trained(chosen), constant(untrained(chosen))
+    assert worst["val/accuracy"] < 0.65 < 0.85 < found["val/accuracy"]
+    assert found["val/loss"] < 0.6 * worst["val/loss"]
+    predictions, test = predicted(chosen, store)
+    has, told = test.targets.numpy(), predictions > (0.5 if loss == "binary_crossentropy" else 0)
+    assert predictions.shape == (len(has), 3)
+    client = MlflowClient(store)
+    (seen,) = client.search_runs([client.get_experiment_by_name("convgrid").experiment_id])  # pyright: ignore
+    expected = {
+        "accuracy": 1 - sk.hamming_loss(has, told),
+        "exact_match": sk.accuracy_score(has, told),
+        "f1": sk.f1_score(has, told, average="macro"),
+        "auroc": sk.roc_auc_score(has, predictions, average="macro"),
+    }
+    assert {name: seen.data.metrics[f"test/{name}"] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert "test/calibration_error" not in seen.data.metrics
+    assert not list((in_tmp / "runs").glob("*/confusion*"))
+    if loss == "binary_crossentropy":
+        assert predictions.min() >= 0
+        assert predictions.max() <= 1
+    else:
+        assert predictions.min() < 0
+    assert set(LABELS) == {"binary_crossentropy", "hinge", "squared_hinge"}
+
+
+def test_labels_of_mixed_images_are_learnt(settings: SettingsMaker, in_tmp: Path) -> None:
+    chosen = settings(
+        *SMALL, *write_labels(in_tmp / "labels.npz"), "loss=binary_crossentropy", "trainer.max_epochs=12",
+        "augment=custom", "augment.mixup=0.2", "augment.cutmix=1.0",
+    )  # fmt: skip
+    found, worst = trained(chosen), constant(untrained(chosen))
+    assert found["val/accuracy"] > 0.8 > worst["val/accuracy"]
+    assert found["train/loss"] > found["val/loss"]  # of mixed images, against both of their labels
 
 
 # --- what the data shows to be wrong

@@ -8,7 +8,7 @@ from convgrid.config import CONF
 from convgrid.errors import ConfigError, DataError
 from convgrid.targets import (
     FITS,
-    METRICS,
+    NOUNS,
     REASONS,
     Fit,
     Task,
@@ -16,7 +16,6 @@ from convgrid.targets import (
     check_target,
     fit,
     num_outputs,
-    objective_of,
     table,
 )
 
@@ -26,6 +25,7 @@ FOR_CLASSES = (
     f"{NUMBERS}, hinge, squared_hinge, categorical_hinge, categorical_crossentropy, sparse_categorical_crossentropy, "
     "kullback_leibler_divergence, binary_crossentropy, cosine_proximity"
 )
+FOR_LABELS = "hinge, squared_hinge, binary_crossentropy"
 
 
 def test_every_loss_of_the_config_has_a_fit() -> None:
@@ -64,6 +64,9 @@ def test_every_loss_of_the_config_has_a_fit() -> None:
         ("kullback_leibler_divergence", "classification", Fit("one_hot", "softmax", from_scores=True)),
         ("binary_crossentropy", "classification", Fit("zero_one", "sigmoid", from_scores=True, one_unit=True)),
         ("cosine_proximity", "classification", Fit("one_hot", "identity")),
+        ("hinge", "multilabel", Fit("signs", "identity")),
+        ("squared_hinge", "multilabel", Fit("signs", "identity")),
+        ("binary_crossentropy", "multilabel", Fit("zero_one", "sigmoid", from_scores=True)),
     ],
 )
 def test_a_pair_of_loss_and_task_is_fitted_as_the_designs_table_says(loss: str, task: Task, expected: Fit) -> None:
@@ -71,14 +74,17 @@ def test_a_pair_of_loss_and_task_is_fitted_as_the_designs_table_says(loss: str, 
 
 
 def test_every_other_pair_is_refused_with_the_reason_and_the_losses_that_fit() -> None:
-    refused: list[tuple[str, Task]] = [(loss, task) for loss in FITS for task in METRICS if task not in FITS[loss]]
-    assert Counter(task for _, task in refused) == {"regression": 7, "classification": 3}
-    assert {loss for loss, _ in refused} == set(REASONS)
+    refused: list[tuple[str, Task]] = [(loss, task) for loss in FITS for task in NOUNS if task not in FITS[loss]]
+    assert Counter(task for _, task in refused) == {"regression": 7, "classification": 3, "multilabel": 11}
+    assert set(refused) == {(loss, task) for task, reasons in REASONS.items() for loss in reasons}
+    fitting = {"regression": FOR_NUMBERS, "classification": FOR_CLASSES, "multilabel": FOR_LABELS}
+    nouns = {"multilabel": "multi-label classification"}
     for loss, task in refused:
         with pytest.raises(ConfigError) as caught:
             fit(loss, task)
-        others = FOR_NUMBERS if task == "regression" else FOR_CLASSES
-        assert str(caught.value) == f"loss={loss} does not fit a {task}: {REASONS[loss]}. Use one of {others}."
+        assert str(caught.value) == (
+            f"loss={loss} does not fit a {nouns.get(task, task)}: {REASONS[task][loss]}. Use one of {fitting[task]}."
+        )
 
 
 def test_a_direction_needs_two_columns() -> None:
@@ -104,6 +110,11 @@ def test_a_direction_needs_two_columns() -> None:
 )
 def test_two_classes_take_one_unit_where_one_says_it_all(loss: str, count: int, units: int) -> None:
     assert num_outputs(fit(loss, "classification"), count) == units
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "binary_crossentropy"])
+def test_two_labels_take_two_units(loss: str) -> None:
+    assert num_outputs(fit(loss, "multilabel"), 2) == 2
 
 
 @pytest.mark.parametrize("loss", ["mean_squared_error", "poisson"])
@@ -145,12 +156,13 @@ def test_a_scale_that_crosses_0_does_not_fit_a_loss_of_positive_numbers(target: 
     check_target(target, "logcosh", "regression")
 
 
+@pytest.mark.parametrize(("task", "kind"), [("classification", "classes"), ("multilabel", "labels")])
 @pytest.mark.parametrize("target", ["standardize", "minmax", "log", "none"])
-def test_a_scale_of_numbers_has_no_effect_on_classes(target: str) -> None:
+def test_a_scale_of_numbers_has_no_effect_on_classes_and_labels(target: str, task: Task, kind: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_target(target, "hinge", "classification")
+        check_target(target, "hinge", task)
     assert str(caught.value) == (
-        f"target={target} has no effect: it scales numbers, and the data has classes. Leave it out."
+        f"target={target} has no effect: it scales numbers, and the data has {kind}. Leave it out."
     )
 
 
@@ -169,12 +181,13 @@ def test_the_readme_shows_the_table_of_the_code() -> None:
 
 
 def test_the_tables_cells_say_what_the_fits_say() -> None:
-    cells = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:4]] for row in table().splitlines()}
-    assert cells["`poisson`"] == ["0 or above, divided by their mean; softplus", "refused"]
-    assert cells["`cosine_proximity`"] == ["2 columns or more, standardised; identity", "one-hot; identity"]
+    cells = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:5]] for row in table().splitlines()}
+    assert cells["`poisson`"] == ["0 or above, divided by their mean; softplus", "refused", "refused"]
+    assert cells["`cosine_proximity`"] == ["2 columns or more, standardised; identity", "one-hot; identity", "refused"]
     assert cells["`binary_crossentropy`"] == [
         "refused",
-        "0 and 1; sigmoid inside the loss; one unit for two classes",
+        "0 or 1; sigmoid inside; one unit for 2",
+        "0 or 1; sigmoid inside",
     ]
 
 
@@ -184,24 +197,3 @@ def test_a_persons_own_loss_is_refused_with_those_that_are_known() -> None:
     assert str(caught.value) == (
         f"loss=poly1: convgrid does not know which targets and link it goes with. Use one of {FOR_CLASSES}."
     )
-
-
-@pytest.mark.parametrize(
-    ("task", "metric", "mode", "expected"),
-    [
-        ("classification", "auto", "auto", ("val/accuracy", "max")),
-        ("classification", "val/loss", "auto", ("val/loss", "min")),
-        ("classification", "val/accuracy", "min", ("val/accuracy", "min")),
-        ("regression", "auto", "auto", ("val/mae", "min")),
-        ("regression", "val/mae", "max", ("val/mae", "max")),
-    ],
-)
-def test_what_is_best_follows_from_the_task(task: Task, metric: str, mode: str, expected: tuple[str, str]) -> None:
-    assert objective_of(task, metric, mode) == expected
-
-
-def test_a_metric_that_a_task_has_not_is_refused() -> None:
-    with pytest.raises(ConfigError) as caught:
-        objective_of("regression", "val/accuracy", "auto")
-    assert str(caught.value) == "objective.metric=val/accuracy is no metric of a regression. Use val/mae or val/loss."
-    assert set(METRICS) == {"classification", "regression"}

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,25 @@ def test_a_regression_is_measured_in_the_datas_units(settings: SettingsMaker, tm
 def test_no_test_part_gives_no_test_metrics(settings: SettingsMaker, tmp_path: Path) -> None:
     _, tested = fitted(settings(*SMALL, "data.split=[0.8,0.2]"), tmp_path)
     assert tested == {}
+
+
+def test_the_confusions_are_those_of_the_best_epoch(settings: SettingsMaker, tmp_path: Path) -> None:
+    learner, tested = fitted(settings("data.limit=100", "trainer.max_epochs=6", "optimizer.lr=0.02"), tmp_path)
+    best = best_epoch(learner.history, "val/accuracy", "max")
+    assert best < 5
+    assert set(learner.confusions) == {"val", "test"}
+    for part, split, metrics in (
+        ("val", learner.data.validation, learner.history[best]), ("test", learner.data.test, tested)
+    ):  # fmt: skip
+        counts = learner.confusions[part]
+        assert split is not None
+        assert counts.sum(1).tolist() == split.targets.bincount(minlength=10).tolist()
+        assert counts.trace().item() / len(split) == pytest.approx(metrics[f"{part}/accuracy"])
+
+
+def test_an_epoch_whose_objective_is_nan_is_never_the_best() -> None:
+    history = [{"val/loss": math.nan}, {"val/loss": 3.0}, {"val/loss": math.nan}]
+    assert best_epoch(history, "val/loss", "min") == best_epoch(history, "val/loss", "max") == 1
 
 
 def test_the_first_of_equally_good_epochs_is_the_best() -> None:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from mlflow.tracking import MlflowClient
 from rich.console import Console
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from convgrid.config import Settings
 from convgrid.errors import ConfigError, DataError, Mistakes, TrackingError, TrainingError
@@ -62,13 +63,17 @@ def test_a_run_stands_in_mlflow_with_all_that_explains_it(
     assert seen.data.params["layer/norm"] == "batch"
     assert seen.data.params["arch.m"] == "3"
     assert int(seen.data.params["plan.parameters"]) == int(screen.row("parameters").replace(",", ""))
-    for metric in ("train/loss", "val/loss", "val/accuracy"):
+    names = ("loss", "accuracy", "top5", "f1", "calibration_error", "auroc")
+    assert set(seen.data.metrics) == {"train/loss", "best/train/loss"} | {
+        f"{part}/{name}" for part in ("val", "best/val", "test") for name in names
+    }
+    for metric in ("train/loss", *(f"val/{name}" for name in names)):
         assert [value.step for value in client.get_metric_history(seen.info.run_id, metric)] == [1, 2, 3]
     assert 0 < seen.data.metrics["test/accuracy"] <= 1
     accuracies = [value.value for value in client.get_metric_history(seen.info.run_id, "val/accuracy")]
     assert seen.data.metrics["best/val/accuracy"] == max(accuracies)
     assert {file.path for file in client.list_artifacts(seen.info.run_id)} == {
-        "config.yaml", "plan.json", "environment.json", "best.ckpt",
+        "config.yaml", "plan.json", "environment.json", "best.ckpt", "confusion_validation.csv", "confusion_test.csv",
     }  # fmt: skip
     stored = yaml.safe_load(Path(client.download_artifacts(seen.info.run_id, "config.yaml", str(in_tmp))).read_text())
     assert stored["values"]["arch"]["m"] == 3
@@ -77,7 +82,7 @@ def test_a_run_stands_in_mlflow_with_all_that_explains_it(
 def test_the_logged_model_predicts_probabilities_of_raw_images(
     settings: SettingsMaker, store: str, in_tmp: Path, screen: Screen
 ) -> None:
-    """What it says of the test images agrees with the test accuracy that the run reports."""
+    """What it says of the test images agrees with the test metrics that the run reports."""
     chosen = settings("trainer.max_epochs=3", f"tracking.uri={store}")
     run(chosen, screen)
     client = MlflowClient(store)
@@ -87,8 +92,51 @@ def test_the_logged_model_predicts_probabilities_of_raw_images(
     assert test is not None
     predictions = mlflow.pyfunc.load_model(logged.model_uri).predict(test.images.float().numpy())  # pyright: ignore
     np.testing.assert_allclose(predictions.sum(1), 1, rtol=1e-5)
-    accuracy = (predictions.argmax(1) == test.targets.numpy()).mean()
-    assert screen.row("test").endswith(f"accuracy {accuracy:.4g}")
+    classes, told = test.targets.numpy(), predictions.argmax(1)
+    accuracy, f1 = accuracy_score(classes, told), f1_score(classes, told, average="macro")
+    assert re.match(rf"loss \S+  accuracy {accuracy:.4g}  top5 \S+  f1 {f1:.4g}  ", screen.row("test"))
+    (folder,) = (in_tmp / "runs").iterdir()
+    rows = [row.split(",") for row in (folder / "confusion_test.csv").read_text().splitlines()]
+    assert rows[0] == ["class / predicted", *"0123456789"]
+    assert [row[0] for row in rows[1:]] == list("0123456789")
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == confusion_matrix(classes, told).tolist()
+
+
+def test_progress_is_short_and_the_result_is_complete(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+    run(settings(*SMALL, "tracking=none", "objective.metric=val/f1"), screen)
+    (first,) = re.findall(r"^epoch 1/2  .*$", screen.text(), re.MULTILINE)
+    assert re.findall(r"([a-z]+/\w+) ", first) == ["train/loss", "val/loss", "val/accuracy", "val/f1"]
+    assert re.fullmatch(r"[12] of 2, by val/f1", screen.row("best epoch"))
+    for part in ("validation", "test"):
+        names = re.findall(r"([a-z]\w*) ", screen.row(part))
+        assert names == ["loss", "accuracy", "top5", "f1", "calibration_error", "auroc"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "defined"),
+    [("val/auroc", "val/accuracy, val/top5, val/f1, val/calibration_error, val/loss"), ("val/accuracy", None)],
+)
+def test_an_objective_that_the_validation_part_does_not_define_is_told_before_a_run_exists(
+    settings: SettingsMaker, in_tmp: Path, screen: Screen, metric: str, defined: str | None
+) -> None:
+    """Its images are all of one class."""
+    images, classes = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 6
+    np.savez("own.npz", x_train=images, y_train=classes, x_val=images[:3], y_val=np.ones(3, int))
+    chosen = settings(
+        "data=arrays", "data.path=own.npz", "data.shape=[1,8,8]", "trainer.max_epochs=1", "arch=linear",
+        "tracking=none", f"objective.metric={metric}",
+    )  # fmt: skip
+    if defined is None:
+        run(chosen, screen)
+        assert "auroc" not in screen.text()
+        return
+    with pytest.raises(DataError) as caught:
+        run(chosen, screen)
+    assert str(caught.value) == (
+        f"objective.metric={metric} is not defined for the validation part: its targets do not vary. "
+        f"Use one of {defined}, or other images for validation."
+    )
+    assert not (in_tmp / "runs").exists()
 
 
 def test_the_same_config_twice_makes_two_runs_with_the_same_metrics(

@@ -1,6 +1,6 @@
-"""The pair of loss and task at work: scores and targets to losses, predictions and metrics.
+"""The pair of loss and task at work: scores and targets to losses and predictions.
 
-Shapes: B batch, C classes, T target columns, U output units.
+Shapes: B batch, C classes or labels, T target columns, U output units.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Objective(nn.Module):
         loss: From (predictions or scores, targets) to one value an example.
         task: Of the data.
         fit: How the loss goes with the task.
-        targets: The training split's, which a scale is fitted on; classes (B,) or numbers (B, T).
+        targets: The training split's, which a scale is fitted on; classes (B,), labels (B, C) or numbers (B, T).
         make_scale: Fits a scale of numbers to predict; None takes the one that suits the loss.
 
     Raises:
@@ -57,7 +57,7 @@ class Objective(nn.Module):
 
         Args:
             scores: Shape (B, U).
-            targets: The data's, classes (B,) or numbers (B, T).
+            targets: The data's, classes (B,), labels (B, C) or numbers (B, T).
 
         Returns:
             Shape (B,).
@@ -70,7 +70,7 @@ class Objective(nn.Module):
         return self.loss(self._link(scores), encoded)
 
     def predictions(self, scores: Tensor) -> Tensor:
-        """Turn scores into one value a class (B, C), probabilities where the link gives them, or into numbers (B, T).
+        """Turn scores into one value a class or label, probabilities where the link gives them, or into numbers.
 
         Args:
             scores: Shape (B, U).
@@ -85,21 +85,6 @@ class Objective(nn.Module):
             return torch.cat((1 - linked if self.fit.link == "sigmoid" else -linked, linked), -1)
         return linked
 
-    def metric(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Whether each image is classified correctly, or its mean absolute error in the data's units.
-
-        Args:
-            scores: Shape (B, U).
-            targets: The data's, classes (B,) or numbers (B, T).
-
-        Returns:
-            One value an image; their mean is the metric that `convgrid.targets.METRICS` names. Shape (B,).
-        """
-        predictions = self.predictions(scores)
-        if self.task == "classification":
-            return (predictions.argmax(-1) == targets).float()
-        return (predictions - targets).abs().mean(-1)
-
     def _encode(self, targets: Tensor, scores: Tensor) -> Tensor:
         match self.fit.form:
             case "index":
@@ -107,9 +92,14 @@ class Objective(nn.Module):
             case "numbers":
                 return self._scale().encode(targets)
             case form:
-                rows = targets.unsqueeze(-1) if scores.shape[-1] == 1 else functional.one_hot(targets, scores.shape[-1])
-                rows = rows.to(scores.dtype)
+                rows = self._rows(targets, scores.shape[-1]).to(scores.dtype)
                 return 2 * rows - 1 if form == "signs" else rows
+
+    def _rows(self, targets: Tensor, units: int) -> Tensor:
+        """0 and 1 for each unit, (B, U)."""
+        if self.task == "multilabel":
+            return targets
+        return targets.unsqueeze(-1) if units == 1 else functional.one_hot(targets, units)
 
     def _link(self, scores: Tensor) -> Tensor:
         match self.fit.link:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from convgrid.display import epoch_line
+from convgrid.glossary import METRICS
 from convgrid.training import Learner
 
 
@@ -85,5 +86,12 @@ class Lines(Callback):
         assert isinstance(pl_module, Learner)
         history = pl_module.history
         seconds = time.perf_counter() - self._started
-        line = epoch_line(len(history), pl_module.recipe.max_epochs, history[-1], seconds)
+        line = epoch_line(len(history), pl_module.recipe.max_epochs, _shown(pl_module), seconds)
         self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _shown(learner: Learner) -> dict[str, float]:
+    """Of the last epoch: the losses, the task's first metric, and what is best."""
+    first = next(iter(METRICS[learner.predictor.objective.task]))
+    names = dict.fromkeys(("train/loss", "val/loss", f"val/{first}", learner.recipe.metric))
+    return {name: learner.history[-1][name] for name in names}

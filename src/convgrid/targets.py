@@ -9,7 +9,7 @@ from typing import Literal
 
 from convgrid.errors import ConfigError, DataError
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
 Form = Literal["index", "one_hot", "signs", "zero_one", "numbers"]
 Link = Literal["identity", "softmax", "sigmoid", "softplus"]
 Domain = Literal["any", "0 or above", "above 0"]
@@ -20,7 +20,7 @@ class Fit:
     """How one loss goes with one task: the form of its targets, and the link from scores to predictions.
 
     Args:
-        form: Classes as numbers, as one-hot rows, as -1 and +1, as 0 and 1; or numbers to predict.
+        form: Classes as numbers, as one-hot rows; classes or labels as -1 and +1, as 0 and 1; or numbers to predict.
         link: What turns scores into predictions.
         from_scores: Whether the loss applies the link itself, where that is exact for large scores.
         one_unit: Whether two classes take one output unit.
@@ -39,13 +39,21 @@ class Fit:
     least_outputs: int = 1
     domain: Domain = "any"
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the link makes them of the scores."""
+        return self.link in ("softmax", "sigmoid")
+
 
 _DISTANCE: Mapping[Task, Fit] = {
     "regression": Fit("numbers", "identity"),
     "classification": Fit("one_hot", "softmax"),
 }
 _AMOUNT = Fit("numbers", "softplus", scale="mean", domain="0 or above")
-_MARGIN: Mapping[Task, Fit] = {"classification": Fit("signs", "identity", one_unit=True)}
+_MARGIN: Mapping[Task, Fit] = {
+    "classification": Fit("signs", "identity", one_unit=True),
+    "multilabel": Fit("signs", "identity"),
+}
 
 FITS: Mapping[str, Mapping[Task, Fit]] = {
     "mean_squared_error": _DISTANCE,
@@ -61,34 +69,57 @@ FITS: Mapping[str, Mapping[Task, Fit]] = {
     "categorical_crossentropy": {"classification": Fit("index", "softmax", from_scores=True)},
     "sparse_categorical_crossentropy": {"classification": Fit("index", "softmax", from_scores=True)},
     "kullback_leibler_divergence": {"classification": Fit("one_hot", "softmax", from_scores=True)},
-    "binary_crossentropy": {"classification": Fit("zero_one", "sigmoid", from_scores=True, one_unit=True)},
+    "binary_crossentropy": {
+        "classification": Fit("zero_one", "sigmoid", from_scores=True, one_unit=True),
+        "multilabel": Fit("zero_one", "sigmoid", from_scores=True),
+    },
     "cosine_proximity": {
         "regression": Fit("numbers", "identity", least_outputs=2),
         "classification": Fit("one_hot", "identity"),
     },
 }
 
-# Why a loss of one task means nothing for the other.
-REASONS: Mapping[str, str] = {
-    "mean_absolute_percentage_error": "it divides by the targets, and those of classes are mostly 0",
-    "mean_squared_logarithmic_error": "it compares the logarithms of amounts, which classes have not",
-    "poisson": "it is the likelihood of counts, which classes are not",
-    "hinge": "it asks for a sign, which a number to predict is not",
-    "squared_hinge": "it asks for a sign, which a number to predict is not",
-    "categorical_hinge": "it compares the true class with the best other one, which numbers to predict have not",
-    "categorical_crossentropy": "it takes probabilities of classes, which numbers to predict are not",
-    "sparse_categorical_crossentropy": "it takes probabilities of classes, which numbers to predict are not",
-    "kullback_leibler_divergence": "it compares distributions over classes, which numbers to predict are not",
-    "binary_crossentropy": "it takes probabilities of classes, which numbers to predict are not",
+_APART = "it is made for classes of which an image has one, and labels come in any number"
+
+# Why a loss means nothing for a task.
+REASONS: Mapping[Task, Mapping[str, str]] = {
+    "classification": {
+        "mean_absolute_percentage_error": "it divides by the targets, and those of classes are mostly 0",
+        "mean_squared_logarithmic_error": "it compares the logarithms of amounts, which classes have not",
+        "poisson": "it is the likelihood of counts, which classes are not",
+    },
+    "multilabel": {
+        "mean_squared_error": "it measures the distance of numbers or of one distribution, and labels are neither",
+        "mean_absolute_error": "it measures the distance of numbers or of one distribution, and labels are neither",
+        "logcosh": "it measures the distance of numbers or of one distribution, and labels are neither",
+        "mean_absolute_percentage_error": "it divides by the targets, and those of absent labels are 0",
+        "mean_squared_logarithmic_error": "it compares the logarithms of amounts, which labels have not",
+        "poisson": "it is the likelihood of counts, which labels are not",
+        "categorical_hinge": _APART,
+        "categorical_crossentropy": _APART,
+        "sparse_categorical_crossentropy": _APART,
+        "kullback_leibler_divergence": _APART,
+        "cosine_proximity": "it compares directions, and an image without labels has none",
+    },
+    "regression": {
+        "hinge": "it asks for a sign, which a number to predict is not",
+        "squared_hinge": "it asks for a sign, which a number to predict is not",
+        "categorical_hinge": "it compares the true class with the best other one, which numbers to predict have not",
+        "categorical_crossentropy": "it takes probabilities of classes, which numbers to predict are not",
+        "sparse_categorical_crossentropy": "it takes probabilities of classes, which numbers to predict are not",
+        "kullback_leibler_divergence": "it compares distributions over classes, which numbers to predict are not",
+        "binary_crossentropy": "it takes probabilities of classes, which numbers to predict are not",
+    },
+}
+
+NOUNS: Mapping[Task, str] = {
+    "classification": "classification",
+    "multilabel": "multi-label classification",
+    "regression": "regression",
 }
 
 # Options of `target` that make numbers of 0 or below out of positive ones.
 CROSSING_0 = ("standardize", "minmax", "log")
-
-METRICS: Mapping[Task, tuple[str, Literal["max", "min"]]] = {
-    "classification": ("accuracy", "max"),
-    "regression": ("mae", "min"),
-}
 
 
 def fit(loss: str, task: Task, count: int | None = None) -> Fit:
@@ -97,7 +128,7 @@ def fit(loss: str, task: Task, count: int | None = None) -> Fit:
     Args:
         loss: Name of the loss, as in `loss=categorical_crossentropy`.
         task: Of the data.
-        count: Classes, or target columns of a regression; None where only the data tells.
+        count: Classes, labels, or columns of numbers; None where only the data tells.
 
     Returns:
         The row of the table.
@@ -115,7 +146,7 @@ def fit(loss: str, task: Task, count: int | None = None) -> Fit:
             f"loss={loss}: convgrid does not know which targets and link it goes with. Use one of {others}."
         )
     if task not in FITS[loss]:
-        raise ConfigError(f"loss={loss} does not fit a {task}: {REASONS[loss]}. Use one of {others}.")
+        raise ConfigError(f"loss={loss} does not fit a {NOUNS[task]}: {REASONS[task][loss]}. Use one of {others}.")
     row = FITS[loss][task]
     if count is not None and 1 <= count < row.least_outputs:
         raise ConfigError(
@@ -130,10 +161,10 @@ def num_outputs(fit: Fit, count: int) -> int:
 
     Args:
         fit: How the loss goes with the task.
-        count: Classes, or target columns of a regression.
+        count: Classes, labels, or columns of numbers.
 
     Returns:
-        One a class or column; one altogether for two classes and a loss of signs or 0 and 1.
+        One a class, label or column; one altogether for two classes and a loss of signs or 0 and 1.
 
     Example:
         >>> num_outputs(fit("binary_crossentropy", "classification"), 2)
@@ -180,8 +211,9 @@ def check_target(target: str, loss: str, task: Task) -> None:
     """
     if target == "auto":
         return
-    if task == "classification":
-        raise ConfigError(f"target={target} has no effect: it scales numbers, and the data has classes. Leave it out.")
+    if task != "regression":
+        kind = "classes" if task == "classification" else "labels"
+        raise ConfigError(f"target={target} has no effect: it scales numbers, and the data has {kind}. Leave it out.")
     row = FITS.get(loss, {}).get(task)
     if target in CROSSING_0 and row is not None and row.domain != "any":
         raise ConfigError(
@@ -198,40 +230,14 @@ def table() -> str:
 
     Example:
         >>> table().splitlines()[0]
-        '| `loss=` | numbers to predict | classes |'
+        '| `loss=` | numbers to predict | classes | labels |'
     """
-    rows: dict[tuple[str, str], list[str]] = {}
+    rows: dict[tuple[str, ...], list[str]] = {}
     for loss, tasks in FITS.items():
-        cells = (_numbers(tasks.get("regression")), _classes(tasks.get("classification")))
-        rows.setdefault(cells, []).append(f"`{loss}`")
-    lines = [f"| {' '.join(losses)} | {numbers} | {classes} |" for (numbers, classes), losses in rows.items()]
-    return "\n".join(["| `loss=` | numbers to predict | classes |", "|---|---|---|", *lines])
-
-
-def objective_of(task: Task, metric: str, mode: str) -> tuple[str, Literal["max", "min"]]:
-    """Settle what is best: the metric by the task, the mode by the metric, where they are "auto".
-
-    Args:
-        task: Of the data.
-        metric: The config's `objective.metric`.
-        mode: The config's `objective.mode`.
-
-    Returns:
-        Metric and mode.
-
-    Raises:
-        ConfigError: If the task has no such metric.
-
-    Example:
-        >>> objective_of("classification", "auto", "auto")
-        ('val/accuracy', 'max')
-    """
-    name, best = METRICS[task]
-    modes: dict[str, Literal["max", "min"]] = {f"val/{name}": best, "val/loss": "min"}
-    metric = f"val/{name}" if metric == "auto" else metric
-    if metric not in modes:
-        raise ConfigError(f"objective.metric={metric} is no metric of a {task}. Use {' or '.join(modes)}.")
-    return metric, modes[metric] if mode == "auto" else ("max" if mode == "max" else "min")
+        both = (_classes(tasks.get(task)) for task in ("classification", "multilabel"))
+        rows.setdefault((_numbers(tasks.get("regression")), *both), []).append(f"`{loss}`")
+    lines = [f"| {' '.join(losses)} | {' | '.join(cells)} |" for cells, losses in rows.items()]
+    return "\n".join(["| `loss=` | numbers to predict | classes | labels |", "|---|---|---|---|", *lines])
 
 
 def _numbers(fit: Fit | None) -> str:
@@ -248,6 +254,6 @@ def _numbers(fit: Fit | None) -> str:
 def _classes(fit: Fit | None) -> str:
     if fit is None:
         return "refused"
-    form = {"index": "numbers from 0", "one_hot": "one-hot", "signs": "-1 and +1", "zero_one": "0 and 1"}[fit.form]
-    link = f"{fit.link} inside the loss" if fit.from_scores else fit.link
-    return f"{form}; {link}{'; one unit for two classes' if fit.one_unit else ''}"
+    form = {"index": "numbers from 0", "one_hot": "one-hot", "signs": "-1 or +1", "zero_one": "0 or 1"}[fit.form]
+    link = f"{fit.link} inside" if fit.from_scores else fit.link
+    return f"{form}; {link}{'; one unit for 2' if fit.one_unit else ''}"

@@ -25,10 +25,10 @@ from convgrid.build import kernels
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
 from convgrid.errors import DiskError, TrainingError
 from convgrid.layers import Dropout
+from convgrid.metrics import confusion, measurable, measure
 from convgrid.objective import Objective
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
-from convgrid.targets import METRICS
 
 STEPS_PER_CHUNK = 64
 EVALUATION_BATCH = 512
@@ -99,7 +99,7 @@ class Predictor(nn.Module):
         return self.network((images - self.mean) / self.std)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Predict probabilities (B, C), or numbers in the data's units (B, T), from raw images (B, C, H, W)."""
+        """Predict from raw images (B, C, H, W) probabilities (B, C), or numbers in the data's units (B, T)."""
         return self.objective.predictions(self.scores(images))
 
 
@@ -119,6 +119,8 @@ class Learner(L.LightningModule):
 
     Attributes:
         history: One mapping of metrics a finished epoch.
+        tested: The metrics of the test part.
+        confusions: Of classes, the images of "val" and "test" by class and by prediction, (C, C).
     """
 
     def __init__(self, predictor: Predictor, data: ImageData, recipe: Recipe) -> None:
@@ -128,6 +130,8 @@ class Learner(L.LightningModule):
         self.kernels = kernels(predictor.network)
         self.dropouts = [module for module in predictor.modules() if isinstance(module, Dropout)]
         self.history: list[dict[str, float]] = []
+        self.tested: dict[str, float] = {}
+        self.confusions: dict[str, Tensor] = {}
         self.steps_done = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -187,17 +191,15 @@ class Learner(L.LightningModule):
         self.steps_done += len(chunk)
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sums of losses and of the metric."""
-        self._sums = torch.zeros(2, device=self.device)
+        """Start to gather, for each batch, losses, predictions and targets."""
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def validation_step(self, chunk: Chunk, _: int) -> None:
-        """Add a chunk to the sums."""
+        """Gather a chunk's; they stay on the device."""
         objective = self.predictor.objective
         for images, targets in chunk:
             scores = self.predictor.scores(images).float()
-            self._sums += torch.stack(
-                (objective.losses(scores, targets).sum(), objective.metric(scores, targets).sum())
-            )
+            self._seen.append((objective.losses(scores, targets), objective.predictions(scores), targets))
 
     def on_validation_epoch_end(self) -> None:
         """Finish an epoch's metrics: the only time that they leave the device."""
@@ -207,20 +209,20 @@ class Learner(L.LightningModule):
                 f"train/loss became {train_loss} in epoch {len(self.history) + 1}: the training diverged. "
                 "Lower optimizer.lr, add schedule.warmup_epochs=1 or set trainer.gradient_clip_norm=1."
             )
-        self.history.append({"train/loss": train_loss, **self._means("val", len(self.data.validation))})
+        self.history.append({"train/loss": train_loss, **self._metrics("val", self.data.validation)})
         self.trainer.should_stop = self._is_patience_over()
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
+        """Keep the test metrics."""
         assert self.data.test is not None
-        self.log_dict(self._means("test", len(self.data.test)))
+        self.tested = self._metrics("test", self.data.test)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs beside weights and optimizer."""
-        checkpoint |= {"history": self.history, "steps_done": self.steps_done}
+        checkpoint |= {"history": self.history, "steps_done": self.steps_done, "confusions": self.confusions}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
@@ -275,9 +277,16 @@ class Learner(L.LightningModule):
         penalty = l1 * sum(kernel.abs().sum() for kernel in self.kernels) if l1 else 0.0
         return penalty + l2 * sum(kernel.square().sum() for kernel in self.kernels) if l2 else penalty
 
-    def _means(self, part: str, count: int) -> dict[str, float]:
-        loss, metric = (self._sums / count).tolist()
-        return {f"{part}/loss": loss, f"{part}/{METRICS[self.predictor.objective.task][0]}": metric}
+    def _metrics(self, part: str, split: Split) -> dict[str, float]:
+        """All of a part's; only now do they leave the device."""
+        losses, predictions, targets = map(torch.cat, zip(*self._seen, strict=True))
+        self._seen.clear()
+        task, row = self.predictor.objective.task, self.predictor.objective.fit
+        if task == "classification":
+            self.confusions[part] = confusion(predictions, targets).cpu()
+        names = measurable(task, row, self.data.num_classes, split.targets)
+        found = {"loss": losses.double().mean().item(), **measure(names, task, row, predictions, targets)}
+        return {f"{part}/{name}": value for name, value in found.items()}
 
 
 def train(
@@ -317,7 +326,10 @@ def train(
         trainer.fit(learner, ckpt_path=_readable(folder / LAST), weights_only=True)
         best = torch.load(folder / BEST, map_location=learner.device, weights_only=True)
         learner.load_state_dict(best["state_dict"])
-        return dict(*trainer.test(learner, verbose=False)) if learner.data.test is not None else {}
+        learner.confusions = best["confusions"]
+        if learner.data.test is not None:
+            trainer.test(learner, verbose=False)
+        return learner.tested
 
 
 def _readable(checkpoint: Path) -> Path | None:
@@ -377,7 +389,7 @@ def _quiet() -> Iterator[None]:
 
 
 def best_epoch(history: Sequence[Mapping[str, float]], metric: str, mode: str) -> int:
-    """Find the first epoch with the best value.
+    """Find the first epoch with the best value; NaN is worse than any.
 
     Args:
         history: One mapping of metrics an epoch.
@@ -391,5 +403,6 @@ def best_epoch(history: Sequence[Mapping[str, float]], metric: str, mode: str) -
         >>> best_epoch([{"val/mae": 3.0}, {"val/mae": 1.0}, {"val/mae": 1.0}], "val/mae", "min")
         1
     """
-    best = max if mode == "max" else min
-    return best(range(len(history)), key=lambda epoch: history[epoch][metric])
+    sign = 1 if mode == "max" else -1
+    merits = [sign * metrics[metric] for metrics in history]
+    return max(range(len(merits)), key=lambda epoch: -math.inf if math.isnan(merits[epoch]) else merits[epoch])

@@ -1,5 +1,6 @@
 """One trial, read top to bottom: settings -> data -> plan -> build -> train -> track."""
 
+import csv
 import dataclasses
 import json
 import time
@@ -15,15 +16,17 @@ from convgrid.config import Settings, architecture, component, flatten, identity
 from convgrid.data import ImageData, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
-from convgrid.errors import ConfigError, ConvgridError, Interrupted, gather, refuse
+from convgrid.errors import ConfigError, ConvgridError, DataError, Interrupted, gather, refuse
+from convgrid.glossary import objective_of
 from convgrid.memory import keep_freed_memory
+from convgrid.metrics import measurable
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.progress import Bar, Lines
 from convgrid.runs import CONFIG, TrialFolder, create
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
-from convgrid.targets import Fit, Task, check_domain, fit, num_outputs, objective_of
+from convgrid.targets import Fit, check_domain, fit, num_outputs
 from convgrid.training import BEST, Learner, Predictor, Recipe, best_epoch, train
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 PLAN = "plan.json"
 ENVIRONMENT = "environment.json"
+CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
 
 
 def run(settings: Settings, console: Console, folder: TrialFolder | None = None) -> None:
@@ -60,6 +64,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     with tracked(settings, planned, folder) as tracker:
         started = time.perf_counter()
         tested = _train(learner, folder, device, console, tracker)
+        write_confusions(folder, learner)
         rows = _rows(learner, planned, tested, device, time.perf_counter() - started)
         if tracker:
             _keep(tracker, folder, learner, planned, tested)
@@ -129,7 +134,7 @@ def outputs(settings: Settings, data: ImageData) -> int:
     Raises:
         ConfigError: If they do not go together.
     """
-    return num_outputs(_fit(settings, data), _count(data))
+    return num_outputs(_fit(settings, data), data.num_classes)
 
 
 def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
@@ -146,9 +151,11 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     Raises:
         ConvgridError: If loss, targets and data do not go together.
     """
-    values, seed, task, row = settings.values, settings.values["seed"], _task(data), _fit(settings, data)
+    values, seed, task, row = settings.values, settings.values["seed"], data.task, _fit(settings, data)
     target, augment = component(settings, "target"), component(settings, "augment")
-    metric, mode = objective_of(task, values["objective"]["metric"], values["objective"]["mode"])
+    best, mode = values["objective"]["metric"], values["objective"]["mode"]
+    metric, mode = objective_of(task, best, mode, row, data.num_classes)
+    _check_objective(metric, row, data)
     recipe = Recipe(
         make_optimizer=_made(settings, "optimizer"),
         schedule=_made(settings, "schedule"),
@@ -203,7 +210,7 @@ def _made(settings: Settings, group: str) -> Callable[..., Any]:
 def _try_loss(settings: Settings) -> None:
     task = settings.values["data"].get("task", "classification")
     how = fit(settings.choices["loss"], task)
-    targets = torch.ones(2, 2) if task == "regression" else torch.zeros(2, dtype=torch.int64)
+    targets = torch.zeros(2, dtype=torch.int64) if task == "classification" else torch.ones(2, 2)
     Objective(_made(settings, "loss"), task, how, targets).losses(torch.zeros(2, num_outputs(how, 2)), targets)
 
 
@@ -285,17 +292,17 @@ def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
     return values | dict(settings.choices) | sizes  # an option without keys has {} for values
 
 
-def _task(data: ImageData) -> Task:
-    return "classification" if data.class_names else "regression"
-
-
-def _count(data: ImageData) -> int:
-    """Classes, or target columns."""
-    return len(data.class_names) or data.train.targets.shape[1]
-
-
 def _fit(settings: Settings, data: ImageData) -> Fit:
-    return fit(settings.choices["loss"], _task(data), _count(data))
+    return fit(settings.choices["loss"], data.task, data.num_classes)
+
+
+def _check_objective(metric: str, row: Fit, data: ImageData) -> None:
+    names = [f"val/{name}" for name in (*measurable(data.task, row, data.num_classes, data.validation.targets), "loss")]
+    if metric not in names:
+        raise DataError(
+            f"objective.metric={metric} is not defined for the validation part: its targets do not vary. "
+            f"Use one of {', '.join(names)}, or other images for validation."
+        )
 
 
 def describe(folder: TrialFolder, planned: Plan) -> None:
@@ -307,6 +314,21 @@ def describe(folder: TrialFolder, planned: Plan) -> None:
     """
     (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
     (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+
+
+def write_confusions(folder: TrialFolder, learner: Learner) -> None:
+    """Write, for each part, how many images of each class are predicted to be of which: a row for each class.
+
+    Args:
+        folder: The trial's.
+        learner: What was trained; of labels and numbers, there is nothing to write.
+    """
+    names = learner.data.class_names
+    for part, counts in learner.confusions.items():
+        with (folder.path / CONFUSION[part]).open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["class / predicted", *names])
+            table.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
 
 
 def _train(
@@ -328,7 +350,7 @@ def _train(
 def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, tested: Mapping[str, float]) -> None:
     """Store what somebody needs to understand the run, and to use its model."""
     tracker.result(*result(learner.history, learner.recipe, tested))
-    for name in (CONFIG, PLAN, ENVIRONMENT, BEST):
+    for name in (CONFIG, PLAN, ENVIRONMENT, BEST, *(CONFUSION[part] for part in learner.confusions)):
         tracker.keep(folder.path / name)
     model = learner.predictor.cpu().eval()
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  (as torch.export wants it)

@@ -10,9 +10,10 @@ from typing import Any
 from convgrid.config.overrides import shown
 from convgrid.config.settings import Settings, architecture, component, flatten, outputs
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
+from convgrid.glossary import objective_of
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Plan, plan
-from convgrid.targets import METRICS, check_target, fit, objective_of
+from convgrid.targets import FITS, NOUNS, check_target, fit
 
 BYTES = 4  # of a weight in float32
 GIB = 2**30
@@ -46,7 +47,7 @@ LEAST: Mapping[str, float] = {
 MOST: Mapping[str, float] = {"layer.norm.momentum": 1}
 ONE_OF: Mapping[str, Sequence[str | None]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
-    "data.task": ("classification", "regression"),
+    "data.task": tuple(NOUNS),
     "objective.mode": ("auto", "max", "min"),
     "sweep.rerun": (None, "failed", "all"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
@@ -95,10 +96,11 @@ def mistakes_in_values(
     ]
     if data.get("shape") is not None:
         checks.append(lambda: _check_size(settings, make_plan(settings)))
-    if task in METRICS:
-        checks.append(lambda: fit(loss, task, data.get("num_classes")))
+    if task in NOUNS:
+        row, count = FITS.get(loss, {}).get(task), data.get("num_classes")
+        checks.append(lambda: fit(loss, task, count))
         checks.append(lambda: check_target(target, loss, task))
-        checks.append(lambda: objective_of(task, objective["metric"], objective["mode"]))
+        checks.append(lambda: objective_of(task, objective["metric"], objective["mode"], row, count))
     return [*_out_of_range(settings.values), *gather(checks)]
 
 

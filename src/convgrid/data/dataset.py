@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from convgrid.errors import ConfigError, DataError
+from convgrid.targets import Task
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images (B, C, H, W) and targets, before they are divided
 
@@ -39,7 +40,8 @@ class Split:
 
     Args:
         images: Pixels as stored, shape (B, C, H, W), uint8 or float32; or the files of a streamed folder.
-        targets: Class indices, shape (B,), int64; or numbers to regress, shape (B, T), float32.
+        targets: Class indices, shape (B,), int64; labels, 0 or 1, shape (B, L), uint8; or numbers to regress, shape
+            (B, T), float32.
     """
 
     images: Tensor | Files
@@ -96,7 +98,7 @@ class ImageData:
         train: The part that is fitted, and the only one that statistics may be taken from.
         validation: The part that choices are made by.
         test: The part that is looked at last; None where there is none.
-        class_names: A name for each class index; () for regression.
+        class_names: A name for each class index or label; () for regression.
         digest: The first 16 hexadecimal digits of the SHA-256 of what was read; counts in a trial's identity.
     """
 
@@ -105,6 +107,18 @@ class ImageData:
     test: Split | None
     class_names: tuple[str, ...]
     digest: str
+
+    @property
+    def task(self) -> Task:
+        """What the targets are."""
+        if not self.class_names:
+            return "regression"
+        return "classification" if self.train.targets.dim() == 1 else "multilabel"
+
+    @property
+    def num_classes(self) -> int:
+        """Classes, labels, or columns of numbers."""
+        return len(self.class_names) or self.train.targets.shape[1]
 
 
 def fingerprint(*contents: np.ndarray | Sequence[str]) -> str:
@@ -171,14 +185,17 @@ def check_classes(found: int, num_classes: int | None, source: str) -> None:
         )
 
 
-def check_numbers(found: int, num_classes: int | None, task: str, source: str) -> None:
-    """Hold what the config states against a source that has numbers to predict.
+def check_numbers(
+    found: int, num_classes: int | None, task: str, source: str, tasks: Sequence[Task] = ("regression",)
+) -> None:
+    """Hold what the config states against a source that has numbers to predict, or labels of 0 and 1.
 
     Args:
-        found: How many numbers an image has.
+        found: How many numbers or labels an image has.
         num_classes: What `data.num_classes` says; None to take what is found.
         task: What `data.task` says.
         source: Name of the source, for the message.
+        tasks: What it may say.
 
     Raises:
         ConfigError: If they differ.
@@ -186,10 +203,11 @@ def check_numbers(found: int, num_classes: int | None, task: str, source: str) -
     Example:
         >>> check_numbers(1, 1, "regression", "data=digits_angle")
     """
-    if task != "regression":
-        raise ConfigError(f"data.task={task}: {source} has numbers to predict, not classes. Use data.task=regression.")
+    if task not in tasks:
+        use = " or ".join(f"data.task={name}" for name in tasks)
+        raise ConfigError(f"data.task={task}: {source} has numbers to predict, not classes. Use {use}.")
     if num_classes not in (None, found):
-        numbers = f"{found} number{'s' * (found > 1)}"
+        numbers = f"{found} {'label' if task == 'multilabel' else 'number'}{'s' * (found > 1)}"
         raise ConfigError(
             f"data.num_classes={num_classes} does not fit: {source} has {numbers} to predict an image. "
             f"Use data.num_classes={found}."

@@ -12,6 +12,7 @@ import numpy as np
 from convgrid.data.dataset import Arrays, ImageData, check_classes, fingerprint
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
+from convgrid.targets import NOUNS
 
 KEYS = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}
 PLAIN = ("images", "targets")
@@ -35,11 +36,12 @@ def arrays(
     Args:
         path: The file.
         shape: Channels, height, width.
-        num_classes: Number of classes, or for regression of numbers an image; None for as many as the file holds.
-        task: classification (targets are integers from 0) or regression (targets are numbers, (N,) or (N, T)).
+        num_classes: Number of classes or labels, or of numbers an image; None for as many as the file holds.
+        task: classification (targets are integers from 0), multilabel (0 and 1, (N, L)) or regression (numbers, (N,) or
+            (N, T)).
         split: Fractions for train, validation and, if wanted and the file has none, test; unused with `x_val`.
         split_seed: Seed of the division.
-        limit: How many training images to keep, stratified; 0 for all.
+        limit: How many training images to keep, of classes stratified; 0 for all.
 
     Returns:
         The data set.
@@ -48,13 +50,13 @@ def arrays(
         ConfigError: If the task, the fractions or the limit cannot be, or path is missing.
         DataError: If the file is missing or corrupt, or its arrays are not as described.
     """
-    if task not in ("classification", "regression"):
-        raise ConfigError(f"data.task={task} must be classification or regression.")
+    if task not in NOUNS:
+        raise ConfigError(f"data.task={task} must be one of {', '.join(NOUNS)}.")
     content = _load(path)
     pairs = {part: names for part, names in KEYS.items() if names[0] in content}
     if "train" not in pairs:
         pairs["train"] = PLAIN
-    parts = {part: _pair(content, names, shape, task) for part, names in pairs.items()}
+    parts = {part: _pair(content, names, shape, task, path or "") for part, names in pairs.items()}
     class_names = _outputs(parts, num_classes, task, path or "")
     train = parts["train"]
     return divide(
@@ -92,9 +94,9 @@ def _load(path: str | None) -> dict[str, np.ndarray]:
     return found
 
 
-def _pair(content: dict[str, np.ndarray], names: tuple[str, str], shape: Sequence[int], task: str) -> Arrays:
+def _pair(content: dict[str, np.ndarray], names: tuple[str, str], shape: Sequence[int], task: str, path: str) -> Arrays:
     images = _images(content[names[0]], names[0], shape)
-    targets = _targets(content[names[1]], names[1], task)
+    targets = _targets(content[names[1]], f"data.path={path}: {names[1]}", task)
     if len(images) != len(targets):
         raise DataError(f"data.path: {names[0]} holds {len(images)} images, but {names[1]} {len(targets)} targets.")
     return images, targets
@@ -122,30 +124,42 @@ def _pixels(images: np.ndarray, name: str) -> np.ndarray:
     return np.ascontiguousarray(images, np.float32)
 
 
-def _targets(array: np.ndarray, name: str, task: str) -> np.ndarray:
+def _targets(array: np.ndarray, source: str, task: str) -> np.ndarray:
     if array.dtype.kind not in "buif":
-        raise DataError(f"data.path: {name} holds {array.dtype}, not numbers.")
+        raise DataError(f"{source} holds {array.dtype}, not numbers.")
     if task == "regression":
         if array.ndim not in (1, 2) or not np.isfinite(array).all():
-            raise DataError(f"data.path: {name} must be finite numbers, one row an image; it is {list(array.shape)}.")
+            raise DataError(f"{source} must be finite numbers, one row an image; it is {list(array.shape)}.")
         return array.reshape(len(array), -1).astype(np.float32)
+    if task == "multilabel":
+        return _labels(array, source)
     if array.dtype.kind == "f":
-        raise DataError(f"data.task=classification, but {name} holds {array.dtype}. Use data.task=regression.")
+        raise DataError(f"{source} holds {array.dtype}, not classes. Use data.task=regression.")
     if array.size != len(array) or (array.size and array.min() < 0):
         least = f", the least {array.min()}" if array.size else ""
-        raise DataError(f"data.path: {name} must be one class index from 0 an image; it is {list(array.shape)}{least}.")
+        several = " For several labels an image, use data.task=multilabel." if array.size != len(array) else ""
+        raise DataError(f"{source} must be one class index from 0 an image; it is {list(array.shape)}{least}.{several}")
     return array.reshape(-1).astype(np.int64)
 
 
+def _labels(array: np.ndarray, source: str) -> np.ndarray:
+    wrong = array[(array != 0) & (array != 1)]
+    if array.ndim != 2 or not array.shape[1] or wrong.size:
+        found = f", with {wrong[0]}" if wrong.size else ""
+        raise DataError(f"{source} must be 0 or 1 for each label, a row an image; it is {list(array.shape)}{found}.")
+    return array.astype(np.uint8)
+
+
 def _outputs(parts: dict[str, Arrays], num_classes: int | None, task: str, path: str) -> tuple[str, ...]:
-    """Names of the classes; () for regression. Both are held against num_classes."""
+    """Names of the classes or labels; () for regression. All are held against num_classes."""
     if len({images.dtype for images, _ in parts.values()}) > 1:
         raise DataError(f"data.path={path}: the parts' images must all be bytes (0 to 255) or all floats.")
-    if task == "regression":
+    if task != "classification":
         widths = {targets.shape[1] for _, targets in parts.values()}
         if len(widths) > 1 or (num_classes is not None and widths != {num_classes}):
-            raise DataError(f"data.num_classes={num_classes}, but the images have {sorted(widths)} numbers to predict.")
-        return ()
+            what = "labels" if task == "multilabel" else "numbers to predict"
+            raise DataError(f"data.num_classes={num_classes}, but the images have {sorted(widths)} {what}.")
+        return tuple(map(str, range(*widths))) if task == "multilabel" else ()
     found = 1 + max(int(targets.max(initial=0)) for _, targets in parts.values())
     if num_classes is None:
         _check_gaps(np.concatenate([targets for _, targets in parts.values()]), found, path)

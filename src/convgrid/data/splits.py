@@ -26,11 +26,12 @@ def divide(
 ) -> ImageData:
     """Divide a pool by `data.split`, beside the validation and test parts that the source brings itself.
 
-    Class proportions are kept in every part, as far as whole images allow; the draw depends on the seed only.
+    Class proportions are kept in every part, as far as whole images allow; of labels and numbers, the draw is plain. It
+    depends on the seed only.
 
     Args:
-        pool: Images, shape (B, C, H, W), and targets, shape (B,) for classes or (B, T), to divide.
-        class_names: A name for each class; () for regression.
+        pool: Images, shape (B, C, H, W), and targets, shape (B,) for classes or (B, T) else, to divide.
+        class_names: A name for each class or label; () for regression.
         digest: Digest of what was read.
         split: Fractions for train and validation, and for test where the source has none; unused with `validation`.
         split_seed: Seed of the division.
@@ -55,7 +56,7 @@ def divide(
     if not len(targets):
         raise DataError("the data set holds no image to train on.")
     generator = np.random.default_rng(split_seed)
-    strata = targets if class_names else np.zeros(len(targets), np.int64)
+    strata = targets if class_names and targets.ndim == 1 else np.zeros(len(targets), np.int64)
     rows = [np.arange(len(targets))]
     if validation is None:
         check_fractions(split, own_test=test is not None)

@@ -1,4 +1,4 @@
-"""Images named in a table, with numbers to predict beside them."""
+"""Images named in a table, with numbers or labels to predict beside them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def table_images(
     split_seed: int = 0,
     limit: int = 0,
 ) -> ImageData:
-    """Photos named in a CSV file, with one or more columns of numbers to predict.
+    """Photos named in a CSV file, with one or more columns of numbers to predict, or of labels.
 
     The table has commas between its cells, a header in row 1, and a row an image; empty rows are passed over. Images
     are turned upright by their EXIF orientation, resized (shorter side, antialiased bilinear) and cropped at the
@@ -42,10 +42,10 @@ def table_images(
     Args:
         table: The CSV file, in UTF-8; relative paths in it start from its folder.
         image: The column that holds the images' paths.
-        targets: The columns to predict.
+        targets: The columns to predict; of labels, their names are the labels'.
         shape: Channels (3: RGB, 1: grey), and the height and width that images are resized to.
         num_classes: Number of columns to predict; None for as many as targets names.
-        task: regression.
+        task: regression; or multilabel, of columns with 0 and 1.
         memory_gib: Decoded once into memory up to so many GiB of pixels; more are streamed.
         workers: Threads that decode at load, or processes that stream; None for one a core, at most 8.
         split: Fractions for train, validation and, if wanted, test.
@@ -53,26 +53,28 @@ def table_images(
         limit: How many training images to keep; 0 for all.
 
     Returns:
-        The data set, targets of shape (B, T) in the order of `targets`. Its digest covers the images' names as the
-        table has them, the targets, and the images' contents, for streamed ones their sizes.
+        The data set, numbers (B, T) or labels (B, L) in the order of `targets`. Its digest covers the images' names as
+        the table has them, the targets, and the images' contents, for streamed ones their sizes.
 
     Raises:
         ConfigError: If a number cannot be, or the table or the columns to predict are not given.
-        DataError: If the table, columns or images are missing, or numbers or images are corrupt, all named.
+        DataError: If the table, columns or images are missing, or numbers, labels or images are corrupt, all named.
     """
     size, threads = image_size(shape), num_workers(workers)
     listed = f"data.targets=[{','.join(targets)}]"
     if not targets or len(set(targets)) < len(targets):
         raise ConfigError(f"{listed} must name one column or more, each once.")
-    check_numbers(len(targets), num_classes, task, listed)
+    check_numbers(len(targets), num_classes, task, listed, ("regression", "multilabel"))
     content = _read(_existing(table))
     _check_columns(content, image, targets)
-    names, numbers = content.column(image), _numbers(content, targets)
+    names, predicted = content.column(image), _numbers(content, targets)
+    if task == "multilabel":
+        predicted = _labels(content, targets, predicted)
     paths, source = {"all": _paths(content, names)}, content.source
     images, marks = load(paths, size, folder=content.path.parent, source=source, memory_gib=memory_gib, threads=threads)
-    digest = fingerprint(names, numbers, marks)
-    pool = (images["all"], numbers)
-    return divide(pool, class_names=(), digest=digest, split=split, split_seed=split_seed, limit=limit)
+    digest = fingerprint(names, predicted, marks)
+    pool, labels = (images["all"], predicted), tuple(targets) if task == "multilabel" else ()
+    return divide(pool, class_names=labels, digest=digest, split=split, split_seed=split_seed, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,21 @@ def _numbers(table: Table, targets: Sequence[str]) -> np.ndarray:
             f"Mend them or remove their rows:\n{some(wrong)}"
         )
     return np.ascontiguousarray(values, np.float32)
+
+
+def _labels(table: Table, targets: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """Shape (B, L), uint8."""
+    numbers = list(table.rows)
+    wrong = [
+        f"row {numbers[row]}: {targets[place]}={values[row, place]:g}"
+        for row, place in np.argwhere((values != 0) & (values != 1))
+    ]
+    if wrong:
+        raise DataError(
+            f"{table.source}: {len(wrong)} of {values.size} labels are not 0 or 1. "
+            f"Mend them, or use data.task=regression:\n{some(wrong)}"
+        )
+    return values.astype(np.uint8)
 
 
 def _number(cell: str) -> float:

@@ -40,6 +40,7 @@ from convgrid.trial import (
     result,
     run_name,
     try_components,
+    write_confusions,
 )
 
 LOG = "log.txt"
@@ -155,6 +156,7 @@ def _attempt(
         with interrupts.allowed():
             learner = _begin(job, folder, data)
             tested = train(learner, folder.path, device=device, send=_teller(job, learner, folder, scheduler))
+        write_confusions(folder, learner)
         ending = Outcome("finished")
     except Pruned:
         ending = Outcome("pruned")
