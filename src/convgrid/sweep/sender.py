@@ -66,12 +66,12 @@ def _answer(answers: TextIO, message: dict[str, Any]) -> None:
 
 @dataclass
 class _Followed:
-    """A trial with news: since when, whether its weights are sent, when it is looked at next, how much was seen."""
+    """A trial with news: when its values are sent at the earliest while it runs, and when it is looked at next."""
 
-    since: float
-    weights: bool = False
+    earliest: float
     due: float = 0.0
-    size: int = -1
+    weights: bool = False
+    size: int = -1  # of what was sent of its metrics
 
 
 class Sender:
@@ -101,7 +101,7 @@ class Sender:
             weights: Whether its `best.ckpt` is sent as well.
         """
         now = time.monotonic()
-        known = self._followed.setdefault(folder, _Followed(now))
+        known = self._followed.setdefault(folder, _Followed(now + INTERVAL))
         known.weights, known.due = known.weights or weights, now
 
     def idle(self) -> float | None:
@@ -117,18 +117,20 @@ class Sender:
             last: Whether what is sent now is the last of each trial, ended or not.
         """
         folder = min(self._followed, key=lambda folder: self._followed[folder].due, default=None)
+        if folder is not None and self._totals_due < self._followed[folder].due:
+            folder = None
         try:
             if self._store is None or self._parent is None:
                 self._open()
-            elif folder is not None and self._followed[folder].due <= time.monotonic():
-                self._send(folder, last)
-            else:
+            elif folder is None:
                 self._send_totals()
+            else:
+                self._send(folder, last)
         except Exception as error:  # a store may fail in every way that a database, a network or a disk can
             self._pause(folder, error)
         else:
             if self._failures:
-                self._tell(f"{self._uri} takes values again.")
+                self._tell(f"tracking.uri={self._uri} takes values again.")
             self._failures = 0
 
     def flush(self, seconds: float) -> list[Path]:
@@ -143,7 +145,7 @@ class Sender:
         deadline, self._failures, self._pause_until = time.monotonic() + seconds, 0, 0.0
         for trial in self._followed.values():
             trial.due = 0.0
-        self._totals_due = 0.0
+        self._totals_due = time.monotonic()  # after the trials, but before a trial that fails again
         while (wait := self.idle()) is not None and time.monotonic() + wait <= deadline:
             time.sleep(wait)
             self.step(last=True)
@@ -160,8 +162,8 @@ class Sender:
 
         trial, now, size = self._followed[folder], time.monotonic(), _size(folder / METRICS)
         is_running = read_record(folder).get("status") == "running"
-        if is_running and not last and (now < trial.since + INTERVAL or size == trial.size):
-            trial.due = now + INTERVAL
+        if is_running and not last and (now < trial.earliest or size == trial.size):
+            trial.due = trial.earliest if now < trial.earliest else now + INTERVAL
             return
         assert self._store is not None
         has_ended = sync(folder, self._store, self._parent, weights=trial.weights)
@@ -170,7 +172,8 @@ class Sender:
         if has_ended or last:
             del self._followed[folder]
         else:
-            trial.due, trial.size = now + max(INTERVAL, (time.monotonic() - now) / SHARE), size
+            trial.earliest = trial.due = now + max(INTERVAL, (time.monotonic() - now) / SHARE)
+            trial.size = size
 
     def _send_totals(self) -> None:
         from convgrid.sync import sync_sweep
@@ -183,7 +186,9 @@ class Sender:
         """Longer after each failure in a row; then another trial's turn comes first."""
         self._pause_until = time.monotonic() + min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
         self._failures += 1
-        if folder is not None:
+        if folder is None:
+            self._totals_due = self._pause_until
+        else:
             self._followed[folder].due = self._pause_until
         cause = str(error).strip().partition("\n")[0]
         self._tell(

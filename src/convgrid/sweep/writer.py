@@ -34,7 +34,7 @@ class Writer:
     """
 
     def __init__(self, uri: str, experiment: str, sweep: Path) -> None:
-        self._words = [uri, experiment, str(sweep)]
+        self._words, self._sweep = [uri, experiment, str(sweep)], sweep
         self._log = sweep / "writer.log"
         self._told: dict[Path, bool] = {}
         self._notes: list[str] = []
@@ -80,7 +80,7 @@ class Writer:
             self._listen(0.1)
         self._process.kill()  # it has ended, or hangs in a call to the store
         self._process.communicate()
-        return list(self._told) if self._unsent is None else self._unsent
+        return [*self._told, self._sweep] if self._unsent is None else self._unsent
 
     def _is_up(self) -> bool:
         """Whether the process runs, perhaps again; its last words are heard first."""
@@ -93,6 +93,7 @@ class Writer:
             self._is_given_up = True
             self._notes.append(f"Nothing is sent to MLflow: {self._log} says why. The folders of the sweep keep all.")
             return False
+        self._process.communicate()  # closes its pipes
         self._start()
         for folder, weights in self._told.items():
             self._write({"folder": str(folder), "weights": weights})
