@@ -18,6 +18,7 @@ RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
+ENDED = "its process ended"  # why a run was killed that nobody could give a status
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,7 @@ class TrialFolder:
     @property
     def record(self) -> dict[str, Any]:
         """What is known of the run; {} at first."""
-        path = self.path / RECORD
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return read_record(self.path)
 
     def update(self, **known: Any) -> None:
         """Add to what is known of the run; a reader sees the old or the new, never a part."""
@@ -77,6 +77,43 @@ class EpochLog:
         with self._file.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines))
         self._written += len(new)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what is known of a trial's run.
+
+    Args:
+        path: The trial's folder.
+
+    Returns:
+        The record; {} at first.
+    """
+    file = path / RECORD
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def set_right(runs: Path = RUNS) -> list[Path]:
+    """Find what dead processes left running: a sweep's trial becomes killed, a plain run is MLflow's to correct.
+
+    Args:
+        runs: Where the trials' folders are.
+
+    Returns:
+        The folders of both, whose MLflow runs are to be brought up to date.
+    """
+    found = []
+    for path in sorted(file.parent for file in runs.glob(f"*/{RECORD}")):
+        record = read_record(path)
+        of_sweep, of_run = record.get("status") == "running", "run_id" in record and "result" not in record
+        folder = _try_lock(path) if of_sweep or of_run else None
+        if folder is None:
+            continue
+        if of_sweep:
+            last = max((epoch["time"] for epoch in read_epochs(path)), default=record["started"])
+            folder.update(status="killed", reason=ENDED, ended=max(last, record["started"]))
+        folder.lock.release()
+        found.append(path)
+    return found
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:

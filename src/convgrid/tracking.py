@@ -96,10 +96,7 @@ class Run:
             TrackingError: If the store cannot be opened or refuses.
         """
         try:
-            _knock(uri)
-            with _opening(uri):
-                client = _client(uri)
-                experiment_id = _experiment(client, uri, experiment)
+            client, experiment_id = connect(uri, experiment)
             created = client.create_run(experiment_id, tags=dict(tags), run_name=name)
             items = [Param(key, str(value)) for key, value in params.items()]
             for first in range(0, len(items), BATCH):
@@ -207,6 +204,26 @@ class Run:
         if reason:
             self._client.set_tag(self.run_id, REASON, reason)
         self._client.set_terminated(self.run_id, status=status)
+
+
+def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+    """Open a store, and find or create the experiment.
+
+    Args:
+        uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
+        experiment: Its name.
+
+    Returns:
+        A client, and the experiment's id.
+
+    Raises:
+        TrackingError: If the experiment was deleted.
+        Exception: Whatever a database, a network or a disk raises that cannot be used.
+    """
+    _knock(uri)
+    with _opening(uri):
+        client = _client(uri)
+        return client, _experiment(client, uri, experiment)
 
 
 def _knock(uri: str) -> None:

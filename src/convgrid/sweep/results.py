@@ -1,0 +1,96 @@
+"""What a sweep's trials came to, read from their folders: no torch, no MLflow."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convgrid.runs import RUNS, read_record
+from convgrid.sweep.job import Outcome
+
+SWEEP = "sweep.json"
+SWEEPS = Path("sweeps")
+DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a sweep's trials are.
+
+    Args:
+        counts: How many are finished, pruned, failed, killed, or left.
+        best: The best outcome; None before there is one.
+        params: Of the best trial, by dotted key.
+    """
+
+    counts: Mapping[str, int]
+    best: Outcome | None
+    params: Mapping[str, Any]
+
+
+def outcome(folder: Path) -> Outcome | None:
+    """How a trial ended.
+
+    Args:
+        folder: The trial's.
+
+    Returns:
+        Its outcome; None where it has not started, or is running.
+    """
+    return _outcome(folder, read_record(folder))
+
+
+def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:
+    """Count a sweep's trials, and find the best.
+
+    Args:
+        sweep: What its `sweep.json` holds.
+        runs: Where the trials' folders are.
+
+    Returns:
+        How far they are.
+    """
+    metric, mode = sweep["objective"]
+    trials = set(sweep["trials"]) - {None}
+    records = {runs / trial: read_record(runs / trial) for trial in sorted(trials)}
+    outcomes = [ended for folder, record in records.items() if (ended := _outcome(folder, record))]
+    best = best_of(outcomes, metric, mode)
+    done = Counter(ended.status for ended in outcomes)
+    counts = {status: done[status] for status in ("finished", "pruned", "failed", "killed")}
+    unknown = sum(trial is None for trial in sweep["trials"])
+    return Standing(
+        counts={**counts, "left": unknown + len(trials) - sum(done[status] for status in DONE)},
+        best=best,
+        params=records[Path(best.folder)].get("params", {}) if best else {},
+    )
+
+
+def best_of(outcomes: Iterable[Outcome], metric: str, mode: str) -> Outcome | None:
+    """Find the best of the finished trials.
+
+    Args:
+        outcomes: Of the trials.
+        metric: What is best, such as "val/accuracy".
+        mode: "max" or "min".
+
+    Returns:
+        The first of the best; None where none has finished.
+
+    Example:
+        >>> best_of([Outcome("finished", metrics={"best/val/mae": mae}, folder=str(mae)) for mae in (2.0, 1.0)],
+        ...         "val/mae", "min").folder
+        '1.0'
+    """
+    name = f"best/{metric}"
+    finished = [ended for ended in outcomes if ended.status == "finished" and name in ended.metrics]
+    choose = max if mode == "max" else min
+    return choose(finished, key=lambda ended: ended.metrics[name], default=None)
+
+
+def _outcome(folder: Path, record: Mapping[str, Any]) -> Outcome | None:
+    status = "finished" if "result" in record else record.get("status")
+    if status not in (*DONE, "killed"):
+        return None
+    known = {name: record[name] for name in ("reason", "metrics", "best_epoch", "epochs", "seconds") if name in record}
+    return Outcome(status=status, folder=str(folder), **known)

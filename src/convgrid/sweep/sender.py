@@ -1,0 +1,206 @@
+"""The writer's process: it reads what is new in folders, sends it, and tries again for as long as it takes."""
+
+import json
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from convgrid.runs import METRICS, read_record
+
+if TYPE_CHECKING:
+    from convgrid.sync import Parent, Store
+
+INTERVAL = 1.0  # seconds between two looks at a running trial
+SHARE = 0.05  # of the time that one trial's values may take the store
+PARENT_INTERVAL = 10.0  # seconds between two totals of the sweep
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds, after errors
+LAST_TRIES = 60.0  # seconds that it goes on after the sweep's process died
+
+
+def serve() -> None:
+    """Be the process: read news from stdin, send what they tell of, answer on stdout; end when stdin does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
+        uri, experiment, sweep = sys.argv[1:]
+        sender = Sender(uri, experiment, Path(sweep), lambda note: _answer(answers, {"note": note}))
+        inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(inbox,), daemon=True).start()
+        seconds = _send_until_closed(sender, inbox)
+        _answer(answers, {"unsent": [str(folder) for folder in sender.flush(seconds)]})
+
+
+def _send_until_closed(sender: "Sender", inbox: "queue.SimpleQueue[dict[str, Any]]") -> float:
+    """The seconds that are left once the sweep is over."""
+    while True:
+        try:
+            message = inbox.get(timeout=sender.idle())
+        except queue.Empty:
+            sender.step()
+            continue
+        if "close" in message:
+            return message["close"]
+        sender.follow(Path(message["folder"]), message["weights"])
+
+
+def _read(inbox: "queue.SimpleQueue[dict[str, Any]]") -> None:
+    """Always at once, so that the sweep never waits for the store."""
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    inbox.put({"close": LAST_TRIES})
+
+
+def _answer(answers: TextIO, message: dict[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # nobody is left to hear it
+        print(json.dumps(message), file=answers, flush=True)
+
+
+@dataclass
+class _Followed:
+    """A trial with news: when its values are sent at the earliest while it runs, and when it is looked at next."""
+
+    earliest: float
+    due: float = 0.0
+    weights: bool = False
+    size: int = -1  # of what was sent of its metrics
+
+
+class Sender:
+    """Sends what is new in folders, at most about once a second of each, and tries again after errors.
+
+    Args:
+        uri: The store's address.
+        experiment: Name of the experiment.
+        sweep: The sweep's folder.
+        note: Is told what a person should know.
+    """
+
+    def __init__(self, uri: str, experiment: str, sweep: Path, note: Callable[[str], None]) -> None:
+        self._uri, self._experiment, self._sweep, self._note = uri, experiment, sweep, note
+        self._followed: dict[Path, _Followed] = {}
+        self._store: Store | None = None
+        self._parent: Parent | None = None
+        self._totals_due = math.inf
+        self._failures, self._pause_until = 0, 0.0
+        self._told: set[str] = set()
+
+    def follow(self, folder: Path, weights: bool = False) -> None:
+        """Look at a trial now, and from time to time until it has ended.
+
+        Args:
+            folder: The trial's.
+            weights: Whether its `best.ckpt` is sent as well.
+        """
+        now = time.monotonic()
+        known = self._followed.setdefault(folder, _Followed(now + INTERVAL))
+        known.weights, known.due = known.weights or weights, now
+
+    def idle(self) -> float | None:
+        """Seconds until there is something to do; None without end."""
+        dues = [self._totals_due, *(trial.due for trial in self._followed.values())]
+        due = 0.0 if self._parent is None else min(dues)
+        return None if due == math.inf else max(0.0, max(due, self._pause_until) - time.monotonic())
+
+    def step(self, *, last: bool = False) -> None:
+        """Do what is most urgent.
+
+        Args:
+            last: Whether what is sent now is the last of each trial, ended or not.
+        """
+        folder = min(self._followed, key=lambda folder: self._followed[folder].due, default=None)
+        if folder is not None and self._totals_due < self._followed[folder].due:
+            folder = None
+        try:
+            if self._store is None or self._parent is None:
+                self._open()
+            elif folder is None:
+                self._send_totals()
+            else:
+                self._send(folder, last)
+        except Exception as error:  # a store may fail in every way that a database, a network or a disk can
+            self._pause(folder, error)
+        else:
+            if self._failures:
+                self._tell(f"tracking.uri={self._uri} takes values again.")
+            self._failures = 0
+
+    def flush(self, seconds: float) -> list[Path]:
+        """Send all that there is, the sweep's totals at last.
+
+        Args:
+            seconds: To try for.
+
+        Returns:
+            Folders of which the store lacks something.
+        """
+        deadline, self._failures, self._pause_until = time.monotonic() + seconds, 0, 0.0
+        for trial in self._followed.values():
+            trial.due = 0.0
+        self._totals_due = time.monotonic()  # after the trials, but before a trial that fails again
+        while (wait := self.idle()) is not None and time.monotonic() + wait <= deadline:
+            time.sleep(wait)
+            self.step(last=True)
+        return [*self._followed, *([self._sweep] if self._totals_due < math.inf else [])]
+
+    def _open(self) -> None:
+        from convgrid.sync import Store, sync_sweep  # MLflow takes 2 s to import, while the first trials train
+
+        self._store = self._store or Store.open(self._uri, self._experiment)
+        self._parent = sync_sweep(self._sweep, self._store)
+
+    def _send(self, folder: Path, last: bool) -> None:
+        from convgrid.sync import sync
+
+        trial, now, size = self._followed[folder], time.monotonic(), _size(folder / METRICS)
+        is_running = read_record(folder).get("status") == "running"
+        if is_running and not last and (now < trial.earliest or size == trial.size):
+            trial.due = trial.earliest if now < trial.earliest else now + INTERVAL
+            return
+        assert self._store is not None
+        has_ended = sync(folder, self._store, self._parent, weights=trial.weights)
+        if has_ended:
+            self._totals_due = min(self._totals_due, now + PARENT_INTERVAL)
+        if has_ended or last:
+            del self._followed[folder]
+        else:
+            trial.earliest = trial.due = now + max(INTERVAL, (time.monotonic() - now) / SHARE)
+            trial.size = size
+
+    def _send_totals(self) -> None:
+        from convgrid.sync import sync_sweep
+
+        assert self._store is not None
+        sync_sweep(self._sweep, self._store)
+        self._totals_due = math.inf
+
+    def _pause(self, folder: Path | None, error: Exception) -> None:
+        """Longer after each failure in a row; then another trial's turn comes first."""
+        self._pause_until = time.monotonic() + min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
+        self._failures += 1
+        if folder is None:
+            self._totals_due = self._pause_until
+        else:
+            self._followed[folder].due = self._pause_until
+        cause = str(error).strip().partition("\n")[0]
+        self._tell(
+            f"tracking.uri={self._uri} does not take what is new: {type(error).__name__}: {cause}. "
+            "The sweep goes on; its folders keep everything, and it is tried again."
+        )
+
+    def _tell(self, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            self._note(note)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
