@@ -105,7 +105,7 @@ def set_right(runs: Path = RUNS) -> list[Path]:
     for path in sorted(file.parent for file in runs.glob(f"*/{RECORD}")):
         record = read_record(path)
         of_sweep, of_run = record.get("status") == "running", "run_id" in record and "result" not in record
-        folder = _try_lock(path) if of_sweep or of_run else None
+        folder = lock(path) if of_sweep or of_run else None
         if folder is None:
             continue
         if of_sweep:

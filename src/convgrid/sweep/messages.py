@@ -13,7 +13,7 @@ class Job:
     Args:
         trial: What is trained.
         sweep: The sweep's id.
-        again: Statuses of an earlier run whose result is not taken; "finished" starts it over.
+        again: Statuses of an earlier run whose result is not taken; with "finished" among them, it starts over.
         accumulate: Parts that each batch is divided into, after the whole did not fit into memory.
         asks: Whether every epoch waits for the scheduler's word to go on.
     """

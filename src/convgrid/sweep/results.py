@@ -1,12 +1,13 @@
-"""What a sweep's trials came to, read from their folders: no torch, no MLflow."""
+"""What a sweep's trials came to, in their folders: no torch, no MLflow."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convgrid.runs import RUNS, read_record
+from convgrid.runs import RUNS, TrialFolder, read_record
 from convgrid.sweep.job import Outcome
 
 SWEEP = "sweep.json"
@@ -39,6 +40,29 @@ def outcome(folder: Path) -> Outcome | None:
         Its outcome; None where it has not started, or is running.
     """
     return _outcome(folder, read_record(folder))
+
+
+def write_outcome(folder: TrialFolder, ended: Outcome) -> None:
+    """Write how a trial ended: its worker does, or the scheduler for a worker that died.
+
+    Args:
+        folder: The trial's, locked.
+        ended: All but the folder is written.
+    """
+    folder.update(
+        status=ended.status,
+        reason=ended.reason,
+        ended=now(),
+        metrics=dict(ended.metrics),
+        best_epoch=ended.best_epoch,
+        epochs=ended.epochs,
+        seconds=ended.seconds,
+    )
+
+
+def now() -> int:
+    """The time in milliseconds, as MLflow counts it."""
+    return int(time.time() * 1000)
 
 
 def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:

@@ -13,7 +13,7 @@ from convgrid.runs import lock, read_epochs
 from convgrid.sweep.executor import Died, Local, Worker
 from convgrid.sweep.job import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
-from convgrid.sweep.outcomes import write_outcome
+from convgrid.sweep.results import write_outcome
 
 LOOK = 0.25  # seconds between looks at the clock and at signals
 PAUSE = 1.0  # seconds before a trial that another process trains is asked for again

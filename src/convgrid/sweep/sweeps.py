@@ -12,10 +12,8 @@ from filelock import FileLock, Timeout
 
 from convgrid.errors import DiskError
 from convgrid.sweep.job import Outcome, Survey, Trial
-from convgrid.sweep.outcomes import now
+from convgrid.sweep.results import SWEEP, SWEEPS, now
 
-SWEEPS = Path("sweeps")
-SWEEP = "sweep.json"
 SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
 
 

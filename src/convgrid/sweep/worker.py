@@ -28,7 +28,7 @@ from convgrid.plan import plan
 from convgrid.runs import EpochLog, TrialFolder, claim
 from convgrid.sweep.job import Outcome
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
-from convgrid.sweep.outcomes import now, read_outcome, write_outcome
+from convgrid.sweep.results import DONE, now, outcome, write_outcome
 from convgrid.training import LAST, Learner, train
 from convgrid.trial import (
     describe,
@@ -44,7 +44,6 @@ from convgrid.trial import (
 )
 
 LOG = "log.txt"
-DONE = ("finished", "pruned")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 MEMORY = ("can't allocate memory", "out of memory", "unable to mmap")
 
@@ -136,9 +135,9 @@ def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrup
     if folder is None:
         return Ended(Outcome("killed", "another process trains it"), "busy")
     try:
-        status = folder.record.get("status")
-        if status in (*DONE, "failed") and status not in job.again:
-            return Ended(read_outcome(folder), earlier=True)
+        earlier = outcome(folder.path)
+        if earlier is not None and earlier.status in DONE and earlier.status not in job.again:
+            return Ended(earlier, earlier=True)
         scheduler.send(Began(str(folder.path)))
         with _written_to(folder.path / LOG):
             return _attempt(job, folder, data.of(settings), device, scheduler, interrupts)
@@ -166,7 +165,7 @@ def _attempt(
             traceback.print_exc()
     history = learner.history if learner else []
     metrics, best = result(history, learner.recipe, tested) if learner and history else ({}, 0)
-    outcome = dataclasses.replace(
+    ended = dataclasses.replace(
         ending,
         metrics=metrics,
         best_epoch=best,
@@ -175,10 +174,10 @@ def _attempt(
         folder=str(folder.path),
     )
     with contextlib.suppress(OSError):  # on a full disk the scheduler hears of it all the same
-        write_outcome(folder, outcome)
-        if outcome.status in DONE:
+        write_outcome(folder, ended)
+        if ended.status in ("finished", "pruned"):
             (folder.path / LAST).unlink(missing_ok=True)
-    return Ended(outcome, cause)
+    return Ended(ended, cause)
 
 
 def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
@@ -188,7 +187,7 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
     learner = make_learner(settings, data, planned)
     if job.accumulate > 1:
         learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
-    if folder.record.get("status") in job.again and folder.record["status"] in DONE:
+    if "finished" in job.again:
         _start_over(folder)
     describe(folder, planned)
     tags = {"seed": str(settings.values["seed"]), **environment()}
