@@ -325,7 +325,7 @@ def test_streaming_equals_memory_bit_for_bit_with_its_numbers(tmp_path: Path) ->
         list(next(iter(batches(data.train.to("cpu"), batch_size=3, device="cpu", seed=lambda: 4))))
         for data in (whole, streamed)
     ]
-    ((images, targets),), ((other_images, other_targets),) = both
+    ((images, targets, _),), ((other_images, other_targets, _),) = both
     assert images.equal(other_images)
     assert targets.equal(other_targets)
 

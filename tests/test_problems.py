@@ -241,7 +241,7 @@ def test_labels_of_mixed_images_are_learnt(settings: SettingsMaker, in_tmp: Path
             -5000.0,
             ["loss=poisson"],
             DataError,
-            r"^loss=poisson needs targets of 0 or above; the least is -\d+\.?\d*\. "
+            r"^loss=poisson needs targets of 0 or above; the least of the training part is -\d+\.?\d*\. "
             r"Use one of mean_squared_error, mean_absolute_error, logcosh\.$",
         ),
         (-5000.0, ["loss=poisson", "target=none"], DataError, "^loss=poisson needs targets of 0 or above"),
@@ -249,7 +249,8 @@ def test_labels_of_mixed_images_are_learnt(settings: SettingsMaker, in_tmp: Path
             -5000.0,
             ["loss=mean_squared_error", "target=log"],
             DataError,
-            r"^target=log needs targets above 0; the least is -\d+\.?\d*\. Use target=standardize\.$",
+            r"^target=log needs targets above 0; the least of the training part is -\d+\.?\d*\. "
+            r"Use target=standardize\.$",
         ),
     ],
 )

@@ -8,6 +8,7 @@ from functools import partial
 from convgrid.config.settings import Settings, architecture, component, flatten, outputs
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
 from convgrid.glossary import objective_of
+from convgrid.imbalance import check_imbalance
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Architecture, plan
 from convgrid.targets import FITS, NOUNS, check_target, fit
@@ -27,6 +28,7 @@ LEAST: Mapping[str, float] = {
     "trainer.gradient_clip_norm": 0,
     "trainer.threads": 1,
     "trainer.limit": 0,
+    "trainer.test_views": 1,
     "regularization.l1": 0,
     "regularization.l2": 0,
     "layer.norm.eps": 0,
@@ -37,6 +39,7 @@ MOST: Mapping[str, float] = {"layer.norm.momentum": 1}
 ONE_OF: Mapping[str, Sequence[str]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
     "data.task": tuple(NOUNS),
+    "imbalance.sampling": ("shuffle", "balanced"),
     "objective.mode": ("auto", "max", "min"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
@@ -59,6 +62,8 @@ def mistakes_in_values(settings: Settings, typed: Mapping[str, str]) -> list[Con
         *(partial(component, settings, group) for group in ("loss", "target", "optimizer", "schedule", "data")),
         lambda: _check_data(settings),
         lambda: _check_effect(architecture(settings), typed),
+        lambda: check_imbalance(**settings.values["imbalance"], task=task, count=data.get("num_classes")),
+        lambda: _check_views(settings),
     ]
     if data.get("shape") is not None:
         checks.append(lambda: _check_plan(settings, data["shape"]))
@@ -94,6 +99,14 @@ def _check_data(settings: Settings) -> None:
         raise ConfigError(f"data={name} has no {', '.join(missing)}. Add them to the file of that option.")
     if settings.values["dry_run"] and data["num_classes"] is None:
         raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
+
+
+def _check_views(settings: Settings) -> None:
+    views = settings.values["trainer"]["test_views"]
+    if views > 1 and component(settings, "augment") is None:
+        raise ConfigError(
+            f"trainer.test_views={views} needs an augment, which makes the views. Add augment=cifar or another one."
+        )
 
 
 def _check_plan(settings: Settings, shape: Sequence[int]) -> None:
