@@ -309,12 +309,12 @@ def test_streaming_equals_memory_bit_for_bit(tmp_path: Path) -> None:
     whole, streamed = read(root), read(root, **STREAMED)
     assert isinstance(streamed.train.images, Files)
     assert statistics(whole.train) == statistics(streamed.train)
-    for seed in (None, 3):
+    for seed, balanced in ((None, False), (3, False), (3, True)):
         epochs = []
         for data in (whole, streamed):
             order = None if seed is None else lambda seed=seed: seed
             part = data.train.to("cpu")
-            chunks = batches(part, batch_size=4, device="cpu", seed=order, steps_per_chunk=3)
+            chunks = batches(part, batch_size=4, device="cpu", seed=order, steps_per_chunk=3, balanced=balanced)
             epochs.append([[(images, targets) for images, targets, _ in chunk] for chunk in chunks])
         assert [len(chunk) for chunk in epochs[0]] == [3, 2]
         for chunk, other in zip(*epochs, strict=True):

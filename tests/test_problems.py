@@ -263,6 +263,34 @@ def test_numbers_out_of_a_domain_are_told_before_a_run_exists(
     assert not (in_tmp / "runs").exists()
 
 
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["loss=poisson"],
+            "^loss=poisson needs targets of 0 or above; the least of the {part} part is -3. Use one of ",
+        ),
+        (
+            ["loss=mean_squared_error", "target=log"],
+            "^target=log makes no finite numbers of the {part} part's targets, which reach from -3 to 11. Use target=",
+        ),
+    ],
+)
+def test_numbers_of_another_part_out_of_a_domain_are_told_before_a_run_exists(
+    settings: SettingsMaker, in_tmp: Path, part: str, overrides: list[str], said: str
+) -> None:
+    images, _ = pictures(12)
+    numbers = {"train": np.arange(12) + 1.0, "validation": np.arange(12) + 1.0, "test": np.arange(12) + 1.0}
+    numbers[part] = np.r_[-3.0, numbers[part][:11]]
+    content = {f"y_{name[:5].replace('valid', 'val')}": found for name, found in numbers.items()}
+    np.savez(in_tmp / "own.npz", x_train=images, x_val=images, x_test=images, **content)
+    data = ["data=arrays", f"data.path={in_tmp / 'own.npz'}", "data.shape=[1,8,8]", "data.task=regression"]
+    with pytest.raises(DataError, match=said.format(part=part)):
+        run(settings(*SMALL, *data, *overrides), Console(file=io.StringIO()))
+    assert not (in_tmp / "runs").exists()
+
+
 def test_a_single_column_that_only_the_file_shows_is_told_before_a_run_exists(
     settings: SettingsMaker, in_tmp: Path
 ) -> None:

@@ -269,7 +269,8 @@ def check_weights(weights: np.ndarray, count: int, source: str) -> np.ndarray:
     """
     if weights.dtype.kind not in "buif" or weights.size != count or len(weights) != count:
         raise DataError(f"{source} must be one number for each of {count} images; it is {list(weights.shape)}.")
-    flat = weights.reshape(-1).astype(np.float32)
+    with np.errstate(over="ignore"):  # to infinity, which is refused
+        flat = weights.reshape(-1).astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(flat) | (flat < 0))
     if len(wrong):
         raise DataError(f"{source} must be finite and 0 or above, but that of image {wrong[0]} is {flat[wrong[0]]:g}.")
