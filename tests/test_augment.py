@@ -340,7 +340,8 @@ def test_a_mixed_squared_error_has_the_gradient_of_the_mixed_number() -> None:
 def test_each_of_two_mixed_losses_keeps_its_own_weight() -> None:
     targets, order = torch.tensor([3.0, 5.0, 7.0]), torch.tensor([1, 2, 0])
     share, weights = torch.tensor([0.25, 0.5, 1.0]), torch.tensor([2.0, 0.0, 1.0])
-    found = mixed_losses(lambda some, weight: some * weight, Mixed(targets, order, share), weights)
+    losses: Callable[..., Tensor] = lambda some, weight: some * weight  # noqa: E731
+    found = mixed_losses(losses, Mixed(targets, order, share), weights)
     assert found.tolist() == [0.25 * 6, 0.5 * 7, 7]
 
 

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -283,7 +284,7 @@ def test_numbers_of_another_part_out_of_a_domain_are_told_before_a_run_exists(
     images, _ = pictures(12)
     numbers = {"train": np.arange(12) + 1.0, "validation": np.arange(12) + 1.0, "test": np.arange(12) + 1.0}
     numbers[part] = np.r_[-3.0, numbers[part][:11]]
-    content = {f"y_{name[:5].replace('valid', 'val')}": found for name, found in numbers.items()}
+    content: dict[str, Any] = {f"y_{name[:5].replace('valid', 'val')}": found for name, found in numbers.items()}
     np.savez(in_tmp / "own.npz", x_train=images, x_val=images, x_test=images, **content)
     data = ["data=arrays", f"data.path={in_tmp / 'own.npz'}", "data.shape=[1,8,8]", "data.task=regression"]
     with pytest.raises(DataError, match=said.format(part=part)):
