@@ -275,10 +275,11 @@ def mix(augment: Augment, images: Tensor, targets: Tensor) -> tuple[Tensor, Mixe
 def test_targets_are_shared_as_the_pixels_are(augment: Augment) -> None:
     images, targets = numbered(500)
     changed, mixed = mix(augment, images, targets)
-    assert mixed.others.sort().values.tolist() == targets.tolist()
-    expected = mixed.share * mixed.targets + (1 - mixed.share) * mixed.others
+    others = targets[mixed.order]
+    assert mixed.order.sort().values.tolist() == list(range(500))
+    expected = mixed.share * mixed.targets + (1 - mixed.share) * others
     torch.testing.assert_close(changed.mean((1, 2, 3)), expected, rtol=1e-5, atol=1e-3)
-    boxed = ((changed == mixed.targets.view(-1, 1, 1, 1)) | (changed == mixed.others.view(-1, 1, 1, 1))).all((1, 2, 3))
+    boxed = ((changed == mixed.targets.view(-1, 1, 1, 1)) | (changed == others.view(-1, 1, 1, 1))).all((1, 2, 3))
     uniform = (changed == changed[:, :1, :1, :1]).all((1, 2, 3))
     if not augment.cutmix:
         assert uniform.all()
@@ -287,13 +288,6 @@ def test_targets_are_shared_as_the_pixels_are(augment: Augment) -> None:
     if augment.mixup and augment.cutmix:
         assert 0.4 < (uniform & ~boxed).float().mean() < 0.6
         assert (uniform | boxed).all()
-
-
-def test_number_targets_are_paired_by_row() -> None:
-    images, targets = numbered(6)
-    _, mixed = mix(Augment(mixup=1.0), images, torch.stack((targets, -targets), 1).float())
-    assert mixed.others.shape == (6, 2)
-    assert torch.equal(mixed.others[:, 0], -mixed.others[:, 1])
 
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 4.0])
@@ -324,22 +318,47 @@ def test_a_cutmix_box_is_that_of_the_papers_code() -> None:
 
 def test_mixed_cross_entropy_is_that_of_the_mixed_distribution() -> None:
     scores, share = torch.randn(5, 4, generator=seeded()), torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0])
-    targets, others = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([3, 1, 0, 2, 2])
-    losses: Callable[[Tensor], Tensor] = lambda some: functional.cross_entropy(scores, some, reduction="none")  # noqa: E731
+    targets, order = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([3, 1, 0, 2, 4])
+    others = targets[order]
+    losses: Callable[..., Tensor] = lambda some, _=None: functional.cross_entropy(scores, some, reduction="none")  # noqa: E731
     soft = share[:, None] * functional.one_hot(targets, 4) + (1 - share[:, None]) * functional.one_hot(others, 4)
-    torch.testing.assert_close(mixed_losses(losses, Mixed(targets, others, share)), losses(soft))
+    torch.testing.assert_close(mixed_losses(losses, Mixed(targets, order, share)), losses(soft))
     assert torch.equal(mixed_losses(losses, targets), losses(targets))
 
 
 def test_a_mixed_squared_error_has_the_gradient_of_the_mixed_number() -> None:
     predictions = torch.randn(6, 2, generator=seeded(), requires_grad=True)
-    targets, others = torch.randn(2, 6, 2, generator=seeded(1))
+    targets, order = torch.randn(6, 2, generator=seeded(1)), torch.randperm(6, generator=seeded(3))
     share = torch.rand(6, generator=seeded(2))
-    losses: Callable[[Tensor], Tensor] = lambda some: (predictions - some).square().mean(-1)  # noqa: E731
-    number = share[:, None] * targets + (1 - share[:, None]) * others
-    (ours,) = torch.autograd.grad(mixed_losses(losses, Mixed(targets, others, share)).sum(), predictions)
+    losses: Callable[..., Tensor] = lambda some, _=None: (predictions - some).square().mean(-1)  # noqa: E731
+    number = share[:, None] * targets + (1 - share[:, None]) * targets[order]
+    (ours,) = torch.autograd.grad(mixed_losses(losses, Mixed(targets, order, share)).sum(), predictions)
     (expected,) = torch.autograd.grad(losses(number).sum(), predictions)
     torch.testing.assert_close(ours, expected)
+
+
+def test_each_of_two_mixed_losses_keeps_its_own_weight() -> None:
+    targets, order = torch.tensor([3.0, 5.0, 7.0]), torch.tensor([1, 2, 0])
+    share, weights = torch.tensor([0.25, 0.5, 1.0]), torch.tensor([2.0, 0.0, 1.0])
+    losses: Callable[..., Tensor] = lambda some, weight: some * weight  # noqa: E731
+    found = mixed_losses(losses, Mixed(targets, order, share), weights)
+    assert found.tolist() == [0.25 * 6, 0.5 * 7, 7]
+
+
+# --- views
+
+
+def test_views_neither_hide_nor_mix() -> None:
+    everything = Augment(rotation_range=9.0, random_crop=1, brightness=0.1, cutout=4, mixup=1.0, cutmix=1.0, cval=3.0)
+    assert everything.views() == Augment(rotation_range=9.0, random_crop=1, brightness=0.1, cval=3.0)
+
+
+@pytest.mark.parametrize("augment", [Augment(), Augment(cutout=4, fill_mode="wrap", cval=9.0), Augment(mixup=1.0)])
+def test_views_that_would_all_be_alike_are_refused(augment: Augment) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^trainer\.test_views above 1 needs an augment that shows an image in other"
+    ):
+        augment.views()
 
 
 # --- presets and refusals

@@ -134,6 +134,25 @@ TOLD = {
     "layer/norm=local_response layer.norm.size=0": "layer.norm.size=0 must be at least 1.",
     "arch.init=he": "arch.init=he must be one of glorot_uniform, he_uniform, he_normal, torch.",
     "trainer.accelerator=tpu": "trainer.accelerator=tpu must be one of auto, cpu, gpu.",
+    "imbalance.sampling=even": "imbalance.sampling=even must be one of shuffle, balanced.",
+    "imbalance.class_weights=even": (
+        "imbalance.class_weights=even must be none, balanced or a list of numbers, one a class."
+    ),
+    "imbalance.class_weights=[]": (
+        "imbalance.class_weights=[] must be none, balanced or a list of numbers, one a class."
+    ),
+    "imbalance.class_weights=[1,x]": (
+        "imbalance.class_weights=[1,x] must be none, balanced or a list of numbers, one a class."
+    ),
+    "imbalance.class_weights=[1,inf]": "imbalance.class_weights=[1,inf] must be a finite number.",
+    "imbalance.class_weights=[1,2]": "imbalance.class_weights=[1,2] must be 10 numbers, one a class.",
+    "data=digits_angle loss=poisson imbalance.class_weights=balanced": (
+        "imbalance.class_weights=balanced does not fit a regression: it needs one class an image. Leave it out."
+    ),
+    "trainer.test_views=0": "trainer.test_views=0 must be at least 1.",
+    "trainer.test_views=4": (
+        "trainer.test_views=4 needs an augment, which makes the views. Add augment=cifar or another one."
+    ),
     "objective.mode=best": "objective.mode=best must be one of auto, max, min.",
     "objective.metric=val/mae": (
         "objective.metric=val/mae is no metric of this classification. "

@@ -237,7 +237,7 @@ def test_a_corrupt_streamed_image_is_named_when_met_without_a_traceback(tmp_path
     broken = root / "train/dog/1.jpg"
     broken.write_bytes(b"no image")
     chunks = iter(batches(read(root, **STREAMED).train, batch_size=4, device="cpu"))
-    assert [len(images) for images, _ in next(chunks)] == [4]
+    assert [len(images) for images, _, _ in next(chunks)] == [4]
     with pytest.raises(DataError) as caught:
         list(next(chunks))
     assert str(caught.value).startswith(f"{broken} cannot be read as an image (cannot identify image file")
@@ -309,13 +309,13 @@ def test_streaming_equals_memory_bit_for_bit(tmp_path: Path) -> None:
     whole, streamed = read(root), read(root, **STREAMED)
     assert isinstance(streamed.train.images, Files)
     assert statistics(whole.train) == statistics(streamed.train)
-    for seed in (None, 3):
+    for seed, balanced in ((None, False), (3, False), (3, True)):
         epochs = []
         for data in (whole, streamed):
             order = None if seed is None else lambda seed=seed: seed
             part = data.train.to("cpu")
-            chunks = batches(part, batch_size=4, device="cpu", seed=order, steps_per_chunk=3)
-            epochs.append([[(images, targets) for images, targets in chunk] for chunk in chunks])
+            chunks = batches(part, batch_size=4, device="cpu", seed=order, steps_per_chunk=3, balanced=balanced)
+            epochs.append([[(images, targets) for images, targets, _ in chunk] for chunk in chunks])
         assert [len(chunk) for chunk in epochs[0]] == [3, 2]
         for chunk, other in zip(*epochs, strict=True):
             for (images, targets), (other_images, other_targets) in zip(chunk, other, strict=True):

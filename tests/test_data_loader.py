@@ -18,7 +18,7 @@ def epoch(split: Split, seed: int | None = None, batch_size: int = 4, steps_per_
     chunks = batches(split, batch_size=batch_size, device="cpu", seed=order, steps_per_chunk=steps_per_chunk)
     taken = []
     for chunk in chunks:
-        for images, targets in chunk:
+        for images, targets, _ in chunk:
             assert images[:, 0, 0, 0].tolist() == targets.tolist()
             taken.append(targets.tolist())
     return taken
@@ -48,7 +48,7 @@ def test_the_seed_alone_decides_the_order() -> None:
 def test_every_epoch_asks_for_its_seed() -> None:
     seeds = iter([1, 2, 1])
     part = batches(numbered(20), batch_size=20, device="cpu", seed=lambda: next(seeds))
-    first, second, third = ([targets.tolist() for chunk in part for _, targets in chunk] for _ in range(3))
+    first, second, third = ([targets.tolist() for chunk in part for _, targets, _ in chunk] for _ in range(3))
     assert first != second
     assert first == third
 
@@ -65,15 +65,15 @@ def test_chunks_hold_the_same_minibatches(steps_per_chunk: int) -> None:
 
 def test_chunks_of_tensors_may_be_used_late_and_twice() -> None:
     chunks = list(batches(numbered(6), batch_size=2, device="cpu", steps_per_chunk=2))
-    assert [targets.tolist() for _, targets in chunks[1]] == [[4, 5]]
-    assert [[targets.tolist() for _, targets in chunks[0]] for _ in range(2)] == [[[0, 1], [2, 3]]] * 2
+    assert [targets.tolist() for _, targets, _ in chunks[1]] == [[4, 5]]
+    assert [[targets.tolist() for _, targets, _ in chunks[0]] for _ in range(2)] == [[[0, 1], [2, 3]]] * 2
 
 
 @pytest.mark.parametrize("seed", [None, 0])
 def test_images_come_as_stored_in_channels_last_order(seed: int | None) -> None:
     order = None if seed is None else lambda: seed
     part = random(shape=[3, 5, 4], size=20).train
-    for images, targets in next(iter(batches(part.to("cpu"), batch_size=4, device="cpu", seed=order))):
+    for images, targets, _ in next(iter(batches(part.to("cpu"), batch_size=4, device="cpu", seed=order))):
         assert images.dtype == torch.uint8
         assert images.is_contiguous(memory_format=torch.channels_last)
         assert targets.dtype == torch.int64
@@ -86,7 +86,7 @@ def test_contiguous_images_are_gathered_too() -> None:
     orders = []
     for stored in (part, part.to("cpu")):
         chunks = batches(stored, batch_size=4, device="cpu", seed=lambda: 0)
-        orders.append(torch.cat([images for chunk in chunks for images, _ in chunk]))
+        orders.append(torch.cat([images for chunk in chunks for images, _, _ in chunk]))
     assert orders[0].equal(orders[1])
 
 

@@ -318,16 +318,21 @@ def test_an_image_may_stand_in_several_rows(tmp_path: Path) -> None:
 
 def test_streaming_equals_memory_bit_for_bit_with_its_numbers(tmp_path: Path) -> None:
     table, _ = houses(tmp_path)
-    whole, streamed = read(table), read(table, **STREAMED)
+    whole, streamed = read(table, weight="rooms"), read(table, weight="rooms", **STREAMED)
     assert isinstance(streamed.train.images, Files)
     assert statistics(whole.train) == statistics(streamed.train)
     both = [
         list(next(iter(batches(data.train.to("cpu"), batch_size=3, device="cpu", seed=lambda: 4))))
         for data in (whole, streamed)
     ]
-    ((images, targets),), ((other_images, other_targets),) = both
+    ((images, targets, weights),), ((other_images, other_targets, other_weights),) = both
     assert images.equal(other_images)
     assert targets.equal(other_targets)
+    assert weights is not None
+    assert other_weights is not None
+    assert weights.equal(other_weights)
+    price_of_rooms = {rooms: price for _, price, rooms in HOUSES}
+    assert [price_of_rooms[weight] for weight in weights.tolist()] == targets[:, 0].tolist()
 
 
 def test_the_division_depends_on_its_seed_and_limit_keeps_so_many(tmp_path: Path) -> None:
@@ -347,7 +352,7 @@ def test_the_digest_counts_names_targets_and_contents(tmp_path: Path) -> None:
     first, streamed = read(table).digest, read(table, **STREAMED).digest
     assert read(tmp_path / "two/labels.csv").digest == first
     assert read(tmp_path / "two/labels.csv", **STREAMED).digest == streamed
-    assert read(table, ["rooms"]).digest != first
+    assert len({first, read(table, ["rooms"]).digest, read(table, weight="rooms").digest}) == 3
     text = table.read_text()
     found = {first, streamed}
     for old, new in (("images/a.png,1,100.0", "images/a.png,1,100.5"), ("images/a.png", "./images/a.png")):
@@ -372,6 +377,19 @@ def test_missing_columns_are_named_with_those_that_are_there(tmp_path: Path) -> 
     assert refusal(table, "cost", "rooms", "Price", image="photo") == (
         f"data.table={table} has no column cost (data.targets), Price (data.targets), photo (data.image). "
         "Its columns are file, rooms, price."
+    )
+
+
+def test_weights_that_cannot_be_are_named_by_row(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    table = write(tmp_path / "t.csv", "file,price,w,zero", "a.png,1,2,0", "a.png,1,-0.5,0", "a.png,1,,0")
+    assert refusal(table, weight="w") == (
+        f"data.table={table}: 2 of 3 weights are not finite numbers of 0 or above. Mend them or remove their rows:\n"
+        "row 3: w=-0.5, row 4: w=(empty)"
+    )
+    assert refusal(table, weight="zero").startswith(f"data.table={table}: the weights in column zero are all 0: ")
+    assert refusal(table, weight="v") == (
+        f"data.table={table} has no column v (data.weight). Its columns are file, price, w, zero."
     )
 
 

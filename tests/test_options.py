@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 
 from convgrid.config import CONF, Settings, flatten
-from convgrid.config.types import NULLABLE
+from convgrid.config.types import NULLABLE, WORDS_OR_NUMBERS
 from convgrid.config.values import LEAST, MOST, ONE_OF
 from convgrid.errors import ConfigError
 from convgrid.initializers import INITIALIZERS
@@ -119,7 +119,7 @@ def test_what_an_option_names_is_documented(group: str, name: str) -> None:
 def test_keys_with_ranges_and_choices_exist() -> None:
     keys = {key for (group, _), values in VALUES.items() for key, _ in flatten(values, f"{group.replace('/', '.')}.")}
     keys |= {key for key, _ in flatten(yaml.safe_load((CONF / "config.yaml").read_text()))}
-    assert set(LEAST) | set(MOST) | set(ONE_OF) | set(NULLABLE) <= keys
+    assert set(LEAST) | set(MOST) | set(ONE_OF) | set(NULLABLE) | set(WORDS_OR_NUMBERS) <= keys
     assert set(ONE_OF["arch.init"]) == set(INITIALIZERS)
 
 

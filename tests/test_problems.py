@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -241,7 +242,7 @@ def test_labels_of_mixed_images_are_learnt(settings: SettingsMaker, in_tmp: Path
             -5000.0,
             ["loss=poisson"],
             DataError,
-            r"^loss=poisson needs targets of 0 or above; the least is -\d+\.?\d*\. "
+            r"^loss=poisson needs targets of 0 or above; the least of the training part is -\d+\.?\d*\. "
             r"Use one of mean_squared_error, mean_absolute_error, logcosh\.$",
         ),
         (-5000.0, ["loss=poisson", "target=none"], DataError, "^loss=poisson needs targets of 0 or above"),
@@ -249,7 +250,8 @@ def test_labels_of_mixed_images_are_learnt(settings: SettingsMaker, in_tmp: Path
             -5000.0,
             ["loss=mean_squared_error", "target=log"],
             DataError,
-            r"^target=log needs targets above 0; the least is -\d+\.?\d*\. Use target=standardize\.$",
+            r"^target=log needs targets above 0; the least of the training part is -\d+\.?\d*\. "
+            r"Use target=standardize\.$",
         ),
     ],
 )
@@ -259,6 +261,34 @@ def test_numbers_out_of_a_domain_are_told_before_a_run_exists(
     chosen = settings(*SMALL, *write_brightness(in_tmp / "ink.npz", shift), *overrides)
     with pytest.raises(error, match=said):
         run(chosen, Console(file=io.StringIO()))
+    assert not (in_tmp / "runs").exists()
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["loss=poisson"],
+            "^loss=poisson needs targets of 0 or above; the least of the {part} part is -3. Use one of ",
+        ),
+        (
+            ["loss=mean_squared_error", "target=log"],
+            "^target=log makes no finite numbers of the {part} part's targets, which reach from -3 to 11. Use target=",
+        ),
+    ],
+)
+def test_numbers_of_another_part_out_of_a_domain_are_told_before_a_run_exists(
+    settings: SettingsMaker, in_tmp: Path, part: str, overrides: list[str], said: str
+) -> None:
+    images, _ = pictures(12)
+    numbers = {"train": np.arange(12) + 1.0, "validation": np.arange(12) + 1.0, "test": np.arange(12) + 1.0}
+    numbers[part] = np.r_[-3.0, numbers[part][:11]]
+    content: dict[str, Any] = {f"y_{name[:5].replace('valid', 'val')}": found for name, found in numbers.items()}
+    np.savez(in_tmp / "own.npz", x_train=images, x_val=images, x_test=images, **content)
+    data = ["data=arrays", f"data.path={in_tmp / 'own.npz'}", "data.shape=[1,8,8]", "data.task=regression"]
+    with pytest.raises(DataError, match=said.format(part=part)):
+        run(settings(*SMALL, *data, *overrides), Console(file=io.StringIO()))
     assert not (in_tmp / "runs").exists()
 
 

@@ -18,6 +18,9 @@ OVERRIDES = [
     "schedule.patience=1",
     "schedule.min_delta=0.1",
     "regularization.l2=1e-4",
+    "imbalance.class_weights=[1,1,1,1,1,1,1,1,1,3]",
+    "imbalance.sampling=balanced",
+    "trainer.test_views=2",
     "trainer.gradient_clip_norm=1.0",
 ]
 WITHOUT_CHECKPOINT = {"before the first step"}

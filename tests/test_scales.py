@@ -61,7 +61,9 @@ def test_a_mean_of_0_divides_by_1() -> None:
 def test_the_logarithm_takes_targets_above_0_only(least: float) -> None:
     with pytest.raises(DataError) as caught:
         Log(torch.tensor([[5.0, 1.0], [2.0, least]]))
-    assert str(caught.value) == (f"target=log needs targets above 0; the least is {least:g}. Use target=standardize.")
+    assert str(caught.value) == (
+        f"target=log needs targets above 0; the least of the training part is {least:g}. Use target=standardize."
+    )
 
 
 def test_the_logarithms_predictions_are_always_above_0() -> None:

@@ -134,14 +134,17 @@ def test_two_columns_to_predict_take_two_units(loss: str) -> None:
 def test_numbers_that_a_loss_means_nothing_for_are_refused(loss: str, least: float, needed: str) -> None:
     row = fit(loss, "regression")
     with pytest.raises(DataError) as caught:
-        check_domain(loss, row, least)
-    assert str(caught.value) == f"loss={loss} needs targets {needed}; the least is {least:g}. Use one of {NUMBERS}."
-    check_domain(loss, row, 1e-6)
+        check_domain(loss, row, least, "training")
+    assert (
+        str(caught.value)
+        == f"loss={loss} needs targets {needed}; the least of the training part is {least:g}. Use one of {NUMBERS}."
+    )
+    check_domain(loss, row, 1e-6, "training")
 
 
 def test_counts_of_0_and_errors_below_0_are_fine() -> None:
-    check_domain("poisson", fit("poisson", "regression"), 0.0)
-    check_domain("mean_squared_error", fit("mean_squared_error", "regression"), -7.0)
+    check_domain("poisson", fit("poisson", "regression"), 0.0, "training")
+    check_domain("mean_squared_error", fit("mean_squared_error", "regression"), -7.0, "training")
 
 
 @pytest.mark.parametrize("target", ["standardize", "minmax", "log"])

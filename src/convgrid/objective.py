@@ -3,7 +3,7 @@
 Shapes: B batch, C classes or labels, T target columns, U output units.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -25,6 +25,7 @@ class Objective(nn.Module):
         fit: How the loss goes with the task.
         targets: The training split's, which a scale is fitted on; classes (B,), labels (B, C) or numbers (B, T).
         make_scale: Fits a scale of numbers to predict; None takes the one that suits the loss.
+        class_weights: What the loss of each class counts in training; None for all alike.
 
     Raises:
         DataError: If the scale cannot take the targets.
@@ -38,6 +39,8 @@ class Objective(nn.Module):
         tensor([[300.]])
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         loss: Callable[..., Tensor],
@@ -45,23 +48,38 @@ class Objective(nn.Module):
         fit: Fit,
         targets: Tensor,
         make_scale: Callable[[Tensor], nn.Module] | None = None,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.loss, self.fit = loss, fit
         self.task: Task = task
         if fit.form == "numbers":
             self.scale = (make_scale or SCALES[fit.scale])(targets)
+        # Not among the weights of checkpoints and models: it is fitted on the same data again, and predicts nothing.
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
 
-    def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """What is optimised, one value an example.
+    def losses(self, scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What is optimised, one value an example: its loss times its weight and, in training mode, that of its class.
+
+        Their plain mean, sum(weight * loss) / B, is Keras' of `sample_weight` and `class_weight`.
 
         Args:
             scores: Shape (B, U).
             targets: The data's, classes (B,), labels (B, C) or numbers (B, T).
+            weights: The data's, shape (B,); None for all alike.
 
         Returns:
             Shape (B,).
+
+        Source: keras.Model.fit and evaluate.
         """
+        losses = self._unweighted(scores, targets)
+        if self.training and self.class_weights is not None:
+            losses = losses * self.class_weights[targets]
+        return losses if weights is None else losses * weights
+
+    def _unweighted(self, scores: Tensor, targets: Tensor) -> Tensor:
         if self.fit.in_units:
             return self.loss(self.predictions(scores), targets)
         encoded = self._encode(targets, scores)

@@ -99,7 +99,8 @@ class Log(nn.Module):
         super().__init__()
         if targets.min() <= 0:
             raise DataError(
-                f"target=log needs targets above 0; the least is {targets.min():g}. Use target=standardize."
+                f"target=log needs targets above 0; the least of the training part is {targets.min():g}. "
+                "Use target=standardize."
             )
         self.standardize = Standardize(targets.log())
 
@@ -162,6 +163,28 @@ class Unchanged(nn.Module):
     def decode(self, scaled: Tensor) -> Tensor:
         """To the data's units."""
         return scaled
+
+
+def check_scaled(scale: Scale, targets: Tensor, target: str, part: str) -> None:
+    """Hold a part's targets against a scale, which was fitted on the training part.
+
+    Args:
+        scale: What they are trained and validated on.
+        targets: The part's, shape (B, T).
+        target: Name of the scale, as in `target=log`.
+        part: Name of the part, for the message.
+
+    Raises:
+        DataError: If one has no place on the scale: the part's loss would be no number.
+
+    Example:
+        >>> check_scaled(Log(torch.tensor([[1.0], [2.0]])), torch.tensor([[0.5]]), "log", "validation")
+    """
+    if not scale.encode(targets).isfinite().all():
+        raise DataError(
+            f"target={target} makes no finite numbers of the {part} part's targets, which reach from "
+            f"{targets.min():g} to {targets.max():g}. Use target=standardize."
+        )
 
 
 def _or_one(spread: Tensor) -> Tensor:

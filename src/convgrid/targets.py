@@ -173,25 +173,26 @@ def num_outputs(fit: Fit, count: int) -> int:
     return 1 if fit.one_unit and count == 2 else count
 
 
-def check_domain(loss: str, fit: Fit, least: float) -> None:
+def check_domain(loss: str, fit: Fit, least: float, part: str) -> None:
     """Hold the numbers to predict against those that a loss means anything for.
 
     Args:
         loss: Name of the loss.
         fit: How it goes with the task.
-        least: Of the training part's targets.
+        least: Of the part's targets.
+        part: Name of the part of the data, for the message.
 
     Raises:
         DataError: If the loss means nothing for it.
 
     Example:
-        >>> check_domain("poisson", fit("poisson", "regression"), 0.0)
+        >>> check_domain("poisson", fit("poisson", "regression"), 0.0, "training")
     """
     if (fit.domain == "0 or above" and least < 0) or (fit.domain == "above 0" and least <= 0):
         others = ", ".join(name for name, tasks in FITS.items() if tasks is _DISTANCE)
         raise DataError(
-            f"loss={loss} needs targets {fit.domain.replace('0 or', 'of 0 or')}; the least is {least:g}. "
-            f"Use one of {others}."
+            f"loss={loss} needs targets {fit.domain.replace('0 or', 'of 0 or')}; "
+            f"the least of the {part} part is {least:g}. Use one of {others}."
         )
 
 

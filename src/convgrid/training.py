@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from convgrid.augment import Augment, mixed_losses
 from convgrid.build import kernels
-from convgrid.data import Batches, Chunk, ImageData, Split, batches
+from convgrid.data import Batch, Batches, Chunk, ImageData, Split, batches
 from convgrid.errors import DiskError, TrainingError
 from convgrid.layers import Dropout
 from convgrid.metrics import confusion, measurable, measure
@@ -55,6 +55,8 @@ class Recipe:
         l2: Weight of the kernels' sum of squares in `train/loss`.
         augment: From images, targets and a generator to augmented ones; None leaves them.
         accumulate: Parts that a batch is divided into, whose gradients add up, where memory is short.
+        balanced: Whether an epoch's images are drawn with replacement, every class equally often.
+        test_views: Views of each test image whose predictions are averaged; the first is the image itself.
         precision: As Lightning's: "32-true", "bf16-mixed", "16-mixed".
         detect_anomaly: Whether the way back is searched for the operation that made a NaN.
     """
@@ -72,6 +74,8 @@ class Recipe:
     l2: float = 0.0
     augment: Augment | None = None
     accumulate: int = 1
+    balanced: bool = False
+    test_views: int = 1
     precision: str = "32-true"
     detect_anomaly: bool = False
 
@@ -147,7 +151,10 @@ class Learner(L.LightningModule):
     def train_dataloader(self) -> Batches:
         """Shuffle by the seed and the number of finished epochs."""
         return self._batches(
-            self.data.train, self.recipe.batch_size, lambda: derive(self.recipe.seed, "shuffle", len(self.history))
+            self.data.train,
+            self.recipe.batch_size,
+            lambda: derive(self.recipe.seed, "shuffle", len(self.history)),
+            balanced=self.recipe.balanced,
         )
 
     def val_dataloader(self) -> Batches:
@@ -176,12 +183,12 @@ class Learner(L.LightningModule):
         optimizer, scaler = self._bare_optimizer()
         steps_per_epoch = math.ceil(len(self.data.train) / self.recipe.batch_size)
         history = self._objective_to_lower()
-        for step, (images, targets) in enumerate(chunk, self.steps_done):
+        for step, batch in enumerate(chunk, self.steps_done):
             factor = self.recipe.schedule(Progress(step, steps_per_epoch, self.recipe.max_epochs, history))
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             optimizer.zero_grad()
-            self._backward(images, targets, scaler)
+            self._backward(batch, scaler)
             if self.recipe.gradient_clip_norm:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(self.predictor.parameters(), self.recipe.gradient_clip_norm)
@@ -193,13 +200,15 @@ class Learner(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start to gather, for each batch, losses, predictions and targets."""
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._views: list[Callable[[Tensor], Tensor]] = []
 
     def validation_step(self, chunk: Chunk, _: int) -> None:
         """Gather a chunk's; they stay on the device."""
         objective = self.predictor.objective
-        for images, targets in chunk:
+        for images, targets, weights in chunk:
             scores = self.predictor.scores(images).float()
-            self._seen.append((objective.losses(scores, targets), objective.predictions(scores), targets))
+            predictions = self._averaged(objective.predictions(scores), images)
+            self._seen.append((objective.losses(scores, targets, weights), predictions, targets))
 
     def on_validation_epoch_end(self) -> None:
         """Finish an epoch's metrics: the only time that they leave the device."""
@@ -212,7 +221,11 @@ class Learner(L.LightningModule):
         self.history.append({"train/loss": train_loss, **self._metrics("val", self.data.validation)})
         self.trainer.should_stop = self._is_patience_over()
 
-    on_test_epoch_start = on_validation_epoch_start
+    def on_test_epoch_start(self) -> None:
+        """Likewise, and make the views of test images, each with draws of its own."""
+        self.on_validation_epoch_start()
+        self._views = [self._view(number) for number in range(1, self.recipe.test_views)]
+
     test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
@@ -228,23 +241,35 @@ class Learner(L.LightningModule):
         """Take it back."""
         self.history, self.steps_done = checkpoint["history"], checkpoint["steps_done"]
 
-    def _backward(self, images: Tensor, targets: Tensor, scaler: torch.amp.GradScaler) -> None:
+    def _backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> None:
         """Add a batch's gradient, part by part where the whole does not fit into memory."""
-        parts = self.recipe.accumulate
-        for some_images, some_targets in zip(images.chunk(parts), targets.chunk(parts), strict=True):
-            loss = self._losses(some_images, some_targets).mean()
+        parts, size = self.recipe.accumulate, len(batch.images)
+        for images, targets, weights in batch.chunk(parts):
+            loss = self._losses(images, targets, weights).mean()
             if self.recipe.l1 or self.recipe.l2:
                 loss = loss + self._penalty()
-            scaler.scale(loss if parts == 1 else loss * (len(some_images) / len(images))).backward()
-            self._train_loss.add_(loss.detach(), alpha=len(some_images))
+            scaler.scale(loss if parts == 1 else loss * (len(images) / size)).backward()
+            self._train_loss.add_(loss.detach(), alpha=len(images))
 
-    def _losses(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _losses(self, images: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         predictor, augment = self.predictor, self.recipe.augment
         if augment is None:
-            return predictor.objective.losses(predictor.scores(images), targets)
+            return predictor.objective.losses(predictor.scores(images), targets, weights)
         images, mixed = augment(images, targets, self._augment_draws)
         assert mixed is not None
-        return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed)
+        return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed, weights)
+
+    def _view(self, number: int) -> Callable[[Tensor], Tensor]:
+        assert self.recipe.augment is not None
+        augment, draws = self.recipe.augment.views(), torch.Generator(self.device)
+        draws.manual_seed(derive(self.recipe.seed, "test views", number))
+        return lambda images: augment(images, None, draws)[0]
+
+    def _averaged(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """The mean of what is predicted of the images and of their views."""
+        objective = self.predictor.objective
+        others = (objective.predictions(self.predictor.scores(view(images)).float()) for view in self._views)
+        return sum(others, predictions) / (1 + len(self._views))
 
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derive(self.recipe.seed, purpose, len(self.history)))
@@ -260,9 +285,16 @@ class Learner(L.LightningModule):
         sign = -1 if self.recipe.mode == "max" else 1
         return tuple(sign * metrics[self.recipe.metric] for metrics in self.history)
 
-    def _batches(self, split: Split, size: int, seed: Callable[[], int] | None = None) -> Batches:
+    def _batches(
+        self, split: Split, size: int, seed: Callable[[], int] | None = None, *, balanced: bool = False
+    ) -> Batches:
         return batches(
-            split.to(self.device), batch_size=size, device=self.device, seed=seed, steps_per_chunk=STEPS_PER_CHUNK
+            split.to(self.device),
+            batch_size=size,
+            device=self.device,
+            seed=seed,
+            steps_per_chunk=STEPS_PER_CHUNK,
+            balanced=balanced,
         )
 
     def _bare_optimizer(self) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:

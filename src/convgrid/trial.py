@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from rich.console import Console
@@ -18,12 +18,14 @@ from convgrid.display import show_result
 from convgrid.environment import environment
 from convgrid.errors import ConfigError, ConvgridError, DataError, Interrupted, gather, refuse
 from convgrid.glossary import objective_of
+from convgrid.imbalance import check_imbalance, fit_class_weights
 from convgrid.memory import keep_freed_memory
 from convgrid.metrics import measurable
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.progress import Bar, Lines
 from convgrid.runs import CONFIG, TrialFolder, create
+from convgrid.scales import Scale, check_scaled
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
 from convgrid.targets import Fit, check_domain, fit, num_outputs
@@ -151,11 +153,13 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     Raises:
         ConvgridError: If loss, targets and data do not go together.
     """
-    values, seed, task, row = settings.values, settings.values["seed"], data.task, _fit(settings, data)
-    target, augment = component(settings, "target"), component(settings, "augment")
+    values, seed, augment = settings.values, settings.values["seed"], component(settings, "augment")
     best, mode = values["objective"]["metric"], values["objective"]["mode"]
-    metric, mode = objective_of(task, best, mode, row, data.num_classes)
-    _check_objective(metric, row, data)
+    metric, mode = objective_of(data.task, best, mode, _fit(settings, data), data.num_classes)
+    _check_objective(metric, _fit(settings, data), data)
+    views = values["trainer"]["test_views"]
+    if views > 1 and data.test is None:
+        raise ConfigError(f"trainer.test_views={views} has no effect: there is no test part. Leave it out.")
     recipe = Recipe(
         make_optimizer=_made(settings, "optimizer"),
         schedule=_made(settings, "schedule"),
@@ -169,12 +173,13 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         l1=values["regularization"]["l1"],
         l2=values["regularization"]["l2"],
         augment=augment.bind()() if augment else None,
+        balanced=values["imbalance"]["sampling"] == "balanced",
+        test_views=views,
         precision=values["trainer"]["precision"],
         detect_anomaly=values["trainer"]["detect_anomaly"],
     )
     network = build(planned, init=values["arch"]["init"], seed=derive(seed, "init"))
-    check_domain(settings.choices["loss"], row, data.train.targets.min().item())
-    objective = Objective(_made(settings, "loss"), task, row, data.train.targets, target.bind() if target else None)
+    objective = _objective(settings, data)
     mean, std = statistics(data.train)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)
     return Learner(Predictor(network, objective, mean, std, planned.input_shape[1:]), data, recipe)
@@ -197,7 +202,7 @@ def try_components(settings: Settings) -> None:
         lambda: _try_loss(settings),
     ]
     if component(settings, "augment"):
-        uses.append(lambda: _made(settings, "augment")())
+        uses.append(lambda: _try_augment(settings))
     refuse(gather(uses))
 
 
@@ -205,6 +210,41 @@ def _made(settings: Settings, group: str) -> Callable[..., Any]:
     found = component(settings, group)
     assert found is not None
     return found.bind()
+
+
+def _objective(settings: Settings, data: ImageData) -> Objective:
+    """Fitted on the training part; every part's targets must be such that its loss is a number."""
+    loss, target, task, row = settings.choices["loss"], component(settings, "target"), data.task, _fit(settings, data)
+    parts = {"training": data.train, "validation": data.validation, "test": data.test}
+    targets = {name: part.targets for name, part in parts.items() if part is not None}
+    for name in targets:
+        check_domain(loss, row, targets[name].min().item(), name)
+    made = Objective(
+        _made(settings, "loss"),
+        task,
+        row,
+        data.train.targets,
+        target.bind() if target else None,
+        _class_weights(settings, data),
+    )
+    for name in targets if row.form == "numbers" else ():
+        check_scaled(cast(Scale, made.scale), targets[name], settings.choices["target"], name)
+    return made
+
+
+def _class_weights(settings: Settings, data: ImageData) -> list[float] | None:
+    chosen = settings.values["imbalance"]
+    check_imbalance(**chosen, task=data.task, count=data.num_classes)
+    if chosen["class_weights"] == "none":
+        return None
+    counts = data.train.targets.bincount(minlength=data.num_classes)
+    return fit_class_weights(chosen["class_weights"], counts.tolist())
+
+
+def _try_augment(settings: Settings) -> None:
+    made = _made(settings, "augment")()
+    if settings.values["trainer"]["test_views"] > 1:
+        made.views()
 
 
 def _try_loss(settings: Settings) -> None:

@@ -17,36 +17,41 @@ class Mixed(NamedTuple):
 
     Args:
         targets: Of the first images.
-        others: Of the second images.
+        order: Which image of the batch is the second one of each, shape (B,), int64.
         share: Of the first images in what is seen, in [0, 1], shape (B,).
     """
 
     targets: Tensor
-    others: Tensor
+    order: Tensor
     share: Tensor
 
 
-def mixed_losses(losses: Callable[[Tensor], Tensor], targets: Tensor | Mixed) -> Tensor:
+def mixed_losses(
+    losses: Callable[[Tensor, Tensor | None], Tensor], targets: Tensor | Mixed, weights: Tensor | None = None
+) -> Tensor:
     """Weigh the losses against both targets by their shares: share * loss(targets) + (1 - share) * loss(others).
 
     Right for every loss and every form of target. Of cross-entropy it is the loss against the mixed distribution, of a
-    squared error it has the gradient of the error against the mixed number.
+    squared error it has the gradient of the error against the mixed number. Each of the two keeps its own weight.
 
     Args:
-        losses: From targets to one value an example, shape (B,).
+        losses: From targets and their weights to one value an example, shape (B,).
         targets: Plain targets, which cost nothing more, or mixed ones.
+        weights: Of the first images, shape (B,); None for all alike.
 
     Returns:
         One value an example, shape (B,).
 
     Example:
-        >>> targets = Mixed(torch.tensor([0]), torch.tensor([1]), torch.tensor([0.75]))
-        >>> mixed_losses(lambda target: 8.0 * target, targets)
-        tensor([2.])
+        >>> targets = Mixed(torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
+        >>> mixed_losses(lambda target, _: 8.0 * target, targets)
+        tensor([2., 4.])
     """
     if not isinstance(targets, Mixed):
-        return losses(targets)
-    return targets.share * losses(targets.targets) + (1 - targets.share) * losses(targets.others)
+        return losses(targets, weights)
+    first, order, share = targets
+    others = losses(first[order], None if weights is None else weights[order])
+    return share * losses(first, weights) + (1 - share) * others
 
 
 def blend(images: Tensor, order: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

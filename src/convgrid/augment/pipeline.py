@@ -5,7 +5,7 @@ Shapes: B batch, C channels, H height, W width, T target columns.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -126,6 +126,27 @@ class Augment:
             return self._mixed(changed, targets, generator)
         return changed, targets
 
+    def views(self) -> "Augment":
+        """What shows the same image in another way: these changes, less those that hide parts or mix in other images.
+
+        Returns:
+            The changes without cutout, mixup and cutmix.
+
+        Raises:
+            ConfigError: If nothing is left.
+
+        Example:
+            >>> Augment(horizontal_flip=True, cutout=8).views() == Augment(horizontal_flip=True)
+            True
+        """
+        kept = replace(self, cutout=0, mixup=0.0, cutmix=0.0)
+        if kept == Augment(fill_mode=self.fill_mode, cval=self.cval):
+            raise ConfigError(
+                "trainer.test_views above 1 needs an augment that shows an image in other ways: rotation, shifts, "
+                "shear, zoom, flips, crops or colours. Set one, or trainer.test_views=1."
+            )
+        return kept
+
     def _placed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Crop and flip by copying; sample where that cannot be."""
         flips = self.horizontal_flip or self.vertical_flip
@@ -153,7 +174,7 @@ class Augment:
     def _mixed(self, images: Tensor, targets: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Mixed | None]:
         order = torch.randperm(len(images), generator=generator, device=images.device)
         mixed, share = blend(images, order, self._weight(images, generator))
-        return mixed, None if targets is None else Mixed(targets, targets[order], share)
+        return mixed, None if targets is None else Mixed(targets, order, share)
 
     def _weight(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Of each image against the one that is mixed into it, (B, 1, H, W) or (B, 1, 1, 1)."""

@@ -22,6 +22,7 @@ NULLABLE: Mapping[str, type] = {
     "data.root": str,
     "data.path": str,
     "data.table": str,
+    "data.weight": str,
     "fold": list,
     "sweep.where": str,
     "sweep.seeds": int,
@@ -31,6 +32,8 @@ NULLABLE: Mapping[str, type] = {
     "sweep.trial_timeout": float,
     "sweep.rerun": str,
 }
+# Keys that take one of some words, or a list of numbers.
+WORDS_OR_NUMBERS: Mapping[str, tuple[str, ...]] = {"imbalance.class_weights": ("none", "balanced")}
 MOST_SHOWN = 40  # characters of a default in a message
 
 
@@ -53,6 +56,8 @@ def wrong_type(key: str, value: Any, default: Any) -> str | None:
     if key in NULLABLE:
         kind = NULLABLE[key]
         return None if value is None or _is(value, kind) else f"must be {KINDS[kind][0]} or null"
+    if key in WORDS_OR_NUMBERS:
+        return _wrong_word_or_numbers(value, WORDS_OR_NUMBERS[key])
     if default is None:
         return None
     if key.startswith(("layer.conv.", "layer.pool.")) and not isinstance(default, bool):
@@ -73,6 +78,14 @@ def _wrong_list(value: Any, default: list[Any]) -> str | None:
     kind = type(default[0]) if default else None
     if not isinstance(value, list) or not all(kind is None or _is(item, kind) for item in value):
         return f"must be a list{f' {KINDS[kind][1]}' if kind else ''}, as its default {shown(default)}"
+    return next((wrong for item in value if (wrong := _not_finite(item)) is not None), None)
+
+
+def _wrong_word_or_numbers(value: Any, words: tuple[str, ...]) -> str | None:
+    if value in words:
+        return None
+    if not isinstance(value, list) or not value or not all(_is(item, float) for item in value):
+        return f"must be {', '.join(words)} or a list of numbers, one a class"
     return next((wrong for item in value if (wrong := _not_finite(item)) is not None), None)
 
 

@@ -11,6 +11,7 @@ from convgrid.config.overrides import shown
 from convgrid.config.settings import Settings, architecture, component, flatten, outputs
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
 from convgrid.glossary import objective_of
+from convgrid.imbalance import check_imbalance
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Plan, plan
 from convgrid.targets import FITS, NOUNS, check_target, fit
@@ -30,6 +31,7 @@ LEAST: Mapping[str, float] = {
     "trainer.gradient_clip_norm": 0,
     "trainer.threads": 1,
     "trainer.limit": 0,
+    "trainer.test_views": 1,
     "regularization.l1": 0,
     "sweep.folds": 2,
     "sweep.max_consecutive_failures": 1,
@@ -48,6 +50,7 @@ MOST: Mapping[str, float] = {"layer.norm.momentum": 1}
 ONE_OF: Mapping[str, Sequence[str | None]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
     "data.task": tuple(NOUNS),
+    "imbalance.sampling": ("shuffle", "balanced"),
     "objective.mode": ("auto", "max", "min"),
     "sweep.rerun": (None, "failed", "all"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
@@ -93,6 +96,8 @@ def mistakes_in_values(
         lambda: _check_data(settings),
         lambda: _check_effect(settings, typed),
         lambda: _check_fold(settings.values.get("fold")),
+        lambda: check_imbalance(**settings.values["imbalance"], task=task, count=data.get("num_classes")),
+        lambda: _check_views(settings),
     ]
     if data.get("shape") is not None:
         checks.append(lambda: _check_size(settings, make_plan(settings)))
@@ -154,6 +159,14 @@ def _check_sweep(sweep: Mapping[str, Any]) -> None:
     kept = str(sweep.get("keep_checkpoints", "all"))
     if not re.fullmatch(r"all|none|best:[1-9]\d*", kept):
         raise ConfigError(f"sweep.keep_checkpoints={kept} must be all, none, or best:N such as best:1.")
+
+
+def _check_views(settings: Settings) -> None:
+    views = settings.values["trainer"]["test_views"]
+    if views > 1 and component(settings, "augment") is None:
+        raise ConfigError(
+            f"trainer.test_views={views} needs an augment, which makes the views. Add augment=cifar or another one."
+        )
 
 
 def _check_size(settings: Settings, planned: Plan) -> None:

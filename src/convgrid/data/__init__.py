@@ -2,7 +2,7 @@
 
 from convgrid.data.angles import digits_angle
 from convgrid.data.cifar import cifar10, cifar100
-from convgrid.data.dataset import Files, ImageData, Split
+from convgrid.data.dataset import Batch, Files, ImageData, Split
 from convgrid.data.embedded import digits, random
 from convgrid.data.folders import image_folder
 from convgrid.data.idx import fashion_mnist, mnist
@@ -12,6 +12,7 @@ from convgrid.data.npz import arrays
 from convgrid.data.tables import table_images
 
 __all__ = [
+    "Batch",
     "Batches",
     "Chunk",
     "Files",

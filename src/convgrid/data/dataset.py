@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +36,36 @@ class Files:
         return len(self.paths)
 
 
+class Batch(NamedTuple):
+    """Some images of a part, and what is known of each.
+
+    Args:
+        images: Pixels as stored, shape (B, C, H, W).
+        targets: As in the part, shape (B,) or (B, T).
+        weights: As in the part, shape (B,); None where all count alike.
+    """
+
+    images: Tensor
+    targets: Tensor
+    weights: Tensor | None
+
+    def chunk(self, count: int) -> Iterator[Batch]:
+        """Divide the batch into parts of like size.
+
+        Args:
+            count: How many parts; there are fewer where there are fewer images.
+
+        Yields:
+            The parts, in order.
+
+        Example:
+            >>> [part.targets.tolist() for part in Batch(torch.zeros(3, 1, 2, 2), torch.arange(3), None).chunk(2)]
+            [[0, 1], [2]]
+        """
+        weights = repeat(None) if self.weights is None else self.weights.chunk(count)
+        yield from map(Batch, self.images.chunk(count), self.targets.chunk(count), weights)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """One part of a data set.
@@ -42,10 +74,12 @@ class Split:
         images: Pixels as stored, shape (B, C, H, W), uint8 or float32; or the files of a streamed folder.
         targets: Class indices, shape (B,), int64; labels, 0 or 1, shape (B, L), uint8; or numbers to regress, shape
             (B, T), float32.
+        weights: How much each image counts in the loss, finite and 0 or above, shape (B,), float32; None for all alike.
     """
 
     images: Tensor | Files
     targets: Tensor
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -65,7 +99,7 @@ class Split:
         """
         images = self.images
         images = replace(images, paths=images.paths[:count]) if isinstance(images, Files) else images[:count]
-        return Split(images, self.targets[:count])
+        return Split(images, self.targets[:count], None if self.weights is None else self.weights[:count])
 
     def to(self, device: torch.device | str) -> Split:
         """Move the part to a device in one go, its pixels stored in channels_last order.
@@ -87,7 +121,8 @@ class Split:
         if isinstance(self.images, Files) or not _fits(self.images, device):
             return self
         images = self.images.contiguous(memory_format=torch.channels_last)
-        return replace(self, images=images.to(device), targets=self.targets.to(device))
+        weights = None if self.weights is None else self.weights.to(device)
+        return Split(images.to(device), self.targets.to(device), weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +247,36 @@ def check_numbers(
             f"data.num_classes={num_classes} does not fit: {source} has {numbers} to predict an image. "
             f"Use data.num_classes={found}."
         )
+
+
+def check_weights(weights: np.ndarray, count: int, source: str) -> np.ndarray:
+    """Hold the weights of a part's images against what weights can be.
+
+    Args:
+        weights: As read, one number an image.
+        count: Images that the part has.
+        source: Name of the weights, for the message.
+
+    Returns:
+        The same numbers, shape (B,), float32.
+
+    Raises:
+        DataError: If they are too few or too many, not finite, below 0, or all 0.
+
+    Example:
+        >>> check_weights(np.array([[1], [2]]), 2, "w_train")
+        array([1., 2.], dtype=float32)
+    """
+    if weights.dtype.kind not in "buif" or weights.size != count or len(weights) != count:
+        raise DataError(f"{source} must be one number for each of {count} images; it is {list(weights.shape)}.")
+    with np.errstate(over="ignore"):  # to infinity, which is refused
+        flat = weights.reshape(-1).astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(flat) | (flat < 0))
+    if len(wrong):
+        raise DataError(f"{source} must be finite and 0 or above, but that of image {wrong[0]} is {flat[wrong[0]]:g}.")
+    if not flat.any():
+        raise DataError(f"{source} are all 0: no image would count. Leave them out, or give some above 0.")
+    return flat
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

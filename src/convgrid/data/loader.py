@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
-from convgrid.data.dataset import Files, Split
+from convgrid.data.dataset import Batch, Files, Split
 from convgrid.data.streaming import stream
 
 
@@ -22,14 +23,14 @@ class Chunk:
     """
 
     # Neither a dataclass nor a sequence: Lightning would look into those for tensors to move.
-    def __init__(self, steps: Callable[[], Iterator[tuple[Tensor, Tensor]]], num_steps: int) -> None:
+    def __init__(self, steps: Callable[[], Iterator[Batch]], num_steps: int) -> None:
         self._steps = steps
         self._num_steps = num_steps
 
     def __len__(self) -> int:
         return self._num_steps
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         return self._steps()
 
 
@@ -43,6 +44,7 @@ class Batches:
         device: Where the minibatches are wanted.
         seed: Asked for the seed of the order as each epoch starts; None for the stored order.
         steps_per_chunk: Minibatches a chunk.
+        balanced: Whether the images of an epoch are drawn with replacement, every class equally often.
     """
 
     split: Split
@@ -50,6 +52,7 @@ class Batches:
     device: torch.device
     seed: Callable[[], int] | None = None
     steps_per_chunk: int = 1
+    balanced: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -62,14 +65,18 @@ class Batches:
     def __iter__(self) -> Iterator[Chunk]:
         order = None
         if self.seed is not None:
-            order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(self.seed()))
+            generator = torch.Generator().manual_seed(self.seed())
+            if self.balanced:
+                order = _balanced(self.split.targets, generator)
+            else:
+                order = torch.randperm(len(self.split), generator=generator)
         if isinstance(self.split.images, Files):
             return self._streamed(order)
         return self._gathered(self.split.images, order)
 
     def _gathered(self, images: Tensor, order: Tensor | None) -> Iterator[Chunk]:
         order = None if order is None else order.to(images.device)
-        gather = partial(_gather, images, self.split.targets, order, self.batch_size, self.device)
+        gather = partial(_gather, self.split, images, order, self.batch_size, self.device)
         for first, last in self._spans():
             starts = range(first * self.batch_size, last * self.batch_size, self.batch_size)
             yield Chunk(partial(map, gather, starts), last - first)
@@ -92,8 +99,9 @@ def batches(
     device: torch.device | str,
     seed: Callable[[], int] | None = None,
     steps_per_chunk: int = 1,
+    balanced: bool = False,
 ) -> Batches:
-    """Iterate over a part in minibatches, every image once an epoch.
+    """Iterate over a part in minibatches, every image once an epoch, or as many drawn anew from balanced classes.
 
     Tensors cost one gathering operation for images and one for targets a minibatch. Files are decoded ahead by worker
     processes, which live as long as the iteration, and their chunks must be used up in order.
@@ -104,28 +112,39 @@ def batches(
         device: Where the minibatches are wanted.
         seed: Asked for the seed of the order as each epoch starts; None for the stored order.
         steps_per_chunk: Minibatches a chunk.
+        balanced: With a seed: draw as many images as the part has, with replacement; a class that the part has is
+            equally likely to be drawn as every other one, and so is an image among those of its class.
 
     Returns:
-        Chunks of (images, targets); images as stored, shape (B, C, H, W), targets as in the part.
+        Chunks of (images, targets, weights); images as stored, shape (B, C, H, W), the others as in the part.
 
     Example:
         >>> part = Split(torch.arange(5).view(5, 1, 1, 1), torch.arange(5))
         >>> chunks = batches(part, batch_size=2, device="cpu", steps_per_chunk=2)
-        >>> [[targets.tolist() for _, targets in chunk] for chunk in chunks]
+        >>> [[targets.tolist() for _, targets, _ in chunk] for chunk in chunks]
         [[[0, 1], [2, 3]], [[4]]]
     """
-    return Batches(split, batch_size, torch.device(device), seed, steps_per_chunk)
+    return Batches(split, batch_size, torch.device(device), seed, steps_per_chunk, balanced)
 
 
-def _gather(
-    images: Tensor, targets: Tensor, order: Tensor | None, size: int, device: torch.device, start: int
-) -> tuple[Tensor, Tensor]:
+def _balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a class evenly, then one of its images, once for each image that there is."""
+    targets = targets.cpu()
+    counts = targets.unique(return_counts=True)[1]
+    classes = torch.randint(len(counts), targets.shape, generator=generator)
+    places = (torch.rand(targets.shape, generator=generator, dtype=torch.float64) * counts[classes]).long()
+    return targets.argsort(stable=True)[(counts.cumsum(0) - counts)[classes] + places]
+
+
+def _gather(split: Split, images: Tensor, order: Tensor | None, size: int, device: torch.device, start: int) -> Batch:
     if order is None:
-        picked, labels = images[start : start + size], targets[start : start + size]
+        rows = slice(start, start + size)
+        picked, take = images[rows], itemgetter(rows)
     else:
         rows = order[start : start + size]
-        picked, labels = _pick(images, rows), targets.index_select(0, rows)
-    return picked.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        picked, take = _pick(images, rows), partial(torch.index_select, dim=0, index=rows)
+    weights = None if split.weights is None else take(split.weights).to(device, non_blocking=True)
+    return Batch(picked.to(device, non_blocking=True), take(split.targets).to(device, non_blocking=True), weights)
 
 
 def _pick(images: Tensor, rows: Tensor) -> Tensor:

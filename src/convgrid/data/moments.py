@@ -64,5 +64,5 @@ def _chunks(split: Split) -> Iterator[Tensor]:
     _, height, width = split.images.shape
     size = max(1, CHUNK // (height * width))
     for chunk in batches(split, batch_size=min(size, 64), device="cpu"):
-        for images, _ in chunk:
+        for images, _, _ in chunk:
             yield images

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import Arrays, ImageData, check_classes, fingerprint
+from convgrid.data.dataset import Arrays, ImageData, check_classes, check_weights, fingerprint
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
 from convgrid.targets import NOUNS
 
 KEYS = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}
 PLAIN = ("images", "targets")
+WEIGHTS = {"x_train": "w_train", "x_val": "w_val", "x_test": "w_test", "images": "weights"}
 
 
 def arrays(
@@ -31,7 +32,8 @@ def arrays(
     """Images and targets from an .npz: `x_train`, `y_train` (and `_val`, `_test`), or `images`, `targets`.
 
     Images are (N, H, W), (N, C, H, W) or (N, H, W, C), whichever makes `data.shape`. Integers from 0 to 255 are kept as
-    bytes, everything else as float32.
+    bytes, everything else as float32. Beside them may stand how much each image counts in the loss: `w_train`, `w_val`,
+    `w_test`, or `weights`, 0 or above.
 
     Args:
         path: The file.
@@ -58,16 +60,16 @@ def arrays(
         pairs["train"] = PLAIN
     parts = {part: _pair(content, names, shape, task, path or "") for part, names in pairs.items()}
     class_names = _outputs(parts, num_classes, task, path or "")
-    train = parts["train"]
+    pools = {part: (*parts[part], _weights(content, pairs[part][0])) for part in sorted(parts)}
     return divide(
-        train,
+        pools["train"],
         class_names=class_names,
-        digest=fingerprint(*(array for part in sorted(parts) for array in parts[part])),
+        digest=fingerprint(*(array for pool in pools.values() for array in pool if array is not None)),
         split=split,
         split_seed=split_seed,
         limit=limit,
-        validation=parts.get("validation"),
-        test=parts.get("test"),
+        validation=pools.get("validation"),
+        test=pools.get("test"),
     )
 
 
@@ -81,7 +83,8 @@ def _load(path: str | None) -> dict[str, np.ndarray]:
         with file.open("rb") as stream:
             content = np.load(stream, allow_pickle=False)
             names = list(content)
-            found = {name: content[name] for pair in (*KEYS.values(), PLAIN) for name in pair if name in names}
+            used = (*KEYS.values(), PLAIN, WEIGHTS.values())
+            found = {name: content[name] for group in used for name in group if name in names}
         if isinstance(content, np.ndarray) or not all(isinstance(array, np.ndarray) for array in found.values()):
             raise ValueError("it holds something else")
     except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
@@ -91,6 +94,9 @@ def _load(path: str | None) -> dict[str, np.ndarray]:
             raise DataError(f"data.path={path} has only one of {images} and {targets}.")
     if "x_train" not in found and "images" not in found:
         raise DataError(f"data.path={path} must hold x_train and y_train, or images and targets, but holds {names}.")
+    for images, weights in WEIGHTS.items():
+        if weights in found and images not in found:
+            raise DataError(f"data.path={path} has {weights}, but no {images} that they could weigh.")
     return found
 
 
@@ -100,6 +106,11 @@ def _pair(content: dict[str, np.ndarray], names: tuple[str, str], shape: Sequenc
     if len(images) != len(targets):
         raise DataError(f"data.path: {names[0]} holds {len(images)} images, but {names[1]} {len(targets)} targets.")
     return images, targets
+
+
+def _weights(content: dict[str, np.ndarray], images: str) -> np.ndarray | None:
+    name = WEIGHTS[images]
+    return check_weights(content[name], len(content[images]), f"data.path: {name}") if name in content else None
 
 
 def _images(array: np.ndarray, name: str, shape: Sequence[int]) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch
 from convgrid.data.dataset import Files, ImageData, Split
 from convgrid.errors import ConfigError, DataError
 
-Labelled = tuple[np.ndarray | Files, np.ndarray]  # images and targets
+# Images and targets, and a weight for each where some count more than others.
+Labelled = tuple[np.ndarray | Files, np.ndarray] | tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]
 
 
 def divide(
@@ -30,7 +31,7 @@ def divide(
     depends on the seed only.
 
     Args:
-        pool: Images, shape (B, C, H, W), and targets, shape (B,) for classes or (B, T) else, to divide.
+        pool: Images, shape (B, C, H, W), targets, shape (B,) for classes or (B, T) else, and weights, (B,), to divide.
         class_names: A name for each class or label; () for regression.
         digest: Digest of what was read.
         split: Fractions for train and validation, and for test where the source has none; unused with `validation`.
@@ -52,7 +53,7 @@ def divide(
         >>> len(data.train), sorted(data.validation.targets.tolist()), data.test
         (8, [0, 1], None)
     """
-    images, targets = pool
+    targets = pool[1]
     if not len(targets):
         raise DataError("the data set holds no image to train on.")
     generator = np.random.default_rng(split_seed)
@@ -66,8 +67,8 @@ def divide(
     if 0 < limit < len(rows[0]):
         kept, _ = _deal(strata[rows[0]], [limit / len(rows[0]), 1 - limit / len(rows[0])], generator)
         rows[0] = rows[0][kept]
-    parts = [_take(images, targets, part) for part in rows]
-    parts += [_as_split(*own) for own in (validation, test) if own is not None]
+    parts = [_take(part, *_whole(pool)) for part in rows]
+    parts += [_as_split(*_whole(own)) for own in (validation, test) if own is not None]
     for name, part in zip(("training", "validation", "test"), parts, strict=False):
         if not len(part):
             raise DataError(f"data.split={list(split)} of {len(targets)} images leaves the {name} part empty.")
@@ -126,12 +127,18 @@ def _apportion(sizes: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
     return counts
 
 
-def _take(images: np.ndarray | Files, targets: np.ndarray, rows: np.ndarray) -> Split:
+def _whole(pool: Labelled) -> tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]:
+    return pool if len(pool) == 3 else (*pool, None)
+
+
+def _take(rows: np.ndarray, images: np.ndarray | Files, targets: np.ndarray, weights: np.ndarray | None) -> Split:
     if isinstance(images, Files):
-        return _as_split(Files(tuple(images.paths[row] for row in rows), images.shape, images.workers), targets[rows])
-    return _as_split(images[rows], targets[rows])
+        some = Files(tuple(images.paths[row] for row in rows), images.shape, images.workers)
+    else:
+        some = images[rows]
+    return _as_split(some, targets[rows], None if weights is None else weights[rows])
 
 
-def _as_split(images: np.ndarray | Files, targets: np.ndarray) -> Split:
+def _as_split(images: np.ndarray | Files, targets: np.ndarray, weights: np.ndarray | None) -> Split:
     pixels = images if isinstance(images, Files) else torch.from_numpy(images)
-    return Split(pixels, torch.from_numpy(targets))
+    return Split(pixels, torch.from_numpy(targets), None if weights is None else torch.from_numpy(weights))

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from convgrid.data.dataset import Files, Split
+from convgrid.data.dataset import Batch, Files, Split
 from convgrid.data.decoding import decode, strict
 from convgrid.errors import DataError
 
 
-def stream(
-    split: Split, order: Tensor | None, batch_size: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+def stream(split: Split, order: Tensor | None, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """Yield the minibatches of one epoch; the workers end with the iterator, or with this process.
 
     Args:
@@ -28,7 +26,7 @@ def stream(
         device: Where the minibatches are wanted.
 
     Returns:
-        (images, targets): uint8 (B, C, H, W) in channels_last order, and targets as in the part.
+        Images as uint8 (B, C, H, W) in channels_last order, targets and weights as in the part.
 
     Raises:
         DataError: If an image cannot be read, when it is met.
@@ -48,7 +46,8 @@ def stream(
         if isinstance(pixels, DataError):
             raise pixels
         images = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
-        yield images, split.targets[some].to(device, non_blocking=True)
+        weights = None if split.weights is None else split.weights[some].to(device, non_blocking=True)
+        yield Batch(images, split.targets[some].to(device, non_blocking=True), weights)
 
 
 class _Decoder(Dataset[Any]):

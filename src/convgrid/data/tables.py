@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import ImageData, check_numbers, fingerprint
+from convgrid.data.dataset import ImageData, check_numbers, check_weights, fingerprint
 from convgrid.data.photos import image_size, load, num_workers, some
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
@@ -24,6 +24,7 @@ def table_images(
     table: str | None = None,
     image: str = "file",
     targets: Sequence[str] = ("target",),
+    weight: str | None = None,
     shape: Sequence[int] = (3, 64, 64),
     num_classes: int | None = None,
     task: str = "regression",
@@ -43,6 +44,7 @@ def table_images(
         table: The CSV file, in UTF-8; relative paths in it start from its folder.
         image: The column that holds the images' paths.
         targets: The columns to predict; of labels, their names are the labels'.
+        weight: The column that says how much each image counts in the loss, 0 or above; None for all alike.
         shape: Channels (3: RGB, 1: grey), and the height and width that images are resized to.
         num_classes: Number of columns to predict; None for as many as targets names.
         task: regression; or multilabel, of columns with 0 and 1.
@@ -54,7 +56,7 @@ def table_images(
 
     Returns:
         The data set, numbers (B, T) or labels (B, L) in the order of `targets`. Its digest covers the images' names as
-        the table has them, the targets, and the images' contents, for streamed ones their sizes.
+        the table has them, the targets, the weights, and the images' contents, for streamed ones their sizes.
 
     Raises:
         ConfigError: If a number cannot be, or the table or the columns to predict are not given.
@@ -66,14 +68,14 @@ def table_images(
         raise ConfigError(f"{listed} must name one column or more, each once.")
     check_numbers(len(targets), num_classes, task, listed, ("regression", "multilabel"))
     content = _read(_existing(table))
-    _check_columns(content, image, targets)
-    names, predicted = content.column(image), _numbers(content, targets)
+    _check_columns(content, image, targets, weight)
+    names, predicted, weights = content.column(image), _numbers(content, targets), _weights(content, weight)
     if task == "multilabel":
         predicted = _labels(content, targets, predicted)
     paths, source = {"all": _paths(content, names)}, content.source
     images, marks = load(paths, size, folder=content.path.parent, source=source, memory_gib=memory_gib, threads=threads)
-    digest = fingerprint(names, predicted, marks)
-    pool, labels = (images["all"], predicted), tuple(targets) if task == "multilabel" else ()
+    digest = fingerprint(names, predicted, marks, *([] if weights is None else [weights]))
+    pool, labels = (images["all"], predicted, weights), tuple(targets) if task == "multilabel" else ()
     return divide(pool, class_names=labels, digest=digest, split=split, split_seed=split_seed, limit=limit)
 
 
@@ -125,8 +127,10 @@ def _read(path: Path) -> Table:
     return table
 
 
-def _check_columns(table: Table, image: str, targets: Sequence[str]) -> None:
+def _check_columns(table: Table, image: str, targets: Sequence[str], weight: str | None) -> None:
     keys = {**dict.fromkeys(targets, "data.targets"), image: "data.image"}
+    if weight is not None:
+        keys[weight] = "data.weight"
     missing = [f"{name} ({key})" for name, key in keys.items() if name not in table.header]
     if missing:
         raise DataError(
@@ -137,19 +141,27 @@ def _check_columns(table: Table, image: str, targets: Sequence[str]) -> None:
         raise DataError(f"{table.source} has several columns {some(twice)}. Rename all but one.")
 
 
-def _numbers(table: Table, targets: Sequence[str]) -> np.ndarray:
+def _weights(table: Table, weight: str | None) -> np.ndarray | None:
+    if weight is None:
+        return None
+    numbers = _numbers(table, [weight], "weights", least=0)
+    return check_weights(numbers, len(numbers), f"{table.source}: the weights in column {weight}")
+
+
+def _numbers(table: Table, names: Sequence[str], what: str = "targets", *, least: float = -math.inf) -> np.ndarray:
     """Shape (B, T), float32."""
-    columns = {name: table.column(name) for name in targets}
+    columns = {name: table.column(name) for name in names}
     values = np.array([[_number(cell) for cell in cells] for cells in columns.values()]).T
     wrong = [
         f"row {number}: {name}={cells[row] or '(empty)'}"
         for row, number in enumerate(table.rows)
         for place, (name, cells) in enumerate(columns.items())
-        if np.isnan(values[row, place])
+        if not values[row, place] >= least
     ]
     if wrong:
+        bound = "" if least == -math.inf else f" of {least:g} or above"
         raise DataError(
-            f"{table.source}: {len(wrong)} of {values.size} targets are not finite numbers. "
+            f"{table.source}: {len(wrong)} of {values.size} {what} are not finite numbers{bound}. "
             f"Mend them or remove their rows:\n{some(wrong)}"
         )
     return np.ascontiguousarray(values, np.float32)
