@@ -1,13 +1,18 @@
 """Many trials of one command line: planned together, run side by side, each found again by what it is."""
 
+import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.config import Composer, from_hydra
+from convgrid.sweep.executor import warm_up
 from convgrid.sweep.start import plan_grid
 from convgrid.sweep.table import show_survey
+from convgrid.sweep.train import train
 
 
 def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int:
@@ -26,10 +31,10 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     """
     console = Console()
     settings = from_hydra(config, config.hydra)
+    if not settings.values["dry_run"]:
+        warm_up()
     survey = plan_grid(config, arguments, composer, settings)
     show_survey(survey, console)
     if settings.values["dry_run"]:
         return 0
-    from convgrid.sweep.scheduler import run as schedule  # it imports torch, which takes seconds
-
-    return schedule(survey, settings, console)
+    return train(survey, settings, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), console)

@@ -1,0 +1,134 @@
+"""A surveyed sweep is trained, tracked, shown, and ranked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from convgrid.config import Settings, digest_of
+from convgrid.glossary import Mode, objective_of
+from convgrid.runs import read_record
+from convgrid.sweep.checkpoints import Checkpoints, check_keep
+from convgrid.sweep.executor import Local
+from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
+from convgrid.sweep.scheduler import Ending, Rules, Scheduler
+from convgrid.sweep.sweeps import SweepFolder
+from convgrid.sweep.view import View
+from convgrid.sweep.writer import Writer
+
+FLUSH = 60.0  # seconds that the tracking store has at the end for what it lacks
+STATUS: Mapping[Ending, str] = {
+    "complete": "finished",
+    "interrupted": "killed",
+    "disk": "killed",
+    "failing": "failed",
+}
+AGAIN = {None: (), "failed": ("failed",), "all": ("finished", "pruned", "failed")}
+
+
+class GridSource:
+    """The trials of a grid, longest first, so that no long one is left to the end.
+
+    Args:
+        trials: All of them.
+    """
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self._left = sorted(trials, key=lambda trial: trial.cost)
+
+    def next(self) -> Trial | Wait | None:
+        """Hand out the longest that is left."""
+        return self._left.pop() if self._left else None
+
+    def epoch(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Prune nothing."""
+        return False
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        """Learn nothing."""
+
+
+class Noting:
+    """A source whose outcomes are noted on the way: in the sweep's folder, and for the weights that it keeps.
+
+    Args:
+        source: Of the trials.
+        sweep: The sweep's folder.
+        keep: Which weights to keep.
+    """
+
+    def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints) -> None:
+        self._source, self._sweep, self._keep = source, sweep, keep
+        self.next, self.epoch = source.next, source.epoch
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        """Note it, and hand it on."""
+        self._sweep.ended(trial, outcome)
+        if outcome.folder and "result" not in read_record(Path(outcome.folder)):  # a plain run keeps what it has
+            self._keep.ended(outcome)
+        self._source.ended(trial, outcome)
+
+
+def train(survey: Survey, settings: Settings, command: str, console: Console) -> int:
+    """Train what a survey found, each trial once, and show which is best.
+
+    Args:
+        survey: Of the sweep's points.
+        settings: What is not swept, and the `sweep` group.
+        command: As typed, which also continues the sweep.
+        console: Where to show it.
+
+    Returns:
+        The exit status: 0; 1 where trials failed or the sweep was stopped; 130 after Ctrl-C.
+
+    Raises:
+        DiskError: If the sweep's folder cannot be made.
+    """
+    options: Mapping[str, Any] = settings.values["sweep"]
+    trainer, objective = settings.values["trainer"], _objective(settings)
+    keep = Checkpoints(check_keep(options["keep_checkpoints"]), *objective)
+    sweep = SweepFolder(
+        digest_of({"trials": sorted(trial.key for trial in survey.trials), "objective": list(objective)})[:12],
+        survey,
+        {"command": command, "definition": {"sweep": options}, "objective": objective},
+    )
+    tracker = _tracker(settings, sweep)
+    workers = Local(
+        workers=options["workers"],
+        trials_per_gpu=options["trials_per_gpu"],
+        threads=trainer["threads"],
+        accelerator=trainer["accelerator"],
+    )
+    rules = Rules(
+        trial_timeout=options["trial_timeout"],
+        retries=options["retries"],
+        max_consecutive_failures=options["max_consecutive_failures"],
+        again=AGAIN[options["rerun"]],
+    )
+    view = View(console, *objective)
+    view.start(survey, len(workers.workers))
+    scheduler = Scheduler(sweep.id, Noting(GridSource(survey.trials), sweep, keep), workers, rules, view, tracker)
+    try:
+        ending = scheduler.run()
+    finally:
+        view.close()
+        workers.close()
+    sweep.close(STATUS[ending])
+    unsent = tracker.close(FLUSH) if tracker else []
+    view.ranking(scheduler.outcomes, ending, command, unsent)
+    if ending == "interrupted":
+        return 130
+    return int(ending != "complete" or any(ended.status == "failed" for _, ended in scheduler.outcomes.values()))
+
+
+def _objective(settings: Settings) -> tuple[str, Mode]:
+    task, objective = settings.values["data"].get("task", "classification"), settings.values["objective"]
+    return objective_of(task, objective["metric"], objective["mode"])
+
+
+def _tracker(settings: Settings, sweep: SweepFolder) -> Writer | None:
+    tracking = settings.values.get("tracking", {})
+    if tracking.get("uri") is None:
+        return None
+    return Writer(tracking["uri"], tracking["experiment"], sweep.path)
