@@ -41,6 +41,6 @@ def test_memory_prints_the_ratio_of_steps() -> None:
 
 def test_tracking_prints_the_ratios_to_mlflows_own_calls() -> None:
     wall, cpu = lines_of("tracking.py")
-    told = r"{}   +writer +\d+\.\d ms a trial   fluent +\d+\.\d ms   ratio \d+\.\d"
+    told = r"{} +writer +\d+\.\d ms a trial   fluent +\d+\.\d ms   ratio \d+\.\d"
     assert re.fullmatch(told.format("wall"), wall)
     assert re.fullmatch(told.format("CPU"), cpu)
