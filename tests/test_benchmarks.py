@@ -37,3 +37,10 @@ def test_memory_prints_the_ratio_of_steps() -> None:
     turn, ratio = lines_of("memory.py")
     assert re.fullmatch(r"returned to the kernel +\d+\.\d ms a step   kept +\d+\.\d ms a step", turn)
     assert re.fullmatch(r"ratio \d+\.\d\d", ratio)
+
+
+def test_tracking_prints_the_ratios_to_mlflows_own_calls() -> None:
+    wall, cpu = lines_of("tracking.py")
+    told = r"{} +writer +\d+\.\d ms a trial   fluent +\d+\.\d ms   ratio \d+\.\d"
+    assert re.fullmatch(told.format("wall"), wall)
+    assert re.fullmatch(told.format("CPU"), cpu)

@@ -6,6 +6,7 @@ import pytest
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
+from convgrid.runs import set_right
 from convgrid.sweep import sender as sender_module
 from convgrid.sweep.sender import Sender
 from sweep_folders import epoch_line, finish, make_sweep, make_trial
@@ -176,3 +177,14 @@ def test_a_trial_that_still_runs_at_the_end_is_sent_as_far_as_it_is(store: str, 
     sender.follow(folder)
     assert sender.flush(30) == []
     assert steps(store) == [1, 2]
+
+
+def test_a_trial_of_another_sweep_that_is_set_right_becomes_no_member(store: str, clock: Clock) -> None:
+    folder = make_trial(RUNS, "t0", epochs=2)
+    sender, _ = new_sender(store, make_sweep(SWEEPS, "s1", [None]))
+    assert set_right(RUNS) == [folder]
+    sender.follow(folder, is_member=False)
+    assert sender.flush(30) == []
+    run = run_of(store)
+    assert run.info.status == "KILLED"
+    assert {"convgrid.sweep.s1", "mlflow.parentRunId"} & run.data.tags.keys() == set()

@@ -4,12 +4,15 @@ import sys
 
 from convgrid.app import run
 
-USAGE = """usage: convgrid run [group=option | key=value ...]
+USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
+       convgrid sweeps
 
   convgrid run                            train the default ConvNet
   convgrid run optimizer=sgd arch.m=3     with other options and values
   convgrid run dry_run=true arch.n=2      show the plan, train nothing
-  convgrid run --help                     all groups, options, keys and defaults"""
+  convgrid run -m arch.n=1,2 arch.m=1,2   train every combination: a sweep
+  convgrid run --help                     all groups, options, keys and defaults
+  convgrid sweeps                         the sweeps of this folder, and how to go on with each"""
 
 
 def main() -> int:
@@ -22,6 +25,13 @@ def main() -> int:
         case ["run", *overrides]:
             sys.argv[:2] = [f"{sys.argv[0]} run"]
             return run(overrides)
+        case ["sweeps"]:
+            from rich.console import Console
+
+            from convgrid.sweep.listing import show_sweeps  # a plain run does without
+
+            show_sweeps(Console())
+            return 0
         case ["-h" | "--help"]:
             print(USAGE)
             return 0

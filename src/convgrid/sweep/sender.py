@@ -49,7 +49,7 @@ def _send_until_closed(sender: "Sender", inbox: "queue.SimpleQueue[dict[str, Any
             continue
         if "close" in message:
             return message["close"]
-        sender.follow(Path(message["folder"]), message["weights"])
+        sender.follow(Path(message["folder"]), message["weights"], message["is_member"])
 
 
 def _read(inbox: "queue.SimpleQueue[dict[str, Any]]") -> None:
@@ -69,6 +69,7 @@ class _Followed:
     """A trial with news: when its values are sent at the earliest while it runs, and when it is looked at next."""
 
     earliest: float
+    is_member: bool
     due: float = 0.0
     weights: bool = False
     size: int = -1  # of what was sent of its metrics
@@ -93,16 +94,17 @@ class Sender:
         self._failures, self._pause_until = 0, 0.0
         self._told: set[str] = set()
 
-    def follow(self, folder: Path, weights: bool = False) -> None:
+    def follow(self, folder: Path, weights: bool = False, is_member: bool = True) -> None:
         """Look at a trial now, and from time to time until it has ended.
 
         Args:
             folder: The trial's.
             weights: Whether its `best.ckpt` is sent as well.
+            is_member: Whether it is one of the sweep's trials.
         """
         now = time.monotonic()
-        known = self._followed.setdefault(folder, _Followed(now + INTERVAL))
-        known.weights, known.due = known.weights or weights, now
+        known = self._followed.setdefault(folder, _Followed(now + INTERVAL, is_member=False))
+        known.weights, known.is_member, known.due = known.weights or weights, known.is_member or is_member, now
 
     def idle(self) -> float | None:
         """Seconds until there is something to do; None without end."""
@@ -166,7 +168,8 @@ class Sender:
             trial.due = trial.earliest if now < trial.earliest else now + INTERVAL
             return
         assert self._store is not None
-        has_ended = sync(folder, self._store, self._parent, weights=trial.weights)
+        parent = self._parent if trial.is_member else None
+        has_ended = sync(folder, self._store, parent, weights=trial.weights)
         if has_ended:
             self._totals_due = min(self._totals_due, now + PARENT_INTERVAL)
         if has_ended or last:

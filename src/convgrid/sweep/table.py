@@ -36,10 +36,28 @@ def show_survey(survey: Survey, console: Console, *, seconds: float | None = Non
     rows["parameters"] = _range(trial.plan.parameters for trial in survey.trials)
     rows["multiply-adds"] = f"{_range(trial.plan.multiply_adds for trial in survey.trials)} an image"
     if seconds is not None:
-        rows["time"] = f"about {_duration(seconds)}"
+        rows["time"] = f"about {duration(seconds)}"
     if survey.notes:
         rows["notes"] = "\n".join(survey.notes)
     show_result(rows, console)
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person says it.
+
+    Args:
+        seconds: How long.
+
+    Returns:
+        In seconds, minutes or hours.
+
+    Example:
+        >>> duration(99), duration(600), duration(9000)
+        ('99 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _varying(trials: Sequence[Trial]) -> list[str]:
@@ -74,9 +92,3 @@ def _reasons(skipped: Mapping[str, Sequence[object]]) -> list[str]:
 def _range(numbers: Iterable[int]) -> str:
     found = sorted(set(numbers))
     return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

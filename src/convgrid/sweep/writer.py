@@ -36,22 +36,23 @@ class Writer:
     def __init__(self, uri: str, experiment: str, sweep: Path) -> None:
         self._words, self._sweep = [uri, experiment, str(sweep)], sweep
         self._log = sweep / "writer.log"
-        self._told: dict[Path, bool] = {}
+        self._told: dict[Path, dict[str, Any]] = {}
         self._notes: list[str] = []
         self._unsent: list[Path] | None = None
         self._starts, self._is_given_up = 0, False
         self._start()
 
-    def tell(self, folder: Path, *, weights: bool = False) -> None:
+    def tell(self, folder: Path, *, weights: bool = False, is_member: bool = True) -> None:
         """Say that a trial's folder has news; a running trial is followed until it ends. Returns at once.
 
         Args:
             folder: The trial's, with a `run.json`.
             weights: Whether its `best.ckpt` is stored in MLflow as well.
+            is_member: Whether it is one of this sweep's trials; not so what `runs.set_right` found.
         """
-        self._told[folder] = weights
+        self._told[folder] = {"folder": str(folder), "weights": weights, "is_member": is_member}
         if self._is_up():
-            self._write({"folder": str(folder), "weights": weights})
+            self._write(self._told[folder])
 
     def notes(self) -> list[str]:
         """Take what a person should know, a sentence each, told once. Returns at once.
@@ -95,8 +96,8 @@ class Writer:
             return False
         self._process.communicate()  # closes its pipes
         self._start()
-        for folder, weights in self._told.items():
-            self._write({"folder": str(folder), "weights": weights})
+        for message in self._told.values():
+            self._write(message)
         return True
 
     def _start(self) -> None:

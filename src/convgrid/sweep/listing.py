@@ -1,0 +1,67 @@
+"""`convgrid sweeps`: the sweeps of a folder, how far each is, and the command that goes on with it."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from convgrid.runs import RUNS
+from convgrid.sweep.results import SWEEP, SWEEPS, Standing, standing
+from convgrid.sweep.view import printable
+
+COLUMNS = ("sweep", "started", "state", "finished", "pruned", "failed", "left")
+ENDED = {"finished": "finished", "failed": "stopped"}  # by its first failures; all else was interrupted
+
+
+def show_sweeps(console: Console, sweeps: Path = SWEEPS, runs: Path = RUNS) -> None:
+    """Print the sweeps of a folder, the latest at last.
+
+    Args:
+        console: Where to.
+        sweeps: Where the sweeps' folders are.
+        runs: Where the trials' folders are.
+    """
+    files = [(json.loads(file.read_text(encoding="utf-8")), file.parent) for file in sweeps.glob(f"*/{SWEEP}")]
+    if not files:
+        console.print(Text(printable(f"There are no sweeps in {sweeps.resolve()}.", console)), soft_wrap=True)
+        return
+    found = [(sweep, _state(sweep, folder), standing(sweep, runs)) for sweep, folder in files]
+    for number, (sweep, state, now) in enumerate(sorted(found, key=lambda item: item[0]["created"])):
+        console.print(_table(sweep, state, now, with_head=number == 0))
+        for line in _lines(sweep, state, now):
+            console.print(Text(printable(line, console)), soft_wrap=True)
+
+
+def _table(sweep: Mapping[str, Any], state: str, now: Standing, *, with_head: bool) -> Table:
+    """One row: each sweep's command stands below its own."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=with_head)
+    for name, width in zip(COLUMNS, (12, 16, 11, 8, 6, 6, 5), strict=True):
+        table.add_column(name, justify="left" if name in COLUMNS[:3] else "right", min_width=width, no_wrap=True)
+    started = datetime.fromtimestamp(sweep["created"] / 1000).strftime("%Y-%m-%d %H:%M")
+    table.add_row(sweep["id"], started, state, *(f"{now.counts[name]:,}" for name in COLUMNS[3:]))
+    return table
+
+
+def _lines(sweep: Mapping[str, Any], state: str, now: Standing) -> list[str]:
+    lines = []
+    if now.best is not None:
+        metric, _ = sweep["objective"]
+        setting = " ".join(f"{key}={now.params[key]}" for key in sweep["varying"] if key in now.params)
+        lines.append(f"  best      {metric} {now.best.metrics[f'best/{metric}']:.4g}  {setting}".rstrip())
+    goes_on = now.counts["left"] and state != "running"
+    return [*lines, f"  {'to go on' if goes_on else 'command '}  {sweep['command']}"]
+
+
+def _state(sweep: Mapping[str, Any], folder: Path) -> str:
+    """A process that runs it holds its lock."""
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return ENDED.get(sweep["status"], "interrupted")
+    except Timeout:
+        return "running"

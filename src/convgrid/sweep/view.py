@@ -1,0 +1,308 @@
+"""What a person sees of a sweep that runs: a live view in a terminal, a line for each trial's end elsewhere."""
+
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from convgrid.sweep.job import Outcome, Survey, Trial
+from convgrid.sweep.table import duration
+
+BAR = 20  # characters
+REASON = 80  # characters of a failure's reason; the ranking has it in full
+OTHERS = 6  # lines of the screen that are not a worker's
+REDRAWN = 0.1  # seconds after which the screen is drawn again at the earliest
+
+
+Mode = Literal["max", "min"]
+
+
+@dataclass
+class _Running:
+    trial: Trial
+    epoch: int = 0
+    max_epochs: int = 0
+    value: float | None = None
+
+
+class Progress:
+    """How far a sweep is.
+
+    Args:
+        survey: Of its points.
+        metric: What is best, such as "val/accuracy".
+        mode: "max" or "min".
+        total: Trials in all; None where the survey has them all.
+    """
+
+    def __init__(self, survey: Survey, metric: str, mode: Mode, total: int | None = None) -> None:
+        self.metric, self.mode = metric, mode
+        self.total = len(survey.trials) if total is None else total
+        self.counts: Counter[str] = Counter(finished=len(survey.finished))
+        self.running: dict[int, _Running] = {}
+        self.best: tuple[float, Trial] | None = None
+        todo = [trial.cost for trial in survey.trials if trial.key not in survey.finished]
+        self._cost_todo = sum(todo) if total is None else None
+        self._cost_done, self._began, self._done_before = 0, time.monotonic(), len(survey.finished)
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended for good."""
+        return self.counts["finished"] + self.counts["pruned"] + self.counts["failed"]
+
+    @property
+    def left(self) -> int:
+        """Trials that nobody has begun."""
+        return max(0, self.total - self.done - len(self.running))
+
+    def seconds_left(self) -> float | None:
+        """The cost to come at the rate so far; None before an epoch has ended.
+
+        Returns:
+            Seconds.
+        """
+        under_way = [(each.trial.cost, each.epoch / each.max_epochs) for each in self.running.values() if each.epoch]
+        if self._cost_todo is None:  # a search: nobody knows its trials, so each counts the same
+            done = self.done - self._done_before + sum(share for _, share in under_way)
+            todo = self.total - self._done_before
+        else:
+            done, todo = self._cost_done + sum(cost * share for cost, share in under_way), self._cost_todo
+        return (todo - done) * (time.monotonic() - self._began) / done if done else None
+
+    def started(self, worker: int, trial: Trial) -> None:
+        """A worker has begun a trial."""
+        self.running[worker] = _Running(trial)
+
+    def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
+        """A trial has finished an epoch, counted from 1."""
+        self.running[worker] = _Running(trial, epoch, max_epochs, metrics.get(self.metric))
+
+    def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
+        """A trial has its outcome."""
+        self.running.pop(worker, None)
+        self.counts[outcome.status] += 1
+        self._cost_done += trial.cost
+        value = outcome.metrics.get(f"best/{self.metric}")
+        if outcome.status == "finished" and value is not None and self._is_better(value):
+            self.best = value, trial
+
+    def _is_better(self, value: float) -> bool:
+        if self.best is None:
+            return True
+        return value > self.best[0] if self.mode == "max" else value < self.best[0]
+
+
+class Lines:
+    """A line for each trial's end, and for what else a person should know.
+
+    Args:
+        console: Where to.
+        metric: What is best, such as "val/accuracy".
+        mode: "max" or "min".
+    """
+
+    def __init__(self, console: Console, metric: str, mode: Mode) -> None:
+        self._console, self._metric = console, metric
+        self._mode: Mode = mode
+
+    def start(self, survey: Survey, num_workers: int, total: int | None = None) -> None:
+        """Begin.
+
+        Args:
+            survey: Of the sweep's points.
+            num_workers: Who train.
+            total: Trials in all; None where the survey has them all.
+        """
+        self.progress = Progress(survey, self._metric, self._mode, total)
+
+    def started(self, worker: int, trial: Trial) -> None:
+        """A worker has begun a trial."""
+        self.progress.started(worker, trial)
+
+    def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
+        """A trial has finished an epoch, counted from 1."""
+        self.progress.epoch(worker, trial, epoch, max_epochs, metrics)
+
+    def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
+        """Print a trial's outcome."""
+        self.progress.ended(worker, trial, outcome)
+        count = f"[{self.progress.done}/{self.progress.total}]"
+        self.note(f"{count} {setting(trial)}  {_outcome(outcome, self._metric)}  {outcome.seconds:.1f} s")
+
+    def note(self, text: str) -> None:
+        """Print something that a person should know now."""
+        self._console.print(Text(printable(text, self._console)), soft_wrap=True)
+
+    def close(self) -> None:
+        """End: every line is printed."""
+
+
+class Screen:
+    """A live view: counts, time left, the best so far, what each worker does; notes and failures pass by above it.
+
+    Args:
+        console: A terminal.
+        metric: What is best, such as "val/accuracy".
+        mode: "max" or "min".
+    """
+
+    def __init__(self, console: Console, metric: str, mode: Mode) -> None:
+        self._console, self._metric = console, metric
+        self._mode: Mode = mode
+        self._live = Live(console=console, auto_refresh=False, transient=True)  # a thread would be one more to fork
+        self._drawn = 0.0
+
+    def start(self, survey: Survey, num_workers: int, total: int | None = None) -> None:
+        """Begin to draw.
+
+        Args:
+            survey: Of the sweep's points.
+            num_workers: Who train.
+            total: Trials in all; None where the survey has them all.
+        """
+        self.progress = Progress(survey, self._metric, self._mode, total)
+        self._live.start()
+        self._draw()
+
+    def started(self, worker: int, trial: Trial) -> None:
+        """A worker has begun a trial."""
+        self.progress.started(worker, trial)
+        self._draw()
+
+    def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
+        """A trial has finished an epoch, counted from 1."""
+        self.progress.epoch(worker, trial, epoch, max_epochs, metrics)
+        self._draw()
+
+    def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
+        """A trial has its outcome; a failure is told at once."""
+        self.progress.ended(worker, trial, outcome)
+        if outcome.status == "failed":
+            self.note(f"{setting(trial)}  {_outcome(outcome, self._metric)}")
+        self._draw()
+
+    def note(self, text: str) -> None:
+        """Print something that a person should know now."""
+        self._console.print(Text(printable(text, self._console)))
+
+    def close(self) -> None:
+        """Clear the view."""
+        self._live.stop()
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= REDRAWN:
+            self._drawn = now
+            self._live.update(screen(self.progress, self._console), refresh=True)
+
+
+def view(console: Console, metric: str, mode: Mode) -> Lines | Screen:
+    """Choose what suits the console.
+
+    Args:
+        console: A terminal, or something that keeps every line.
+        metric: What is best, such as "val/accuracy".
+        mode: "max" or "min".
+
+    Returns:
+        A view, not yet started.
+    """
+    return Screen(console, metric, mode) if console.is_terminal else Lines(console, metric, mode)
+
+
+def screen(progress: Progress, console: Console) -> Group:
+    """Draw a sweep.
+
+    Args:
+        progress: Of the sweep.
+        console: Says how much room there is.
+
+    Returns:
+        No line is longer than the console is wide.
+    """
+    seconds = progress.seconds_left()
+    counts = [f"{progress.done}/{progress.total}"]
+    counts += [f"{progress.counts[status]} {status}" for status in ("failed", "pruned") if progress.counts[status]]
+    counts += [f"{len(progress.running)} running", f"{progress.left} left"]
+    head = Table.grid(padding=(0, 2))
+    told = ["  ".join(counts), *([] if seconds is None else [f"about {duration(seconds)}"])]
+    head.add_row(ProgressBar(max(1, progress.total), progress.done, width=BAR), Text("  ".join(told)))
+    lines: list[Text] = []
+    if progress.best is not None:
+        value, trial = progress.best
+        lines.append(_line("best", setting(trial), f"{progress.metric} {value:.4g}", console, "bold"))
+    rows = sorted(progress.running.items())
+    most = max(1, console.height - OTHERS)
+    lines += [_worker(number, running, progress.metric, console) for number, running in rows[:most]]
+    if len(rows) > most:
+        lines.append(Text(f"and {len(rows) - most} more"))
+    return Group(head, *lines)
+
+
+def setting(trial: Trial) -> str:
+    """What is special about a trial.
+
+    Args:
+        trial: Of a sweep.
+
+    Returns:
+        The overrides that vary, or all where none does.
+    """
+    return " ".join(f"{key}={value}" for key, value in trial.varying.items()) or " ".join(trial.overrides) or "as it is"
+
+
+def printable(text: str, console: Console) -> str:
+    r"""Write out what a console cannot show, so that no character stops a sweep.
+
+    Args:
+        text: Any.
+        console: Where it will be printed.
+
+    Returns:
+        Text in the console's encoding.
+
+    Example:
+        >>> import io
+        >>> printable("größe", Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii")))
+        'gr\\xf6\\xdfe'
+    """
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
+
+
+def _worker(number: int, running: _Running, metric: str, console: Console) -> Text:
+    if not running.epoch:
+        state = "starting"
+    else:
+        width = len(str(running.max_epochs))
+        value = "" if running.value is None else f"  {metric} {running.value:<6.4g}"
+        state = f"{running.epoch:>{width}}/{running.max_epochs}{value}"
+    return _line(str(number + 1), setting(running.trial), state, console)
+
+
+def _line(name: str, text: str, right: str, console: Console, style: str = "") -> Text:
+    """What is to the right keeps its place; the text takes what is left."""
+    width = console.width - 1  # a terminal may break a line that is full
+    room = max(8, width - 6 - 2 - len(right))
+    text = printable(text, console)
+    text = text if len(text) <= room else f"{text[: room - 2]}.."
+    return Text(f"{name:<5} {text:<{room}}  {right}"[:width], style=style)
+
+
+def _outcome(outcome: Outcome, metric: str) -> str:
+    """How a trial ended, in a few words."""
+    if outcome.status in ("failed", "killed"):
+        return f"{outcome.status}: {textwrap.shorten(outcome.reason, REASON, placeholder=' ...')}"
+    best = outcome.metrics.get(f"best/{metric}")
+    words = [] if best is None else [f"{metric} {best:.4g}"]
+    if outcome.status == "pruned":
+        return "  ".join([f"pruned after epoch {outcome.epochs}", *words])
+    tested = f"test/{metric.partition('/')[2]}"
+    return "  ".join([*words, *([f"{tested} {outcome.metrics[tested]:.4g}"] if tested in outcome.metrics else [])])
