@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from convgrid import trial
 from convgrid.app import run
 from convgrid.config import Settings, files
 from convgrid.errors import DataError, Interrupted
+from convgrid.sweep.job import Survey
 
 ROOT = Path(__file__).parents[1]
 Typed = Callable[..., tuple[int, str, str]]
@@ -56,6 +58,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     return seen
 
 
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> list[Survey]:
+    """What would have been swept."""
+    seen: list[Survey] = []
+    scheduler = ModuleType("convgrid.sweep.scheduler")
+    monkeypatch.setattr(scheduler, "run", lambda survey, *_: seen.append(survey) or 3, raising=False)
+    monkeypatch.setitem(sys.modules, "convgrid.sweep.scheduler", scheduler)
+    return seen
+
+
 # --- mistakes
 
 
@@ -80,16 +92,17 @@ def test_a_mistake_ends_with_status_1_and_a_line_on_stderr(typed: Typed, in_tmp:
         ["activation._target_=nowhere.relu"],
         ["resume=nothing"],
         ["resume=nothing", "arch.m=3"],
-        ["-m", "arch.n=1,2", "data.split=[1]"],
+        ["-m", "arch.m=6,7"],
+        ["-m", "arch.m=6,7", "hydra.verbose=false"],
     ],
 )
 def test_what_is_found_after_composing_is_as_tidy(typed: Typed, in_tmp: Path, argv: list[str]) -> None:
     status, out, err = typed(*argv)
     assert (status, out) == (1, "")
-    assert re.match(r"(Config|Data)Error: .{20,}", err)
+    assert re.match(r"(Config|Data|Plan)Error: .{20,}", err)
     assert 1 <= len(err.splitlines()) <= 3
     assert "Traceback" not in err
-    assert {path.name for path in in_tmp.iterdir()} <= {"multirun.yaml"}  # Hydra's own
+    assert list(in_tmp.iterdir()) == []
 
 
 def test_two_components_mistakes_are_told_together(typed: Typed) -> None:
@@ -98,13 +111,6 @@ def test_two_components_mistakes_are_told_together(typed: Typed) -> None:
         "ConfigError: optimizer.lr=-1 must be above 0.\n"
         "ConfigError: loss.label_smoothing=2 must be in [0, 1]: it is a share of the target.\n"
     )
-
-
-def test_every_point_of_a_sweep_is_checked_by_its_own_values(typed: Typed, trained: list[Settings]) -> None:
-    status, _, err = typed("-m", "arch.m=1,6")
-    assert status == 1
-    assert err.startswith("PlanError: arch.m=6 pools a 8x8 input 6 times")
-    assert [settings.values["arch"]["m"] for settings in trained] == [1]
 
 
 def test_a_data_error_while_training_is_told_without_a_traceback(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,22 +160,47 @@ def test_overrides_reach_the_training(typed: Typed, trained: list[Settings]) -> 
     assert settings.values["arch"]["pattern"] == pattern
 
 
-def test_a_sweep_trains_its_points(typed: Typed, trained: list[Settings]) -> None:
-    status, _, _ = typed("optimizer=sgd", "-m", "arch.n=1,2", "arch.m=range(1,3)")
-    assert status == 0
-    assert [(made.values["arch"]["n"], made.values["arch"]["m"]) for made in trained] == [
-        (1, 1),
-        (1, 2),
-        (2, 1),
-        (2, 2),
+# Both ways to a sweep: around Hydra, and through it where its own keys are typed.
+@pytest.mark.parametrize("more", [[], ["hydra.verbose=false"]])
+@pytest.mark.parametrize("flag", ["-m", "hydra.mode=MULTIRUN"])
+def test_a_sweep_hands_its_points_to_the_scheduler(
+    typed: Typed, swept: list[Survey], in_tmp: Path, flag: str, more: list[str]
+) -> None:
+    line = ["optimizer=sgd,adam", flag, "arch.m=range(1,5)", "optimizer.momentum=0.5", "sweep.seeds=2", *more]
+    status, out, err = typed(*line)
+    assert (status, err) == (3, "")
+    assert out.startswith("points         16\n")
+    (survey,) = swept
+    assert [(t.settings.values["arch"]["m"], t.settings.values["seed"]) for t in survey.trials] == [
+        (m, seed) for _ in ("sgd", "adam") for m in (1, 2, 3) for seed in (0, 1)
     ]
+    assert [t.settings.values["optimizer"].get("momentum") for t in survey.trials] == [0.5] * 6 + [None] * 6
+    assert [len(points) for points in survey.skipped.values()] == [4]
+    assert list(in_tmp.iterdir()) == []
 
 
-def test_a_sweep_over_patterns_trains_each(typed: Typed, trained: list[Settings]) -> None:
-    status, _, _ = typed("-m", "arch.pattern=INPUT -> FC,INPUT -> CONV(6, kernel=5) -> RELU -> FC")
-    assert status == 0
-    patterns = [settings.values["arch"]["pattern"] for settings in trained]
+@pytest.mark.parametrize("more", [[], ["hydra.verbose=false"]])
+def test_hydras_sweeper_params_are_swept(typed: Typed, swept: list[Survey], more: list[str]) -> None:
+    typed("-m", "hydra.sweeper.params={arch.n:'1,2',seed:7}", "seed=3,4", *more)
+    (survey,) = swept
+    assert [trial.overrides for trial in survey.trials] == [
+        ("arch.n=1", "seed=3"), ("arch.n=1", "seed=4"), ("arch.n=2", "seed=3"), ("arch.n=2", "seed=4"),
+    ]  # fmt: skip
+
+
+def test_a_sweep_over_patterns_has_each(typed: Typed, swept: list[Survey]) -> None:
+    typed("-m", "arch.pattern=INPUT -> FC,INPUT -> CONV(6, kernel=5) -> RELU -> FC")
+    patterns = [trial.settings.values["arch"]["pattern"] for trial in swept[0].trials]
     assert patterns == ["INPUT -> FC", "INPUT -> CONV(6, kernel=5) -> RELU -> FC"]
+
+
+def test_hydras_own_sweeper_still_trains_one_point_after_another(
+    typed: Typed, trained: list[Settings], in_tmp: Path
+) -> None:
+    status, _, err = typed("-m", "arch.m=1,6", "hydra/sweeper=basic")
+    assert status == 1
+    assert err.startswith("PlanError: arch.m=6 pools a 8x8 input 6 times")
+    assert [settings.values["arch"]["m"] for settings in trained] == [1]
 
 
 def test_an_experiment_reaches_the_training(
@@ -241,11 +272,19 @@ def test_the_pattern_of_a_dry_run_can_be_run_again(typed: Typed) -> None:
     assert again.splitlines()[-1] == pattern
 
 
-def test_a_sweep_of_dry_runs_prints_each_plan(typed: Typed) -> None:
+def test_a_dry_run_of_a_sweep_prints_what_it_would_do(typed: Typed, swept: list[Survey], in_tmp: Path) -> None:
+    status, out, _ = typed("-m", "dry_run=true", "arch=linear,conv_fc", "arch.n=1,2", "arch.m=1", "layer/pool=none,max")
+    assert (status, swept, list(in_tmp.iterdir())) == (1, [], [])
     status, out, _ = typed("-m", "dry_run=true", "arch=linear,conv_fc")
-    assert status == 0
+    assert (status, swept, list(in_tmp.iterdir())) == (0, [], [])
     # conv_fc: 32 filters of 3x3 over 8x8, then 10 units over 2048 features
-    assert totals(out) == [(650, 640), (320 + 20_490, 64 * 32 * 9 + 20_480)]
+    assert out.splitlines() == [
+        "points         2",
+        "varying        arch=linear,conv_fc",
+        "to train       2",
+        f"parameters     650 to {320 + 20_490:,}",
+        f"multiply-adds  640 to {64 * 32 * 9 + 20_480:,} an image",
+    ]
 
 
 # --- looking

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from convgrid.config import check, files, register_experiments
@@ -126,6 +127,23 @@ TOLD = {
     ),
     "-m arch.m=glob(*)": "arch.m=glob(*) stands for no value at all.",
     "-m optimizer=glob(zz*)": "optimizer=glob(zz*) stands for no value at all.",
+    "-m seed=range(3,1)": "seed=range(3,1) stands for no value at all.",
+    "-m optimizer=sgd,adam optimizer.rho=0.9": (
+        "optimizer.rho is not a key of optimizer=sgd, but of optimizer=adadelta and rmsprop."
+    ),
+    "-m dry_run=true,false": ("dry_run=true,false cannot be swept: dry_run is of the whole sweep. Give it one value."),
+    "-m sweep=grid,grid": "sweep=grid,grid cannot be swept: sweep is of the whole sweep. Give it one value.",
+    "-m sweep.seeds=x": "sweep.seeds=x must be a whole number or null.",
+    "-m sweep.union=[[a]]": (
+        'sweep.union=[[a]] must be a list of lists of overrides, such as [["arch=linear"],["arch.n=1,2"]].'
+    ),
+    "sweep.seeds=3": "sweep.seeds=3 has no effect without -m. Add -m to sweep, or leave it out.",
+    "sweep=grid": "sweep=grid has no effect without -m. Add -m to sweep, or leave it out.",
+    "fold=[1]": "fold=[1] must be [number,of], such as [1,5] for the first of five.",
+    "fold=[6,5]": "fold=[6,5] must be [number,of], such as [1,5] for the first of five.",
+    "fold=[1,1]": "fold=[1,1] must be [number,of], such as [1,5] for the first of five.",
+    "fold=[1.0,5]": "fold=[1.0,5] must be [number,of], such as [1,5] for the first of five.",
+    "fold=1": "fold=1 must be a list or null.",
     # ranges and fits
     "seed=-1": "seed=-1 must be at least 0.",
     "data.batch_size=0": "data.batch_size=0 must be at least 1.",
@@ -513,6 +531,31 @@ def test_a_plain_run_is_composed_as_hydra_would() -> None:
     assert plain == expected_plain
 
 
-@pytest.mark.parametrize("argv", [["-m", "arch.n=1,2"], ["--cfg", "job"], ["--help"], ["hydra.verbose=true"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--cfg", "job"],
+        ["--help"],
+        ["hydra.verbose=true"],
+        ["-m", "arch.n=1,2", "hydra.verbose=true"],
+        ["-m", "arch.n=1,2", "hydra/sweeper=basic"],
+    ],
+)
 def test_what_is_more_than_a_plain_run_is_left_to_hydra(argv: list[str]) -> None:
     assert check(argv).composed is None
+
+
+def test_a_sweep_starts_from_what_is_not_swept() -> None:
+    command = check(["-m", "arch.n=1,2", "optimizer=sgd,adam", "optimizer.momentum=0.9", "seed=3", "data=random"])
+    assert command.composed is not None
+    assert command.composed.hydra.mode == RunMode.MULTIRUN
+    assert command.arguments == command.argv[1:]
+    assert command.composed.seed == 3
+    assert command.composed.hydra.runtime.choices.data == "random"
+    assert command.composed.optimizer == check([]).composed.optimizer  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_a_key_of_some_swept_options_reaches_hydra_as_a_choice() -> None:
+    """Hydra sets what has one value before it knows the options, and would refuse it."""
+    line = ["optimizer=sgd,adam", "optimizer.momentum=0.9", "seed=3", "hydra.verbose=false"]
+    assert check(["-m", *line]).argv == ["-m", line[0], "optimizer.momentum=choice(0.9)", *line[2:]]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from convgrid.data import ImageData, Split
+from convgrid.data import Files, ImageData, Split, refold
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
 
@@ -168,3 +168,62 @@ def test_a_data_set_without_images_is_named() -> None:
     nothing = (np.zeros((0, 1, 2, 2), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(DataError, match="the data set holds no image to train on"):
         divide(nothing, class_names=("a",), digest="", split=[0.8, 0.2], split_seed=0, limit=0)
+
+
+# --- folds
+
+
+@pytest.mark.parametrize(("folds", "seed"), [(2, 0), (5, 1), (7, 2)])
+def test_every_image_validates_in_exactly_one_fold_and_trains_in_the_others(folds: int, seed: int) -> None:
+    classes = np.random.default_rng(seed).integers(0, 3, 100)
+    data = divided(classes.tolist(), (0.7, 0.15, 0.15))
+    pool = sorted(numbers_of(data.train) + numbers_of(data.validation))
+    folded = [refold(data, [number, folds], split_seed=seed, limit=0) for number in range(1, folds + 1)]
+    assert sorted(number for part in folded for number in numbers_of(part.validation)) == pool
+    for part in folded:
+        assert sorted(numbers_of(part.train) + numbers_of(part.validation)) == pool
+        assert numbers_of(part.test) == numbers_of(data.test)
+        assert part.train.targets.tolist() == classes[numbers_of(part.train)].tolist()
+        counts = np.bincount(part.validation.targets.numpy(), minlength=3)
+        assert np.all(np.abs(counts - np.bincount(classes[pool], minlength=3) / folds) < 1)
+
+
+def test_folds_depend_on_the_split_seed_only() -> None:
+    data = divided([0, 1] * 50)
+    assert numbers_of(refold(data, [1, 5], split_seed=3, limit=0).train) == numbers_of(
+        refold(data, [1, 5], split_seed=3, limit=0).train
+    )
+    assert numbers_of(refold(data, [1, 5], split_seed=3, limit=0).validation) != numbers_of(
+        refold(data, [1, 5], split_seed=4, limit=0).validation
+    )
+
+
+def test_a_fold_keeps_the_limit_of_training_images_stratified() -> None:
+    folded = refold(divided([0, 0, 1] * 40), [2, 5], split_seed=0, limit=30)
+    assert np.bincount(folded.train.targets.numpy()).tolist() == [20, 10]
+    assert len(folded.validation) == 20  # a fifth of the 102 that are not tested, less than one off
+
+
+def test_numbers_to_predict_are_folded_without_strata() -> None:
+    images, targets = np.zeros((10, 1, 1, 2), np.float32), np.arange(10, dtype=np.float32).reshape(-1, 1)
+    data = divide((images, targets), class_names=(), digest="", split=[0.8, 0.2], split_seed=0, limit=0)
+    folded = [refold(data, [number, 3], split_seed=0, limit=0) for number in (1, 2, 3)]
+    assert sorted(len(part.validation) for part in folded) == [3, 3, 4]
+    assert sorted(value for part in folded for value in part.validation.targets[:, 0].tolist()) == list(range(10))
+
+
+def test_streamed_files_are_folded_with_their_targets() -> None:
+    files = Files(tuple(f"{number}.png" for number in range(10)), (3, 8, 8), 2)
+    data = divide(
+        (files, np.arange(10) % 2), class_names=("a", "b"), digest="", split=[0.8, 0.2], split_seed=0, limit=0
+    )
+    folded = refold(data, [1, 2], split_seed=0, limit=0)
+    assert isinstance(folded.validation.images, Files)
+    assert folded.validation.images.workers == 2
+    numbers = [int(path.removesuffix(".png")) for path in folded.validation.images.paths]
+    assert [number % 2 for number in numbers] == folded.validation.targets.tolist()
+
+
+def test_more_folds_than_images_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^fold=\[1, 9\]: 6 images do not fill 9 folds\.$"):
+        refold(divided([0] * 6, (0.5, 0.5)), [1, 9], split_seed=0, limit=0)

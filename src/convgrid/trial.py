@@ -13,7 +13,7 @@ from rich.console import Console
 
 from convgrid.build import build
 from convgrid.config import Settings, architecture, component, flatten, identity
-from convgrid.data import ImageData, statistics
+from convgrid.data import ImageData, refold, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
 from convgrid.errors import ConfigError, ConvgridError, DataError, Interrupted, gather, refuse
@@ -115,6 +115,9 @@ def read(settings: Settings) -> ImageData:
     if limit:
         options["limit"] = min(limit, options["limit"] or limit)
     data: ImageData = dataclasses.replace(reader, options=options).bind()()
+    if settings.values.get("fold") is not None:  # a run stored before there were folds has no such key
+        drawn = {"split_seed": options.get("split_seed", 0), "limit": options.get("limit", 0)}
+        data = refold(data, settings.values["fold"], **drawn)
     if trainer["overfit"]:
         return dataclasses.replace(data, validation=data.train, test=None)
     if limit:

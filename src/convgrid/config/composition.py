@@ -71,21 +71,24 @@ class Composition:
         Raises:
             ConfigError: If an interpolation leads nowhere, or an option's file cannot be used.
         """
-        last = {override.key_or_group: override for override in point}
-        groups = {name: str(item.value()) for name, item in last.items() if self.is_group(item)}
-        chosen = self._choose(groups)
-        keys = [kept for name, item in last.items() if name not in groups for kept in _existing(item, chosen.values)]
+        groups = {item.key_or_group: item for item in point if self.is_group(item)}
+        chosen = self._choose({name: str(item.value()) for name, item in groups.items()})
+        kept = [
+            part
+            for item in point
+            for part in ([item] if item is groups.get(item.key_or_group) else _existing(item, chosen.values))
+            if not (self.is_group(item) and item is not groups[item.key_or_group])
+        ]
+        keys = [item for item in kept if item is not groups.get(item.key_or_group)]
         if chosen.refers or any(_is_slow(override, chosen.values) for override in keys):
             composed = self._composer.compose(chosen.texts, keys)
             settings = from_hydra(composed, composed.hydra)
             refuse([ConfigError(text) for override in keys for text in _wrong_reference(override, chosen, settings)])
-        else:
-            values = chosen.values
-            for override in keys:
-                values = _set(values, override.key_or_group.split("."), override.value())
-            settings = Settings(values, chosen.choices, chosen.folders)
-        kept = {**{name: last[name] for name in groups}, **{override.key_or_group: override for override in keys}}
-        return settings, tuple(kept[name] for name in last if name in kept)
+            return settings, tuple(kept)
+        values = chosen.values
+        for override in keys:
+            values = _set(values, override.key_or_group.split("."), override.value())
+        return Settings(values, chosen.choices, chosen.folders), tuple(kept)
 
     def keys(self, grids: Iterable[Grid]) -> set[str]:
         """List every key that some point has.

@@ -1,5 +1,6 @@
 """The overrides of one command line, and all that is wrong with them."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -197,7 +198,7 @@ class CommandLine:
         if self.multirun:
             there = self.composer.compose(texts)
             keys = [o for o in keys if all(_default(there, key) is not MISSING for key, *_ in assignments(o))]
-        return self.composer.compose(texts, keys)
+        return self.composer.compose(texts, keys) if keys else copy.deepcopy(self.composer.compose(texts))
 
     def _wrong_keys_of(self) -> Callable[[Override], Iterator[str]]:
         """The check of a key against all options that its grids choose."""

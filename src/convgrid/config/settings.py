@@ -59,12 +59,10 @@ def from_hydra(cfg: DictConfig, hydra: Any) -> Settings:
         ConfigError: If an interpolation leads nowhere.
     """
     try:
-        values = OmegaConf.to_container(cfg, resolve=True)
+        values = {str(key): _resolved(cfg[key]) for key in cfg if key != "hydra"}  # that node takes as long again
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}.") from None
-    assert isinstance(values, dict)
-    plain = {str(key): value for key, value in values.items() if key != "hydra"}
-    return Settings(plain, choices_of(hydra), folders_of(hydra))
+    return Settings(values, choices_of(hydra), folders_of(hydra))
 
 
 def choices_of(hydra: Any) -> dict[str, str]:
@@ -231,6 +229,10 @@ def is_outside_identity(key: str) -> bool:
         (True, False)
     """
     return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+
+
+def _resolved(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _canonical(value: Any) -> Any:

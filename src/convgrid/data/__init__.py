@@ -9,6 +9,7 @@ from convgrid.data.idx import fashion_mnist, mnist
 from convgrid.data.loader import Batches, Chunk, batches
 from convgrid.data.moments import statistics
 from convgrid.data.npz import arrays
+from convgrid.data.splits import refold
 from convgrid.data.tables import table_images
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "image_folder",
     "mnist",
     "random",
+    "refold",
     "statistics",
     "table_images",
 ]

@@ -1,14 +1,17 @@
-"""Seeded, stratified division of a pool of images into training, validation and test."""
+"""Seeded, stratified division of a pool of images: into training, validation and test, or into folds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from convgrid.data.dataset import Files, ImageData, Split
 from convgrid.errors import ConfigError, DataError
+from convgrid.seeding import derive
 
 # Images and targets, and a weight for each where some count more than others.
 Labelled = tuple[np.ndarray | Files, np.ndarray] | tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]
@@ -64,15 +67,50 @@ def divide(
         rows = _deal(strata, split, generator)
     if limit < 0:
         raise ConfigError(f"data.limit={limit} must be 0 (all training images) or more.")
-    if 0 < limit < len(rows[0]):
-        kept, _ = _deal(strata[rows[0]], [limit / len(rows[0]), 1 - limit / len(rows[0])], generator)
-        rows[0] = rows[0][kept]
+    rows[0] = _keep(rows[0], strata, limit, generator)
     parts = [_take(part, *_whole(pool)) for part in rows]
     parts += [_as_split(*_whole(own)) for own in (validation, test) if own is not None]
     for name, part in zip(("training", "validation", "test"), parts, strict=False):
         if not len(part):
             raise DataError(f"data.split={list(split)} of {len(targets)} images leaves the {name} part empty.")
     return ImageData(parts[0], parts[1], parts[2] if len(parts) > 2 else None, class_names, digest)
+
+
+def refold(data: ImageData, fold: Sequence[int], *, split_seed: int, limit: int) -> ImageData:
+    """Divide training and validation images anew for cross-validation; the test part stays.
+
+    Every image validates in exactly one of the folds. Class proportions are kept in each.
+
+    Args:
+        data: As `divide` made it.
+        fold: Which part validates, counted from 1, and of how many.
+        split_seed: Seed of the division, the same for all folds.
+        limit: How many training images to keep, stratified; 0 for all.
+
+    Returns:
+        The data set with other training and validation parts.
+
+    Raises:
+        DataError: If there are fewer images than folds.
+
+    Example:
+        >>> images, classes = np.zeros((10, 1, 2, 2), np.uint8), np.arange(10) % 2
+        >>> data = divide((images, classes), class_names=("a", "b"), digest="", split=[0.8, 0.2], split_seed=0, limit=0)
+        >>> folded = refold(data, [1, 5], split_seed=0, limit=0)
+        >>> len(folded.train), sorted(folded.validation.targets.tolist())
+        (8, [0, 1])
+    """
+    number, folds = fold
+    pool = _join(data.train, data.validation)
+    targets = pool.targets
+    if len(targets) < folds:
+        raise DataError(f"fold={list(fold)}: {len(targets)} images do not fill {folds} folds.")
+    strata = targets.numpy() if data.class_names and targets.dim() == 1 else np.zeros(len(targets), np.int64)
+    generator = np.random.default_rng(derive(split_seed, "folds"))
+    parts = _deal(strata, [1 / folds] * folds, generator)
+    validating = parts.pop(number - 1)
+    training = _keep(np.sort(np.concatenate(parts)), strata, limit, generator)
+    return replace(data, train=_pick(training, pool), validation=_pick(validating, pool))
 
 
 def check_fractions(split: Sequence[float], *, own_test: bool) -> None:
@@ -129,6 +167,37 @@ def _apportion(sizes: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
 
 def _whole(pool: Labelled) -> tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]:
     return pool if len(pool) == 3 else (*pool, None)
+
+
+def _keep(rows: np.ndarray, strata: np.ndarray, limit: int, generator: np.random.Generator) -> np.ndarray:
+    """So many of the rows, stratified; all where the limit is 0."""
+    if not 0 < limit < len(rows):
+        return rows
+    kept, _ = _deal(strata[rows], [limit / len(rows), 1 - limit / len(rows)], generator)
+    return rows[kept]
+
+
+def _join(first: Split, second: Split) -> Split:
+    targets = torch.cat([first.targets, second.targets])
+    weights = None
+    if first.weights is not None or second.weights is not None:  # an image without a weight counts once
+        weights = torch.cat(
+            [torch.ones(len(part)) if part.weights is None else part.weights for part in (first, second)]
+        )
+    if isinstance(first.images, Files) and isinstance(second.images, Files):
+        return Split(replace(first.images, paths=first.images.paths + second.images.paths), targets, weights)
+    assert isinstance(first.images, Tensor)
+    assert isinstance(second.images, Tensor)
+    return Split(torch.cat([first.images, second.images]), targets, weights)
+
+
+def _pick(rows: np.ndarray, part: Split) -> Split:
+    chosen, images = torch.from_numpy(rows), part.images
+    weights = None if part.weights is None else part.weights[chosen]
+    if isinstance(images, Files):
+        picked = replace(images, paths=tuple(images.paths[row] for row in rows))
+        return Split(picked, part.targets[chosen], weights)
+    return Split(images[chosen], part.targets[chosen], weights)
 
 
 def _take(rows: np.ndarray, images: np.ndarray | Files, targets: np.ndarray, weights: np.ndarray | None) -> Split:

@@ -38,11 +38,11 @@ def axes(grid: Grid, zips: Sequence[Sequence[str]] = ()) -> list[Axis]:
     Raises:
         ConfigError: If the values tied are not equally many, or one of the keys is not swept.
     """
-    by_key = {override.key_or_group: _single(override) for override in grid}
+    by_key = {_key(steps): steps for steps in map(_single, grid)}
     found: dict[str, Axis] = {}
     tied = {key: tuple(keys) for keys in zips for key in keys if any(name in by_key for name in keys)}
     for key, steps in by_key.items():
-        keys = tied.get(key, (key,))
+        keys: tuple[str, ...] = tied.get(key, (key,))
         if keys[0] not in found:
             found[keys[0]] = _tie(keys, by_key) if len(keys) > 1 else Axis(tuple((step,) for step in steps))
     return list(found.values())
@@ -107,6 +107,12 @@ def with_value(override: Override, value: Any) -> Override:
 
 def _override(key: str, value: Any) -> Override:
     return with_value(Override(OverrideType.CHANGE, key, ValueType.ELEMENT, value), value)
+
+
+def _key(steps: Point) -> str:
+    """An option and keys of its group, optimizer=sgd optimizer={lr:1}, do not take each other's place."""
+    key = steps[0].get_key_element()
+    return f"{key}={{}}" if isinstance(steps[0].value(), dict) else key
 
 
 def _single(override: Override) -> Point:

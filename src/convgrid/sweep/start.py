@@ -97,8 +97,6 @@ def _checks(
 ) -> Iterator[Callable[[], object]]:
     """What can be wrong with a grid as a whole."""
     yield partial(_check_zips, node["zip"], found)
-    for grid in found:
-        yield partial(axes, grid, [keys for keys in node["zip"] if isinstance(keys, list)])
     yield partial(read_where, node["where"], found, composition, settings)
     yield partial(_check_folds, node["folds"], "fold" in typed(found) or settings.values["fold"] is not None)
 
@@ -120,7 +118,7 @@ def _check_zips(zips: Sequence[Any], found: Sequence[Grid]) -> None:
         for key in dict.fromkeys(keys)
         if keys.count(key) > 1
     ]
-    refuse(mistakes)
+    refuse(mistakes or gather(partial(axes, grid, zips) for grid in found))
 
 
 def _check_folds(folds: int | None, given: bool) -> None:

@@ -139,7 +139,7 @@ class _Reader:
         try:
             return self._compile(ast.parse(self.words[start:], mode="eval").body)
         except SyntaxError as error:
-            column = start + max(0, (error.offset or 1) - 1)
+            column = start + (error.offset or len(self.words) - start + 1) - 1  # 0: at the end
             raise self._error(column, _hint(self.words)) from None
         except (ValueError, MemoryError, RecursionError) as error:
             if isinstance(error, ConfigError):

@@ -22,7 +22,7 @@ class ConvgridSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what composes the points; each is trained by convgrid, not by the task function."""
         del task_function
-        self.loader, self.config = hydra_context.config_loader, config
+        self._loader, self._config = hydra_context.config_loader, config
 
     def sweep(self, arguments: Sequence[str]) -> None:
         """Run the sweep; a person's mistake must not become Hydra's traceback."""
@@ -30,8 +30,9 @@ class ConvgridSweeper(Sweeper):
         from convgrid.errors import ConvgridError
         from convgrid.sweep import run
 
+        composer = Composer(self._config.hydra.job.config_name, self._loader)
         try:
-            status = run(self.config, arguments, Composer(self.config.hydra.job.config_name, self.loader))
+            status = run(self._config, arguments, composer)
         except ConvgridError as error:
             print(error.tell(), file=sys.stderr)
             status = 1
