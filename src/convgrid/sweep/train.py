@@ -12,9 +12,10 @@ from convgrid.runs import read_record
 from convgrid.sweep.checkpoints import Checkpoints, check_keep
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
+from convgrid.sweep.ranking import show_ranking
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
-from convgrid.sweep.view import View
+from convgrid.sweep.view import view
 from convgrid.sweep.writer import Writer
 
 FLUSH = 60.0  # seconds that the tracking store has at the end for what it lacks
@@ -106,20 +107,46 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
         max_consecutive_failures=options["max_consecutive_failures"],
         again=AGAIN[options["rerun"]],
     )
-    view = View(console, *objective)
-    view.start(survey, len(workers.workers))
-    scheduler = Scheduler(sweep.id, Noting(GridSource(survey.trials), sweep, keep), workers, rules, view, tracker)
+    shown = view(console, *objective)
+    shown.start(survey, len(workers.workers))
+    scheduler = Scheduler(sweep.id, Noting(GridSource(survey.trials), sweep, keep), workers, rules, shown, tracker)
     try:
         ending = scheduler.run()
     finally:
-        view.close()
+        shown.close()
         workers.close()
+    results = [*scheduler.outcomes.values()]
     sweep.close(STATUS[ending])
     unsent = tracker.close(FLUSH) if tracker else []
-    view.ranking(scheduler.outcomes, ending, command, unsent)
+    left = len(survey.trials) - sum(outcome.status != "killed" for _, outcome in results)
+    show_ranking(results, *objective, console, left=left, command=command)
+    _tell_ending(ending, results, unsent, settings, console)
     if ending == "interrupted":
         return 130
-    return int(ending != "complete" or any(ended.status == "failed" for _, ended in scheduler.outcomes.values()))
+    return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
+
+
+def _tell_ending(
+    ending: Ending,
+    results: Sequence[tuple[Trial, Outcome]],
+    unsent: Sequence[Path],
+    settings: Settings,
+    console: Console,
+) -> None:
+    """Say what a person should do about the end, where it is not the usual one."""
+    lines: list[str] = []
+    reasons = [outcome.reason for _, outcome in results if outcome.reason]
+    if ending == "failing":
+        most = settings.values["sweep"]["max_consecutive_failures"]
+        lines.append(f"Stopped: the first {most} trials failed alike (sweep.max_consecutive_failures={most}).")
+    if ending == "disk":
+        lines.append(f"Stopped: {reasons[-1]}" if reasons else "Stopped: the disk cannot be written.")
+    if unsent:
+        lines.append(
+            f"{len(unsent)} runs are not in {settings.values['tracking']['uri']} yet; the same command sends them."
+        )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _objective(settings: Settings) -> tuple[str, Mode]:

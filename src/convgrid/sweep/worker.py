@@ -112,7 +112,8 @@ class _LastData:
     def of(self, settings: Settings) -> ImageData:
         """Read the data, unless it is at hand."""
         trainer = settings.values["trainer"]
-        parts = (settings.choices["data"], settings.values["data"], trainer["limit"], trainer["overfit"])
+        fold = settings.values["fold"]
+        parts = (settings.choices["data"], settings.values["data"], trainer["limit"], trainer["overfit"], fold)
         key = json.dumps(parts, sort_keys=True)
         if self._data is None or key != self._key:
             self._data = None  # the old goes before the new one comes
