@@ -200,14 +200,14 @@ class Learner(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start to gather, for each batch, losses, predictions and targets."""
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._views: list[Callable[[Tensor], Tensor]] = []
+        self._views: list[Callable[[Tensor, Tensor], Tensor]] = []
 
     def validation_step(self, chunk: Chunk, _: int) -> None:
         """Gather a chunk's; they stay on the device."""
         objective = self.predictor.objective
         for images, targets, weights in chunk:
             scores = self.predictor.scores(images).float()
-            predictions = self._averaged(objective.predictions(scores), images)
+            predictions = self._averaged(objective.predictions(scores), images, targets)
             self._seen.append((objective.losses(scores, targets, weights), predictions, targets))
 
     def on_validation_epoch_end(self) -> None:
@@ -259,17 +259,16 @@ class Learner(L.LightningModule):
         assert mixed is not None
         return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed, weights)
 
-    def _view(self, number: int) -> Callable[[Tensor], Tensor]:
+    def _view(self, number: int) -> Callable[[Tensor, Tensor], Tensor]:
         assert self.recipe.augment is not None
         augment, draws = self.recipe.augment.views(), torch.Generator(self.device)
         draws.manual_seed(derive(self.recipe.seed, "test views", number))
-        return lambda images: augment(images, None, draws)[0]
+        return lambda images, targets: augment(images, targets, draws)[0]
 
-    def _averaged(self, predictions: Tensor, images: Tensor) -> Tensor:
+    def _averaged(self, predictions: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """The mean of what is predicted of the images and of their views."""
-        objective = self.predictor.objective
-        others = (objective.predictions(self.predictor.scores(view(images)).float()) for view in self._views)
-        return sum(others, predictions) / (1 + len(self._views))
+        views = (self.predictor.scores(view(images, targets)).float() for view in self._views)
+        return sum(map(self.predictor.objective.predictions, views), predictions) / (1 + len(self._views))
 
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derive(self.recipe.seed, purpose, len(self.history)))
