@@ -395,6 +395,17 @@ def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, 
     tracker.result(*result(learner.history, learner.recipe, tested))
     for name in (CONFIG, PLAN, ENVIRONMENT, BEST, *(CONFUSION[part] for part in learner.confusions)):
         tracker.keep(folder.path / name)
+    keep_model(tracker, learner, planned)
+
+
+def keep_model(tracker: "Run", learner: Learner, planned: Plan) -> None:
+    """Store a trained learner's model.
+
+    Args:
+        tracker: The trial's MLflow run.
+        learner: With the weights to store; it is on the CPU afterwards.
+        planned: The network's plan.
+    """
     model = learner.predictor.cpu().eval()
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  (as torch.export wants it)
     width = model.objective.predictions(torch.zeros(1, planned.num_outputs)).shape[-1]  # of one unit, two classes

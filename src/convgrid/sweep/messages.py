@@ -66,3 +66,27 @@ class Ended:
     outcome: Outcome
     cause: str = ""
     earlier: bool = False
+
+
+@dataclass(frozen=True)
+class ModelWanted:
+    """A finished trial's model is to be stored in its MLflow run.
+
+    Args:
+        trial: It.
+        folder: The trial's.
+        uri: Of the store.
+        run_id: Of the run.
+    """
+
+    trial: Trial
+    folder: str
+    uri: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class ModelKept:
+    """The model is stored, or there is a reason why not."""
+
+    reason: str = ""

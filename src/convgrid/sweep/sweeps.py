@@ -75,7 +75,7 @@ class SweepFolder:
         partial.replace(self.path / SWEEP)
         self._written = time.monotonic()
 
-    def close(self, status: str) -> None:
+    def ending(self, status: str) -> None:
         """Say how the sweep ended.
 
         Args:
@@ -83,11 +83,14 @@ class SweepFolder:
         """
         with contextlib.suppress(OSError):
             self.update(status=status)
+
+    def close(self) -> None:
+        """Let go of the folder."""
         self._lock.release()
 
     @property
     def model_of(self) -> str | None:
-        """The trial whose model is in MLflow."""
+        """Folder of the trial whose model is in the tracking store."""
         return self._known["model_of"]
 
     def _read(self) -> dict[str, Any]:

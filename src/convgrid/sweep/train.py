@@ -1,5 +1,6 @@
 """A surveyed sweep is trained, tracked, shown, and ranked."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ from rich.console import Console
 from convgrid.config import Settings, digest_of
 from convgrid.glossary import Mode, objective_of
 from convgrid.runs import read_record
-from convgrid.sweep.checkpoints import Checkpoints, check_keep
+from convgrid.sweep.checkpoints import WEIGHTS, Checkpoints, check_keep
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
+from convgrid.sweep.messages import ModelWanted
 from convgrid.sweep.ranking import show_ranking
+from convgrid.sweep.results import best_of
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
 from convgrid.sweep.view import view
 from convgrid.sweep.writer import Writer
 
+TRACKED = "tracked.json"  # in a trial's folder: what the store has of it
 FLUSH = 60.0  # seconds that the tracking store has at the end for what it lacks
 STATUS: Mapping[Ending, str] = {
     "complete": "finished",
@@ -112,18 +116,36 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
     scheduler = Scheduler(sweep.id, Noting(GridSource(survey.trials), sweep, keep), workers, rules, shown, tracker)
     try:
         ending = scheduler.run()
+        sweep.ending(STATUS[ending])
+        results = [*scheduler.outcomes.values()]
+        unsent = tracker.close(FLUSH) if tracker else []
+        if tracker and ending == "complete":
+            _keep_model(results, objective, settings.values["tracking"]["uri"], sweep, workers)
     finally:
         shown.close()
         workers.close()
-    results = [*scheduler.outcomes.values()]
-    sweep.close(STATUS[ending])
-    unsent = tracker.close(FLUSH) if tracker else []
+        sweep.close()
     left = len(survey.trials) - sum(outcome.status != "killed" for _, outcome in results)
     show_ranking(results, *objective, console, left=left, command=command)
     _tell_ending(ending, results, unsent, settings, console)
     if ending == "interrupted":
         return 130
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
+
+
+def _keep_model(
+    results: Sequence[tuple[Trial, Outcome]], objective: tuple[str, Mode], uri: str, sweep: SweepFolder, workers: Local
+) -> None:
+    """Store the model of the best trial, unless it is there already."""
+    best = best_of((outcome for _, outcome in results), *objective)
+    if best is None or sweep.model_of == best.folder or not (Path(best.folder) / WEIGHTS).exists():
+        return
+    trial = next(trial for trial, outcome in results if outcome is best)
+    tracked = Path(best.folder) / TRACKED
+    if tracked.exists():
+        run_id = json.loads(tracked.read_text(encoding="utf-8"))["run_id"]
+        kept = workers.keep_model(ModelWanted(trial, best.folder, uri, run_id))
+        sweep.update(**({"model_of": best.folder} if not kept.reason else {"model_reason": kept.reason}))
 
 
 def _tell_ending(

@@ -24,15 +24,16 @@ from convgrid.data import ImageData
 from convgrid.environment import environment
 from convgrid.errors import ConvgridError, DiskError
 from convgrid.memory import keep_freed_memory
-from convgrid.plan import plan
+from convgrid.plan import Plan, plan
 from convgrid.runs import EpochLog, TrialFolder, claim
 from convgrid.sweep.job import Outcome
-from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, ModelKept, ModelWanted, Ready
 from convgrid.sweep.results import DONE, now, outcome, write_outcome
-from convgrid.training import LAST, Learner, train
+from convgrid.training import BEST, LAST, Learner, train
 from convgrid.trial import (
     describe,
     find_device,
+    keep_model,
     make_learner,
     outputs,
     parameters,
@@ -68,8 +69,11 @@ def work(scheduler: Connection, visible_gpu: str | None) -> None:
     data, interrupts = _LastData(), _Interrupts()
     with contextlib.suppress(EOFError):
         while True:
-            job: Job = scheduler.recv()
-            scheduler.send(_run(job, scheduler, data, interrupts))
+            wanted: Job | ModelWanted = scheduler.recv()
+            if isinstance(wanted, Job):
+                scheduler.send(_run(wanted, scheduler, data, interrupts))
+            else:
+                scheduler.send(_keep_model(wanted, data))
 
 
 def _end_with_the_scheduler() -> None:
@@ -184,8 +188,7 @@ def _attempt(
 def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
     """Put the learner together, and say in the folder that it is under way."""
     settings = job.trial.settings
-    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
-    learner = make_learner(settings, data, planned)
+    learner, planned = _learner(settings, data)
     if job.accumulate > 1:
         learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
     if "finished" in job.again:
@@ -205,9 +208,28 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
     return learner
 
 
+def _learner(settings: Settings, data: ImageData) -> tuple[Learner, Plan]:
+    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
+    return make_learner(settings, data, planned), planned
+
+
+def _keep_model(wanted: ModelWanted, data: _LastData) -> ModelKept:
+    settings = wanted.trial.settings
+    try:
+        from convgrid.tracking import Run  # MLflow takes 2 s to import
+
+        learner, planned = _learner(settings, data.of(settings))
+        best = torch.load(Path(wanted.folder) / BEST, map_location="cpu", weights_only=True)
+        learner.load_state_dict(best["state_dict"])
+        keep_model(Run(wanted.uri, wanted.run_id), learner, planned)
+    except Exception as error:  # a sweep without its model is still a sweep
+        return ModelKept(_reason(error))
+    return ModelKept()
+
+
 def _start_over(folder: TrialFolder) -> None:
     for path in folder.path.iterdir():
-        if path.name in (LAST, "best.ckpt", "metrics.jsonl", "run.json", LOG):
+        if path.name in (LAST, BEST, "metrics.jsonl", "run.json", LOG):
             path.unlink()
 
 
