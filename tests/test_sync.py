@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -272,6 +273,36 @@ def test_a_finished_plain_run_is_only_made_a_member(opened: Store, store: str) -
     assert run.info.status == "FINISHED"
     assert run.data.tags["convgrid.sweep.s1"] == "member"
     assert "mlflow.parentRunId" not in run.data.tags
+
+
+def test_a_trial_that_takes_over_an_interrupted_plain_run_gets_a_run_of_its_own(opened: Store, store: str) -> None:
+    plain = Run.create(store, "trials", name="n1", params={}, tags={"convgrid.trial": "abc"})
+    plain.finish("KILLED", "interrupted")
+    folder = make_trial(RUNS, "abc", epochs=3, run_id=plain.run_id, uri=store)
+    finish(folder)
+    assert sync(folder, opened)
+    statuses = {run.info.run_id == plain.run_id: run.info.status for run in runs_of(opened)}
+    assert statuses == {True: "KILLED", False: "FINISHED"}
+
+
+def test_a_plain_run_without_tracking_is_left_alone(opened: Store) -> None:
+    folder = RUNS / "abc"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"result": {}}')
+    assert sync(folder, opened)
+    assert runs_of(opened) == []
+
+
+def test_a_trial_that_failed_before_its_network_was_built_stands_in_mlflow(opened: Store) -> None:
+    folder = RUNS / "abc"
+    folder.mkdir(parents=True)
+    end = {"status": "failed", "reason": "no", "ended": STARTED, "metrics": {}, "best_epoch": 0, "epochs": 0}
+    (folder / "run.json").write_text(json.dumps(end))
+    assert sync(folder, opened)
+    assert (the_run(opened).info.status, the_run(opened).info.run_name) == ("FAILED", "abc")
+    make_trial(RUNS, "abc", params={"arch.n": "1"})
+    sync(folder, opened)
+    assert the_run(opened).data.params == {"arch.n": "1"}
 
 
 def test_two_processes_that_start_one_sweep_make_one_parent_and_one_child(opened: Store, store: str) -> None:
