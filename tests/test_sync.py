@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from convgrid import sync as sync_module
 from convgrid.runs import set_right
-from convgrid.sync import Store, sync, sync_sweep
+from convgrid.sync import Store, set_sweeps_right, sync, sync_sweep
 from convgrid.tracking import Run
 from sweep_folders import STARTED, epoch_line, finish, make_sweep, make_trial, write_record
 
@@ -192,7 +192,8 @@ def test_the_parent_run_has_the_grid_and_the_totals(opened: Store) -> None:
         finish(make_trial(RUNS, name, epochs=3), accuracy=accuracy)
     finish(make_trial(RUNS, "c"), status="failed", reason="out of memory", metrics={})
     folder = make_sweep(SWEEPS, "s1", ["a", "b", "c", None], skipped={"arch.m=4 pools": [["arch.m=4"]]})
-    parent = sync_sweep(folder, opened)
+    with FileLock(folder / "lock"):  # as the sweep's process holds it
+        parent = sync_sweep(folder, opened)
     run = opened.client.get_run(parent.run_id)
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "arch.n=1,2 optimizer=sgd,adam"
@@ -208,11 +209,16 @@ def test_the_parent_run_has_the_grid_and_the_totals(opened: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "shown"), [("finished", "FINISHED"), ("killed", "KILLED"), ("failed", "FAILED"), ("running", "RUNNING")]
+    ("status", "shown"), [("finished", "FINISHED"), ("killed", "KILLED"), ("failed", "FAILED"), ("running", "KILLED")]
 )
-def test_the_parents_status_is_the_sweeps(opened: Store, status: str, shown: str) -> None:
-    sync_sweep(make_sweep(SWEEPS, "s1", [None]), opened)
-    parent = sync_sweep(make_sweep(SWEEPS, "s1", [None], status=status), opened)
+def test_the_parents_status_is_the_sweeps_also_where_its_process_died(opened: Store, status: str, shown: str) -> None:
+    folder = make_sweep(SWEEPS, "s1", [None])
+    with FileLock(folder / "lock"):
+        parent = sync_sweep(folder, opened)
+        set_sweeps_right(SWEEPS, opened)
+        assert opened.client.get_run(parent.run_id).info.status == "RUNNING"
+    make_sweep(SWEEPS, "s1", [None], status=status)
+    set_sweeps_right(SWEEPS, opened)
     assert opened.client.get_run(parent.run_id).info.status == shown
 
 

@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.environment import environment
 from convgrid.runs import CONFIG, ENDED, RUNS, read_epochs, read_record
-from convgrid.sweep.results import SWEEP, standing
+from convgrid.sweep.results import SWEEP, standing, status
 from convgrid.tracking import REASON, connect
 
 LOCK = "sync.lock"
@@ -174,6 +174,22 @@ def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
         return Parent(sweep["id"], tracked.run_id)
 
 
+def set_sweeps_right(sweeps: Path, store: Store) -> None:
+    """Bring up to date what the store shows as running though no process runs it.
+
+    Args:
+        sweeps: Where the sweeps' folders are.
+        store: Where to.
+
+    Raises:
+        Exception: Whatever the store or the disk raises.
+    """
+    for file in sweeps.glob(f"*/{PARENT}"):
+        tracked = _Tracked.read(file, store)
+        if tracked and tracked.status == "RUNNING":
+            sync_sweep(file.parent, store)
+
+
 def _of_trial(folder: Path, record: Mapping[str, Any], weights: bool) -> _Wanted:
     status = STATUS.get(record["status"], "RUNNING")
     tags = {"convgrid.trial": folder.name, "convgrid.folder": str(folder.resolve()), **record.get("tags", {})}
@@ -209,7 +225,7 @@ def _of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path, *, is_new: boo
     totals["trials/skipped"] = float(len(sweep["skipped"]))
     if now.best is not None:
         totals[f"best/{metric}"] = now.best.metrics[f"best/{metric}"]
-    status, file = STATUS.get(sweep["status"], "RUNNING"), folder / SWEEP
+    state, file = STATUS.get(status(sweep, folder), "RUNNING"), folder / SWEEP
     tags = {"convgrid.sweep": sweep["id"], "convgrid.command": sweep["command"]}
     return _Wanted(
         label=("convgrid.sweep", sweep["id"]),
@@ -220,10 +236,10 @@ def _of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path, *, is_new: boo
             "objective.mode": mode,
         },
         tags={**environment(), "command": sweep["command"], **tags} if is_new else tags,
-        files=[file] if status != "RUNNING" else [],
-        status=status,
+        files=[file] if state != "RUNNING" else [],
+        status=state,
         started=sweep["created"],
-        ended=int(file.stat().st_mtime * 1000) if status != "RUNNING" else 0,
+        ended=int(file.stat().st_mtime * 1000) if state != "RUNNING" else 0,
         totals=totals,
     )
 
