@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
@@ -157,11 +158,12 @@ def test_the_sweeps_run_ends_with_its_totals(store: str, clock: Clock) -> None:
     folder = make_trial(RUNS, "t0", epochs=3)
     sweep = make_sweep(SWEEPS, "s1", ["t0"])
     sender, _ = new_sender(store, sweep)
-    sender.follow(folder)
-    work(sender, clock, 2)
-    finish(folder)
-    sender.follow(folder)
-    work(sender, clock, 11)
+    with FileLock(sweep / "lock"):  # as the sweep's process holds it
+        sender.follow(folder)
+        work(sender, clock, 2)
+        finish(folder)
+        sender.follow(folder)
+        work(sender, clock, 11)
     parent = run_of(store, "convgrid.sweep")
     assert (parent.info.status, parent.data.metrics["trials/finished"]) == ("RUNNING", 1)
     make_sweep(SWEEPS, "s1", ["t0"], status="finished")

@@ -75,6 +75,20 @@ def test_elsewhere_than_in_a_terminal_a_trial_is_one_line(make: Callable[..., Tr
     ]
 
 
+def test_trials_of_an_earlier_run_are_counted_once_and_not_told_again(make: Callable[..., Trial]) -> None:
+    trials = tuple(make(arch_n=str(n)) for n in range(3))
+    out = console()
+    lines = Lines(out, *OBJECTIVE)
+    lines.start(Survey(3, trials, finished=frozenset({trials[0].key, trials[1].key})), 1)
+    lines.ended(0, trials[0], done(0.95))
+    lines.started(0, trials[1])  # sweep.rerun=all
+    lines.ended(0, trials[1], done(0.8))
+    lines.started(0, trials[2])
+    lines.ended(0, trials[2], done(0.9))
+    assert [line.partition("  ")[0] for line in shown(out)] == ["[2/3] arch.n=1", "[3/3] arch.n=2"]
+    assert lines.progress.best == (0.95, trials[0])
+
+
 def test_a_killed_trial_is_left_to_go_on(make: Callable[..., Trial]) -> None:
     trials = tuple(make(arch_n=str(n)) for n in range(3))
     progress = Progress(Survey(3, trials), *OBJECTIVE)

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from convgrid import sync as sync_module
 from convgrid.runs import set_right
-from convgrid.sync import Store, sync, sync_sweep
+from convgrid.sync import Store, set_sweeps_right, sync, sync_sweep
 from convgrid.tracking import Run
 from sweep_folders import STARTED, epoch_line, finish, make_sweep, make_trial, write_record
 
@@ -191,7 +192,8 @@ def test_the_parent_run_has_the_grid_and_the_totals(opened: Store) -> None:
         finish(make_trial(RUNS, name, epochs=3), accuracy=accuracy)
     finish(make_trial(RUNS, "c"), status="failed", reason="out of memory", metrics={})
     folder = make_sweep(SWEEPS, "s1", ["a", "b", "c", None], skipped={"arch.m=4 pools": [["arch.m=4"]]})
-    parent = sync_sweep(folder, opened)
+    with FileLock(folder / "lock"):  # as the sweep's process holds it
+        parent = sync_sweep(folder, opened)
     run = opened.client.get_run(parent.run_id)
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "arch.n=1,2 optimizer=sgd,adam"
@@ -207,11 +209,16 @@ def test_the_parent_run_has_the_grid_and_the_totals(opened: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "shown"), [("finished", "FINISHED"), ("killed", "KILLED"), ("failed", "FAILED"), ("running", "RUNNING")]
+    ("status", "shown"), [("finished", "FINISHED"), ("killed", "KILLED"), ("failed", "FAILED"), ("running", "KILLED")]
 )
-def test_the_parents_status_is_the_sweeps(opened: Store, status: str, shown: str) -> None:
-    sync_sweep(make_sweep(SWEEPS, "s1", [None]), opened)
-    parent = sync_sweep(make_sweep(SWEEPS, "s1", [None], status=status), opened)
+def test_the_parents_status_is_the_sweeps_also_where_its_process_died(opened: Store, status: str, shown: str) -> None:
+    folder = make_sweep(SWEEPS, "s1", [None])
+    with FileLock(folder / "lock"):
+        parent = sync_sweep(folder, opened)
+        set_sweeps_right(SWEEPS, opened)
+        assert opened.client.get_run(parent.run_id).info.status == "RUNNING"
+    make_sweep(SWEEPS, "s1", [None], status=status)
+    set_sweeps_right(SWEEPS, opened)
     assert opened.client.get_run(parent.run_id).info.status == shown
 
 
@@ -272,6 +279,36 @@ def test_a_finished_plain_run_is_only_made_a_member(opened: Store, store: str) -
     assert run.info.status == "FINISHED"
     assert run.data.tags["convgrid.sweep.s1"] == "member"
     assert "mlflow.parentRunId" not in run.data.tags
+
+
+def test_a_trial_that_takes_over_an_interrupted_plain_run_gets_a_run_of_its_own(opened: Store, store: str) -> None:
+    plain = Run.create(store, "trials", name="n1", params={}, tags={"convgrid.trial": "abc"})
+    plain.finish("KILLED", "interrupted")
+    folder = make_trial(RUNS, "abc", epochs=3, run_id=plain.run_id, uri=store)
+    finish(folder)
+    assert sync(folder, opened)
+    statuses = {run.info.run_id == plain.run_id: run.info.status for run in runs_of(opened)}
+    assert statuses == {True: "KILLED", False: "FINISHED"}
+
+
+def test_a_plain_run_without_tracking_is_left_alone(opened: Store) -> None:
+    folder = RUNS / "abc"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"result": {}}')
+    assert sync(folder, opened)
+    assert runs_of(opened) == []
+
+
+def test_a_trial_that_failed_before_its_network_was_built_stands_in_mlflow(opened: Store) -> None:
+    folder = RUNS / "abc"
+    folder.mkdir(parents=True)
+    end = {"status": "failed", "reason": "no", "ended": STARTED, "metrics": {}, "best_epoch": 0, "epochs": 0}
+    (folder / "run.json").write_text(json.dumps(end))
+    assert sync(folder, opened)
+    assert (the_run(opened).info.status, the_run(opened).info.run_name) == ("FAILED", "abc")
+    make_trial(RUNS, "abc", params={"arch.n": "1"})
+    sync(folder, opened)
+    assert the_run(opened).data.params == {"arch.n": "1"}
 
 
 def test_two_processes_that_start_one_sweep_make_one_parent_and_one_child(opened: Store, store: str) -> None:

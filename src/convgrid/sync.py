@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.environment import environment
 from convgrid.runs import CONFIG, ENDED, RUNS, read_epochs, read_record
-from convgrid.sweep.results import SWEEP, standing
+from convgrid.sweep.results import SWEEP, standing, status
 from convgrid.tracking import REASON, connect
 
 LOCK = "sync.lock"
@@ -140,10 +140,10 @@ def sync(folder: Path, store: Store, parent: Parent | None = None, *, weights: b
     """
     with FileLock(folder / LOCK):
         record = read_record(folder)
-        if "run_id" in record:
+        if "run_id" in record and ("result" in record or "status" not in record):
             return _sync_plain(folder, record, store, parent)
-        if not record:
-            return False
+        if "status" not in record:
+            return "result" in record  # of a plain run without tracking
         wanted = _of_trial(folder, record, weights)
         tracked = _Tracked.read(folder / TRACKED, store)
         if tracked and tracked.began and wanted.epochs and tracked.began != wanted.epochs[0]["time"]:
@@ -174,9 +174,25 @@ def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
         return Parent(sweep["id"], tracked.run_id)
 
 
+def set_sweeps_right(sweeps: Path, store: Store) -> None:
+    """Bring up to date what the store shows as running though no process runs it.
+
+    Args:
+        sweeps: Where the sweeps' folders are.
+        store: Where to.
+
+    Raises:
+        Exception: Whatever the store or the disk raises.
+    """
+    for file in sweeps.glob(f"*/{PARENT}"):
+        tracked = _Tracked.read(file, store)
+        if tracked and tracked.status == "RUNNING":
+            sync_sweep(file.parent, store)
+
+
 def _of_trial(folder: Path, record: Mapping[str, Any], weights: bool) -> _Wanted:
     status = STATUS.get(record["status"], "RUNNING")
-    tags = {"convgrid.trial": folder.name, "convgrid.folder": str(folder.resolve()), **record["tags"]}
+    tags = {"convgrid.trial": folder.name, "convgrid.folder": str(folder.resolve()), **record.get("tags", {})}
     files, final, ended = [folder / name for name in TRIAL_FILES], [], 0
     if status != "RUNNING":
         ended = record["ended"]
@@ -190,12 +206,12 @@ def _of_trial(folder: Path, record: Mapping[str, Any], weights: bool) -> _Wanted
         files += [folder / LOG] * (status == "FAILED") + [folder / WEIGHTS] * weights
     return _Wanted(
         label=("convgrid.trial", folder.name),
-        name=record["name"],
-        params=record["params"],
+        name=record.get("name", folder.name),  # which a trial lacks that failed before its network was built
+        params=record.get("params", {}),
         tags=tags,
         files=files,
         status=status,
-        started=record["started"],
+        started=record.get("started", ended),
         ended=ended,
         epochs=read_epochs(folder),
         final=final,
@@ -209,7 +225,7 @@ def _of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path, *, is_new: boo
     totals["trials/skipped"] = float(len(sweep["skipped"]))
     if now.best is not None:
         totals[f"best/{metric}"] = now.best.metrics[f"best/{metric}"]
-    status, file = STATUS.get(sweep["status"], "RUNNING"), folder / SWEEP
+    state, file = STATUS.get(status(sweep, folder), "RUNNING"), folder / SWEEP
     tags = {"convgrid.sweep": sweep["id"], "convgrid.command": sweep["command"]}
     return _Wanted(
         label=("convgrid.sweep", sweep["id"]),
@@ -220,10 +236,10 @@ def _of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path, *, is_new: boo
             "objective.mode": mode,
         },
         tags={**environment(), "command": sweep["command"], **tags} if is_new else tags,
-        files=[file] if status != "RUNNING" else [],
-        status=status,
+        files=[file] if state != "RUNNING" else [],
+        status=state,
         started=sweep["created"],
-        ended=int(file.stat().st_mtime * 1000) if status != "RUNNING" else 0,
+        ended=int(file.stat().st_mtime * 1000) if state != "RUNNING" else 0,
         totals=totals,
     )
 
@@ -299,7 +315,7 @@ def _send(file: Path, store: Store, tracked: _Tracked | None, wanted: _Wanted) -
         client.set_terminated(run_id, wanted.status, wanted.ended)
     tracked = replace(
         tracked,
-        has_params=True,
+        has_params=bool(wanted.params),
         began=wanted.epochs[0]["time"] if wanted.epochs else tracked.began,
         sent=wanted.epochs[-1]["epoch"] if wanted.epochs else tracked.sent,
         status=wanted.status,
@@ -317,9 +333,10 @@ def _opened(file: Path, store: Store, tracked: _Tracked | None, wanted: _Wanted)
     if tracked is not None and tracked.run_id:
         return tracked
     key, value = wanted.label
-    made = None
+    made = []
     if tracked is not None:  # an earlier process may have created it, and died before it could say so
-        made = store.client.search_runs([store.experiment_id], f"tags.`{key}` = '{value}'", max_results=1)
+        found = store.client.search_runs([store.experiment_id], f"tags.`{key}` = '{value}'")
+        made = [run for run in found if run.info.start_time == wanted.started]  # a plain run may have the same label
     tracked = tracked or _Tracked(store.place, store.uri)
     tracked.write(file)
     if made:

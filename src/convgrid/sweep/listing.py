@@ -6,17 +6,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from convgrid.runs import RUNS
-from convgrid.sweep.results import SWEEP, SWEEPS, Standing, standing
+from convgrid.sweep.results import SWEEP, SWEEPS, Standing, standing, status
 from convgrid.sweep.view import printable
 
 COLUMNS = ("sweep", "started", "state", "finished", "pruned", "failed", "left")
-ENDED = {"finished": "finished", "failed": "stopped"}  # by its first failures; all else was interrupted
+STATES = {"running": "running", "finished": "finished", "failed": "stopped", "killed": "interrupted"}
 
 
 def show_sweeps(console: Console, sweeps: Path = SWEEPS, runs: Path = RUNS) -> None:
@@ -31,7 +30,7 @@ def show_sweeps(console: Console, sweeps: Path = SWEEPS, runs: Path = RUNS) -> N
     if not files:
         console.print(Text(printable(f"There are no sweeps in {sweeps.resolve()}.", console)), soft_wrap=True)
         return
-    found = [(sweep, _state(sweep, folder), standing(sweep, runs)) for sweep, folder in files]
+    found = [(sweep, STATES[status(sweep, folder)], standing(sweep, runs)) for sweep, folder in files]
     for number, (sweep, state, now) in enumerate(sorted(found, key=lambda item: item[0]["created"])):
         console.print(_table(sweep, state, now, with_head=number == 0))
         for line in _lines(sweep, state, now):
@@ -56,12 +55,3 @@ def _lines(sweep: Mapping[str, Any], state: str, now: Standing) -> list[str]:
         lines.append(f"  best      {metric} {now.best.metrics[f'best/{metric}']:.4g}  {setting}".rstrip())
     goes_on = now.counts["left"] and state != "running"
     return [*lines, f"  {'to go on' if goes_on else 'command '}  {sweep['command']}"]
-
-
-def _state(sweep: Mapping[str, Any], folder: Path) -> str:
-    """A process that runs it holds its lock."""
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            return ENDED.get(sweep["status"], "interrupted")
-    except Timeout:
-        return "running"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from convgrid.runs import RUNS, TrialFolder, read_record
 from convgrid.sweep.job import Outcome
 
@@ -88,6 +90,23 @@ def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:
         best=best,
         params=records[Path(best.folder)].get("params", {}) if best else {},
     )
+
+
+def status(sweep: Mapping[str, Any], folder: Path) -> str:
+    """Say how a sweep is; a process that runs it holds its lock.
+
+    Args:
+        sweep: What its `sweep.json` holds.
+        folder: The sweep's.
+
+    Returns:
+        "running", "finished", "failed" or "killed".
+    """
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return "killed" if sweep["status"] == "running" else sweep["status"]
+    except Timeout:
+        return "running"
 
 
 def best_of(outcomes: Iterable[Outcome], metric: str, mode: str) -> Outcome | None:

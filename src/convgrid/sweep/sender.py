@@ -154,10 +154,16 @@ class Sender:
         return [*self._followed, *([self._sweep] if self._totals_due < math.inf else [])]
 
     def _open(self) -> None:
-        from convgrid.sync import Store, sync_sweep  # MLflow takes 2 s to import, while the first trials train
+        from convgrid.sync import (  # MLflow takes 2 s to import, while the first trials train
+            Store,
+            set_sweeps_right,
+            sync_sweep,
+        )
 
         self._store = self._store or Store.open(self._uri, self._experiment)
-        self._parent = sync_sweep(self._sweep, self._store)
+        parent = sync_sweep(self._sweep, self._store)
+        set_sweeps_right(self._sweep.parent, self._store)
+        self._parent = parent
 
     def _send(self, folder: Path, last: bool) -> None:
         from convgrid.sync import sync

@@ -49,6 +49,7 @@ class Progress:
         self.counts: Counter[str] = Counter(finished=len(survey.finished))
         self.running: dict[int, _Running] = {}
         self.best: tuple[float, Trial] | None = None
+        self._before = set(survey.finished)
         todo = [trial.cost for trial in survey.trials if trial.key not in survey.finished]
         self._cost_todo = sum(todo) if total is None else None
         self._cost_done, self._began, self._done_before = 0, time.monotonic(), len(survey.finished)
@@ -78,8 +79,18 @@ class Progress:
         return (todo - done) * (time.monotonic() - self._began) / done if done else None
 
     def started(self, worker: int, trial: Trial) -> None:
-        """A worker has begun a trial."""
+        """A worker has begun a trial, perhaps one that an earlier run had finished."""
         self.running[worker] = _Running(trial)
+        if trial.key in self._before:
+            self._before.remove(trial.key)
+            self.counts["finished"] -= 1
+            self._done_before -= 1
+            if self._cost_todo is not None:
+                self._cost_todo += trial.cost
+
+    def is_from_before(self, trial: Trial) -> bool:
+        """Whether an earlier run finished a trial, which is counted from the start."""
+        return trial.key in self._before
 
     def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
         """A trial has finished an epoch, counted from 1."""
@@ -87,9 +98,10 @@ class Progress:
 
     def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome."""
-        self.running.pop(worker, None)
-        self.counts[outcome.status] += 1
-        self._cost_done += trial.cost
+        if not self.is_from_before(trial):
+            self.running.pop(worker, None)
+            self.counts[outcome.status] += 1
+            self._cost_done += trial.cost
         value = outcome.metrics.get(f"best/{self.metric}")
         if outcome.status == "finished" and value is not None and self._is_better(value):
             self.best = value, trial
@@ -132,8 +144,10 @@ class Lines:
         self.progress.epoch(worker, trial, epoch, max_epochs, metrics)
 
     def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
-        """Print a trial's outcome."""
+        """Print a trial's outcome, unless an earlier run has."""
         self.progress.ended(worker, trial, outcome)
+        if self.progress.is_from_before(trial):
+            return
         count = f"[{self.progress.done}/{self.progress.total}]"
         self.note(f"{count} {setting(trial)}  {_outcome(outcome, self._metric)}  {outcome.seconds:.1f} s")
 
