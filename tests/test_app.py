@@ -105,6 +105,63 @@ def test_what_is_found_after_composing_is_as_tidy(typed: Typed, in_tmp: Path, ar
     assert list(in_tmp.iterdir()) == []
 
 
+OF_NUMBERS = (
+    "mean_squared_error, mean_absolute_error, logcosh, mean_absolute_percentage_error, poisson, "
+    "mean_squared_logarithmic_error, cosine_proximity"
+)
+OF_CLASSES = (
+    "mean_squared_error, mean_absolute_error, logcosh, hinge, squared_hinge, categorical_hinge, "
+    "categorical_crossentropy, sparse_categorical_crossentropy, kullback_leibler_divergence, binary_crossentropy, "
+    "cosine_proximity"
+)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["loss=mean_absolute_percentage_error"],
+            "ConfigError: loss=mean_absolute_percentage_error does not fit a classification: it divides by the "
+            f"targets, and those of classes are mostly 0. Use one of {OF_CLASSES}.",
+        ),
+        (
+            ["loss=poisson", "data=random"],
+            "ConfigError: loss=poisson does not fit a classification: it is the likelihood of counts, which classes "
+            f"are not. Use one of {OF_CLASSES}.",
+        ),
+        (
+            ["loss=hinge", "data=digits_angle"],
+            "ConfigError: loss=hinge does not fit a regression: it asks for a sign, which a number to predict is not. "
+            f"Use one of {OF_NUMBERS}.",
+        ),
+        (
+            ["data=digits_angle"],
+            "ConfigError: loss=categorical_crossentropy does not fit a regression: it takes probabilities of classes, "
+            f"which numbers to predict are not. Use one of {OF_NUMBERS}.",
+        ),
+        (
+            ["loss=cosine_proximity", "data=digits_angle"],
+            "ConfigError: loss=cosine_proximity needs 2 target columns or more, and the data has 1. "
+            "Use loss=mean_squared_error, or more columns.",
+        ),
+        (
+            ["loss=poisson", "data=digits_angle", "target=minmax"],
+            "ConfigError: target=minmax does not fit loss=poisson: it takes some targets to 0 or below, where that "
+            "loss means nothing. Use target=auto or target=none.",
+        ),
+        (
+            ["loss=hinge", "target=log"],
+            "ConfigError: target=log has no effect: it scales numbers, and the data has classes. Leave it out.",
+        ),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_data_is_refused_before_anything_is_made(
+    typed: Typed, in_tmp: Path, argv: list[str], message: str
+) -> None:
+    assert typed(*argv) == (1, "", f"{message}\n")
+    assert list(in_tmp.iterdir()) == []
+
+
 def test_two_components_mistakes_are_told_together(typed: Typed) -> None:
     _, _, err = typed("optimizer.lr=-1", "loss.label_smoothing=2")
     assert err == (

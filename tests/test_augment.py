@@ -210,6 +210,7 @@ def colour_twin(image: np.ndarray, factors: list[float], low: float) -> np.ndarr
     return grey + saturation * (image - grey)
 
 
+@pytest.mark.reference("augment", "custom")
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("low", [0.0, -300.0])
 def test_colours_are_those_of_a_numpy_twin(channels: int, low: float) -> None:
@@ -381,6 +382,7 @@ def test_presets_show_every_knob_and_custom_its_default() -> None:
     assert yaml.safe_load((CONF / "augment" / "none.yaml").read_text()) is None
 
 
+@pytest.mark.reference("augment", "keras_blog", "cifar")
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

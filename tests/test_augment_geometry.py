@@ -53,6 +53,7 @@ KERAS: list[tuple[dict[str, float], FillMode, list[float]]] = [
 # fmt: on
 
 
+@pytest.mark.reference("augment", "custom")
 @pytest.mark.parametrize(("knobs", "fill_mode", "expected"), KERAS)
 def test_a_warp_is_the_same_as_keras(knobs: dict[str, float], fill_mode: FillMode, expected: list[float]) -> None:
     angles = torch.tensor([knobs.get("theta", 0.0), knobs.get("shear", 0.0)]).deg2rad()

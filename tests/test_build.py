@@ -74,6 +74,7 @@ def test_layers_of_one_shape_start_differently():
 # Initial weights.
 
 
+@pytest.mark.reference("arch.init", "torch")
 def test_torch_initialises_as_torch_itself_does_under_the_same_seed():
     network = build(planned("INPUT -> CONV(6, padding=valid) -> CONV -> FC(5) -> FC", (2, 6, 6)), init="torch", seed=3)
     with torch.random.fork_rng(devices=[]):

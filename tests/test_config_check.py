@@ -201,8 +201,8 @@ TOLD = {
         f"Use one of {FOR_NUMBERS}."
     ),
     "data=arrays data.task=regression data.num_classes=1 loss=cosine_proximity": (
-        "loss=cosine_proximity compares directions, and 1 target column has none. "
-        "Use loss=mean_squared_error, or two columns or more."
+        "loss=cosine_proximity needs 2 target columns or more, and the data has 1. "
+        "Use loss=mean_squared_error, or more columns."
     ),
     "data=arrays data.task=regression loss=poisson target=standardize": (
         "target=standardize does not fit loss=poisson: it takes some targets to 0 or below, where that loss means "
@@ -490,14 +490,21 @@ def test_a_persons_own_option_without_a_target_is_told(tmp_path: Path) -> None:
     assert told(*own_option(tmp_path, "activation", "b: 4.0\n")) == expected
 
 
-def test_a_persons_own_loss_is_refused_with_those_that_fit(tmp_path: Path) -> None:
+def test_a_persons_own_loss_without_a_fit_is_told_what_to_add(tmp_path: Path) -> None:
     line = own_option(tmp_path, "loss", "_target_: own.poly1\nepsilon: 1.0\n")
-    assert told(*line).startswith("ConfigError: loss=mine: convgrid does not know which targets and link it goes with.")
+    assert told(*line) == (
+        "ConfigError: loss/mine.yaml does not say how the loss goes with targets (README, Your own components). "
+        "Add to it, for a classification:\n"
+        "fit: {classification: {form: index, link: softmax, from_scores: true}}"
+    )
 
 
 def test_a_persons_own_data_without_a_shape_is_told(tmp_path: Path) -> None:
     line = own_option(tmp_path, "data", "_target_: own.data\nbatch_size: 8\n")
     expected = "data=mine has no data.shape, data.num_classes. Add them to the file of that option."
+    assert told(*line) == f"ConfigError: {expected}"
+    line = own_option(tmp_path, "data", "_target_: own.data\nbatch_size: null\nshape: null\nnum_classes: null\n")
+    expected = "data=mine has no data.shape, data.batch_size. Add them to the file of that option."
     assert told(*line) == f"ConfigError: {expected}"
 
 

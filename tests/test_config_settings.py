@@ -17,7 +17,6 @@ from convgrid.config import (
     from_hydra,
     identity,
     is_outside_identity,
-    outputs,
 )
 from convgrid.config.values import mistakes_in_values
 from convgrid.errors import ConfigError
@@ -155,27 +154,6 @@ def test_the_accelerator_asked_for_does_not_matter_but_the_one_used(settings: Se
 )
 def test_keys_outside_the_identity_are_told_by_whole_names(key: str, outside: bool) -> None:
     assert is_outside_identity(key) is outside
-
-
-# --- units of the output layer
-
-
-@pytest.mark.parametrize(
-    ("overrides", "units"),
-    [
-        ([], 10),
-        (["data=random", "data.num_classes=2"], 2),
-        (["data=random", "data.num_classes=2", "loss=hinge"], 1),
-        (["data=random", "data.num_classes=3", "loss=hinge"], 3),
-        (["data=arrays", "data.num_classes=2", "loss=mean_squared_error", "data.task=regression"], 2),
-        (["data=arrays", "data.num_classes=2", "loss=poisson"], 2),  # does not fit, which is told elsewhere
-        (["data=arrays"], 1),
-    ],
-)
-def test_data_and_loss_decide_the_output_layers_units(
-    settings: SettingsMaker, overrides: list[str], units: int
-) -> None:
-    assert outputs(settings(*overrides)) == units
 
 
 # --- values

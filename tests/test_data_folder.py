@@ -95,6 +95,7 @@ def test_limit_and_seed_work_on_folders(tmp_path: Path) -> None:
 # --- pixels
 
 
+@pytest.mark.reference("data", "image_folder")
 def test_an_image_of_the_right_size_keeps_its_pixels(tmp_path: Path) -> None:
     expected = [photo(tmp_path / label / f"{number}.png", (8, 8)) for label in "ab" for number in (0, 1)]
     data = read(tmp_path, split=[0.5, 0.5])

@@ -45,6 +45,7 @@ def all_targets(data: ImageData) -> list[int]:
 # --- digits and random
 
 
+@pytest.mark.reference("data", "digits")
 def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
@@ -72,6 +73,7 @@ def test_a_shape_that_digits_have_not_is_named() -> None:
         digits(num_classes=3)
 
 
+@pytest.mark.reference("data", "random")
 def test_random_noise_has_the_shape_asked_for_and_depends_on_its_seed() -> None:
     data, again, other = (random(shape=[3, 5, 7], num_classes=4, size=100, split_seed=seed) for seed in (1, 1, 2))
     assert pixels_of(data.train).shape == (70, 3, 5, 7)
@@ -111,6 +113,7 @@ def write_idx(folder: Path, *, packed: bool = True) -> dict[str, np.ndarray]:
     return content
 
 
+@pytest.mark.reference("data", "mnist", "fashion_mnist")
 @pytest.mark.parametrize(("reader", "folder"), [(mnist, "mnist"), (fashion_mnist, "fashion-mnist")])
 def test_idx_files_are_read_packed_and_unpacked(tmp_path: Path, reader: Any, folder: str) -> None:
     for packed in (True, False):
@@ -312,6 +315,7 @@ def write_cifar(root: Path, layout: cifar.Layout = cifar.CIFAR10, num_classes: i
     return test_images
 
 
+@pytest.mark.reference("data", "cifar10", "cifar100")
 @pytest.mark.parametrize(
     ("reader", "layout", "num_classes"), [(cifar10, cifar.CIFAR10, 10), (cifar100, cifar.CIFAR100, 100)]
 )
@@ -414,6 +418,7 @@ def saved(path: Path, **content: Any) -> str:
     return str(path / "data.npz")
 
 
+@pytest.mark.reference("data", "arrays")
 def test_keras_mnist_npz_is_read(tmp_path: Path) -> None:
     images = RNG.integers(0, 256, (30, 28, 28), dtype=np.uint8)
     labels = (np.arange(30) % 10).astype(np.uint8)

@@ -62,6 +62,7 @@ def by_scipy(image: np.ndarray, angle: float, size: tuple[int, int]) -> np.ndarr
     return ndimage.affine_transform(image, matrix, offset, size, order=1, mode="grid-constant")
 
 
+@pytest.mark.reference("data", "digits_angle")
 @pytest.mark.parametrize("size", [(16, 16), (12, 12), (19, 19), (14, 20), (23, 12)])
 @pytest.mark.parametrize("angle", [0.0, 17.0, -45.0, 90.0, 133.3, -180.0])
 def test_a_turn_equals_scipys_bilinear_sampling(size: tuple[int, int], angle: float) -> None:
@@ -239,6 +240,7 @@ def read(table: Path, targets: Sequence[str] = ("price",), **options: Any) -> Im
     return table_images(table=str(table), targets=targets, **{"shape": [3, 8, 8], "split": [0.6, 0.4], **options})
 
 
+@pytest.mark.reference("data", "table_images")
 def test_every_image_has_the_numbers_of_its_row(tmp_path: Path) -> None:
     table, expected = houses(tmp_path)
     data = read(table, ["price", "rooms"])

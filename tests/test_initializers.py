@@ -32,6 +32,7 @@ def check_moments(kernel: Tensor, std: float) -> None:
     assert kernel.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * count))
 
 
+@pytest.mark.reference("arch.init", "glorot_uniform", "he_uniform")
 @KERNELS
 @pytest.mark.parametrize(
     ("initializer", "limit"),
@@ -50,6 +51,7 @@ def test_a_uniform_kernel_fills_its_limits_evenly(
     assert kernel.abs().lt(bound / 2).double().mean().item() == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.reference("arch.init", "he_normal")
 @KERNELS
 def test_he_normal_is_cut_off_and_has_the_variance_2_over_fan_in_all_the_same(
     shape: tuple[int, ...], fans: tuple[int, int]

@@ -119,6 +119,7 @@ def convolved(x: Array, weight: Array, bias: Array, stride: Pair, dilation: Pair
 # Pools.
 
 
+@pytest.mark.reference("layer/pool", "max", "average", "l2")
 @settings(max_examples=120, deadline=None)
 @given(
     name=st.sampled_from(sorted(REDUCE)),
@@ -199,6 +200,7 @@ def test_a_pool_by_itself_has_the_defaults_of_its_yaml(name: str):
 # Convolutions and full connections.
 
 
+@pytest.mark.reference("layer/conv", "conv")
 @settings(max_examples=80, deadline=None)
 @given(
     sides=st.tuples(st.integers(1, 8), st.integers(1, 8)),
@@ -228,12 +230,15 @@ def test_a_strided_same_convolution_of_an_even_side_pads_the_end_as_keras_does_a
     np.testing.assert_allclose(apply(module, np.arange(16.0).reshape(1, 1, 4, 4))[0, 0], [[45.0, 39.0], [66.0, 50.0]])
 
 
-def test_grouped_channels_are_convolved_apart():
-    module = conv(4, 6, (0, 0, 0, 0), kernel_size=1, groups=2).double()
+@pytest.mark.reference("layer/conv", "depthwise")  # one group a channel
+@pytest.mark.parametrize("groups", [2, 4])
+def test_grouped_channels_are_convolved_apart(groups: int):
+    module = conv(4, 8, (0, 0, 0, 0), kernel_size=1, groups=groups).double()
     weight, bias = (parameter.detach().numpy() for parameter in module.parameters())
     x = images(2, 4, 3, 3)
-    halves = [np.einsum("fc,bchw->bfhw", weight[3 * g : 3 * g + 3, :, 0, 0], x[:, 2 * g : 2 * g + 2]) for g in (0, 1)]
-    np.testing.assert_allclose(apply(module, x), np.concatenate(halves, 1) + bias[:, None, None])
+    parts = zip(np.split(weight[:, :, 0, 0], groups), np.split(x, groups, 1), strict=True)
+    expected = np.concatenate([np.einsum("fc,bchw->bfhw", some, channels) for some, channels in parts], 1)
+    np.testing.assert_allclose(apply(module, x), expected + bias[:, None, None])
 
 
 def test_a_full_connection_flattens_a_volume_in_torchs_order():
@@ -267,6 +272,7 @@ def scaled(y: Array, module: nn.Module) -> Array:
 VOLUME_AND_VECTOR = pytest.mark.parametrize("shape", [(6, 3, 4), (6,)], ids=["volume", "vector"])
 
 
+@pytest.mark.reference("layer/norm", "batch")
 @VOLUME_AND_VECTOR
 def test_batch_norm_standardises_each_channel_over_the_batch(shape: tuple[int, ...]):
     x = images(5, *shape)
@@ -287,6 +293,7 @@ def test_batch_norm_evaluates_with_running_statistics_to_which_a_batch_adds_its_
     np.testing.assert_allclose(apply(module.eval(), x), (x - mean) / np.sqrt(var + 0.01), rtol=1e-10)
 
 
+@pytest.mark.reference("layer/norm", "layer")
 @VOLUME_AND_VECTOR
 def test_layer_norm_standardises_each_image_over_all_its_values(shape: tuple[int, ...]):
     x = images(5, *shape)
@@ -295,6 +302,7 @@ def test_layer_norm_standardises_each_image_over_all_its_values(shape: tuple[int
     np.testing.assert_allclose(apply(module, x), expected, rtol=1e-10)
 
 
+@pytest.mark.reference("layer/norm", "group")
 @VOLUME_AND_VECTOR
 def test_group_norm_standardises_each_group_of_channels(shape: tuple[int, ...]):
     x = images(5, *shape)
@@ -304,6 +312,7 @@ def test_group_norm_standardises_each_group_of_channels(shape: tuple[int, ...]):
     np.testing.assert_allclose(apply(module, x), expected, rtol=1e-10)
 
 
+@pytest.mark.reference("layer/norm", "local_response")
 @VOLUME_AND_VECTOR
 @pytest.mark.parametrize("size", [1, 3, 4, 5])
 def test_local_response_divides_by_the_squares_of_neighbouring_channels(shape: tuple[int, ...], size: int):
@@ -333,6 +342,7 @@ def dropping(kind: type[Dropout], p: float, seed: int = 0) -> Dropout:
     return module
 
 
+@pytest.mark.reference("layer/dropout", "plain")
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_dropout_zeroes_its_share_and_scales_the_others(p: float):
     y = dropping(Dropout, p)(torch.ones(100, 10, 10, 10))
@@ -341,6 +351,7 @@ def test_dropout_zeroes_its_share_and_scales_the_others(p: float):
     assert y[y != 0].unique().tolist() == pytest.approx([1 / (1 - p)])
 
 
+@pytest.mark.reference("layer/dropout", "spatial")
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_spatial_dropout_zeroes_its_share_of_whole_channels(p: float):
     y = dropping(SpatialDropout, p)(torch.ones(100, 100, 2, 3))

@@ -189,6 +189,7 @@ def test_each_loss_is_an_option() -> None:
 # --- against Keras and NumPy
 
 
+@pytest.mark.reference("loss", *{case[0] for case in KERAS})
 @pytest.mark.parametrize(("name", "kind", "options", "values", "gradient"), KERAS)
 def test_values_and_gradients_are_those_of_keras(
     name: str, kind: str, options: dict[str, Any], values: list[float], gradient: list[float]
@@ -269,6 +270,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(1, 6), st.integers(2, 9))
 
 
+@pytest.mark.reference("loss", *TWINS)
 @ALL_CASES
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS, size=SIZES)

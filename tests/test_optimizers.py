@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,7 @@ FORMULAS: list[tuple[str, Twin, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.reference("optimizer", *{name for name, _, _ in FORMULAS})
 @pytest.mark.parametrize(("name", "twin", "options"), FORMULAS, ids=[f"{n}-{len(o)}" for n, _, o in FORMULAS])
 def test_fifty_steps_follow_the_docstrings_formula(name: str, twin: Twin, options: dict[str, Any]) -> None:
     # torch keeps Nadam's product of momenta in float32, whose 6e-8 shrinks with the product itself.
@@ -176,6 +178,20 @@ def test_fifty_steps_end_as_near_to_keras_as_the_docstring_says(
     distance = np.max(np.abs(descend(name, **options) - golden) / way)
     # 2 % for the rounding of the stated number, 1e-13 for that of 50 steps.
     assert distance == pytest.approx(apart, rel=0.02, abs=1e-13)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_states_how_far_it_ends_from_keras(name: str) -> None:
+    """With default values; of nadam, torch's own momentum_decay as well."""
+    measured = {
+        f"{apart:.0e}"
+        for other, options, _, apart in KERAS
+        if other == name and apart and set(options) <= {"momentum_decay"}
+    }
+    text = inspect.getdoc(getattr(optimizers, name)) or ""
+    stated = {f"{float(number):.0e}" for number in re.findall(r"(\d[\d.]*e-\d+) apart", text)}
+    assert stated == measured
+    assert measured or "Keras' is the same" in text or "equal (to 1e-14)" in text
 
 
 def test_default_values_are_those_of_keras() -> None:

@@ -11,8 +11,10 @@ import struct
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -81,40 +83,146 @@ def test_an_option_says_what_it_is_and_has_a_name_in_snake_case(group: str, name
         assert re.fullmatch(r"_target_|[a-z][a-z0-9]*(_[a-z0-9]+)*", word), word
 
 
-@pytest.mark.parametrize(("group", "name"), MADE)
-def test_an_options_keys_and_defaults_are_those_of_what_it_names(group: str, name: str) -> None:
-    stated = {key: value for key, value in VALUES[group, name].items() if key != "_target_"}
-    beside = BESIDE.get(group, set())
-    assert beside <= set(stated)
-    target = pkgutil.resolve_name(VALUES[group, name]["_target_"])
+def disagreements(group: str, name: str, stated: dict[str, Any], target: Callable[..., Any]) -> list[str]:
+    """Keys and defaults in which an option's file and the signature of what it names differ."""
+    missing = [f"{key} is missing" for key in BESIDE.get(group, set()) - set(stated)]
     parameters = inspect.signature(target).parameters.values()
     knobs = {item.name: _listed(item.default) for item in parameters if item.kind == item.KEYWORD_ONLY}
     if name == "depthwise":
         knobs["groups"] = "depthwise"
     if group == "data" and "root" in stated:  # the YAML looks into the environment first
         assert stated["root"] in (None, "${oc.env:CONVGRID_DATA,null}")
-        stated["root"] = None
-    stated = {key: value for key, value in stated.items() if key not in beside}
+        stated = {**stated, "root": None}
+    stated = {key: value for key, value in stated.items() if key not in {"_target_", *BESIDE.get(group, set())}}
     knobs = {key: value for key, value in knobs.items() if key not in PIPELINES.get(group, set())}
-    if group in ("layer/conv", "layer/pool"):  # the plan gives them pairs and a stride
-        assert set(stated) == set(knobs)
-        knobs = {
-            key: stated[key] if key in ("kernel_size", "stride", "dilation", "groups") else knobs[key] for key in knobs
-        }
-    assert set(stated) == set(knobs) if (group, name) in PRESETS else stated == knobs
-    assert {type(value) for value in stated.values()} <= {int, float, bool, str, list, type(None)}
+    # of these the plan gives pairs and a stride
+    free = {"kernel_size", "stride", "dilation", "groups"} if group in ("layer/conv", "layer/pool") else set()
+    free = set(knobs) if (group, name) in PRESETS else free
+    keys = [f"{key} is in one of them only" for key in sorted(set(stated) ^ set(knobs))]
+    values = [
+        f"{key} is {stated[key]} and {knobs[key]}" for key in stated if key in knobs and key not in free
+        and (stated[key], type(stated[key])) != (knobs[key], type(knobs[key]))
+    ]  # fmt: skip
+    types = {int, float, bool, str, list, type(None)}
+    return [*missing, *keys, *values, *(f"{key} is {type(value)}" for key, value in stated.items()
+            if type(value) not in types)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "name"), MADE)
+def test_an_options_keys_and_defaults_are_those_of_what_it_names(group: str, name: str) -> None:
+    target = pkgutil.resolve_name(VALUES[group, name]["_target_"])
+    assert disagreements(group, name, VALUES[group, name], target) == []
+
+
+def missing_parts(target: Callable[..., Any], *, example: bool = True, source: bool = True) -> list[str]:
+    """What the docstring of a component lacks."""
+    text = inspect.getdoc(target) or ""
+    first, _, rest = text.partition("\n")
+    documented = re.findall(r"^    (\w+):", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE)
+    parts = {
+        "one line that ends in a full stop": first.endswith(".") and rest[:1] in ("", "\n"),
+        "Args, each in its order": documented == list(inspect.signature(target).parameters),
+        "Returns": inspect.isclass(target) or "\nReturns:\n" in text,
+        "Raises": "\nRaises:\n" in text or not re.search(r"^ +raise ", inspect.getsource(target), re.MULTILINE),
+        "Example": not example or re.search(r"\nExample:\n    >>> ", text) is not None,
+        "Source": ("\nSource: " in text) == source,
+    }
+    return [part for part, is_there in parts.items() if not is_there]
 
 
 @pytest.mark.parametrize(("group", "name"), MADE)
 def test_what_an_option_names_is_documented(group: str, name: str) -> None:
     target = pkgutil.resolve_name(VALUES[group, name]["_target_"])
-    text = inspect.getdoc(target) or ""
-    first, second = f"{text}\n".splitlines()[:2] if "\n" in text else (text, "")
-    assert first.endswith(".")
-    assert second == ""
-    documented = re.findall(r"^    (\w+):", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE)
-    assert documented == list(inspect.signature(target).parameters)
-    assert ("\nSource: " in text) == (name not in NO_SOURCE)
+    needs_files = group == "data" and bool({"root", "path", "table"} & set(VALUES[group, name]))
+    assert missing_parts(target, example=not needs_files, source=name not in NO_SOURCE) == []
+
+
+# --- every option is held against an independent value
+
+REFERENCING = (
+    "activations", "augment", "augment_geometry", "build", "data_folder", "data_readers", "data_regression",
+    "initializers", "layers", "losses", "optimizers", "scales", "schedules",
+)  # fmt: skip
+
+
+def references(modules: Iterable[Any]) -> set[tuple[str, str]]:
+    """The options that a test of these modules holds against a NumPy twin, Keras, torch or files in a known format."""
+    tests = [test for module in modules for name, test in vars(module).items() if name.startswith("test_")]
+    marks = [mark for test in tests for mark in getattr(test, "pytestmark", []) if mark.name == "reference"]
+    return {(mark.args[0], name) for mark in marks for name in mark.args[1:]}
+
+
+def test_every_component_has_a_reference_value() -> None:
+    components = [*MADE, *(("arch.init", name) for name in INITIALIZERS)]
+    found = references(import_module(f"test_{name}") for name in REFERENCING)
+    assert sorted(set(components) - found) == []
+    assert sorted(found - set(components)) == []  # a mark that is mistyped, or outlived its option
+    assert len(found) == 69
+
+
+# --- the contract can fail
+
+
+def bare(x: Any, *, b: float = 4.0) -> Any:
+    """A component without anything."""
+    if b < 0:
+        raise ValueError
+    return x
+
+
+def sound(x: Any, *, b: float = 4.0) -> Any:
+    """What a component looks like.
+
+    Args:
+        x: Anything.
+        b: A knob.
+
+    Returns:
+        x.
+
+    Example:
+        >>> sound(1)
+        1.0
+
+    Source: this file.
+    """
+    return x + 0 * b
+
+
+def test_a_missing_part_of_a_docstring_is_found() -> None:
+    assert missing_parts(sound) == []
+    assert missing_parts(sound, source=False) == ["Source"]
+    assert missing_parts(bare) == ["Args, each in its order", "Returns", "Raises", "Example", "Source"]
+    assert missing_parts(bare, example=False, source=False) == ["Args, each in its order", "Returns", "Raises"]
+    assert missing_parts(lambda x: x)[0] == "one line that ends in a full stop"
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [
+        ({"b": 4.0}, []),
+        ({}, ["b is in one of them only"]),
+        ({"b": 4.0, "c": 1}, ["c is in one of them only"]),
+        ({"b": 2.0}, ["b is 2.0 and 4.0"]),
+        ({"b": 4}, ["b is 4 and 4.0"]),
+    ],
+)
+def test_a_file_that_disagrees_with_its_signature_is_found(stated: dict[str, Any], found: list[str]) -> None:
+    assert disagreements("activation", "sound", {"_target_": "sound", **stated}, sound) == found
+
+
+def test_a_data_set_without_a_batch_size_is_found() -> None:
+    assert disagreements("data", "sound", {"_target_": "sound", "b": 4.0}, sound) == ["batch_size is missing"]
+
+
+def test_a_component_without_a_reference_value_is_found() -> None:
+    @pytest.mark.reference("activation", "relu", "tanh")
+    @pytest.mark.parametrize("name", ["relu", "tanh"])
+    def test_twins() -> None: ...
+
+    module = SimpleNamespace(test_twins=test_twins, test_other=lambda: None, helper=test_twins)
+    assert references([module]) == {("activation", "relu"), ("activation", "tanh")}
+    assert {("activation", "relu"), ("activation", "new")} - references([module]) == {("activation", "new")}
 
 
 def test_keys_with_ranges_and_choices_exist() -> None:

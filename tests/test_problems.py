@@ -298,6 +298,8 @@ def test_a_single_column_that_only_the_file_shows_is_told_before_a_run_exists(
     data = write_brightness(in_tmp / "ink.npz")
     stored = np.load(in_tmp / "ink.npz")
     np.savez(in_tmp / "ink.npz", images=stored["images"], targets=stored["targets"][:, 0])
-    with pytest.raises(ConfigError, match=r"^loss=cosine_proximity compares directions, and 1 target column has none"):
+    with pytest.raises(
+        ConfigError, match=r"^loss=cosine_proximity needs 2 target columns or more, and the data has 1\."
+    ):
         run(settings(*SMALL, *data, "loss=cosine_proximity"), Console(file=io.StringIO()))
     assert not (in_tmp / "runs").exists()

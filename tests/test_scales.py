@@ -28,6 +28,7 @@ SCALES: dict[Callable[[Tensor], Scale], Twin] = {  # to the twin's (training tar
 DIVIDING = [Standardize, MinMax, Log, Mean]
 
 
+@pytest.mark.reference("target", "standardize", "minmax", "log", "none")
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_scale_is_its_formula_fitted_on_the_training_part(scale: Callable[[Tensor], Scale]) -> None:
     made = scale(torch.tensor(PRICES))

@@ -39,22 +39,26 @@ def torchs(make: Callable[..., Any], *, lr: float = 1.0, each_epoch: bool = Fals
     return rates
 
 
+@pytest.mark.reference("schedule", "constant")
 def test_constant_is_one_throughout() -> None:
     assert over_training(schedules.constant) == [1.0] * 77
 
 
+@pytest.mark.reference("schedule", "step")
 @pytest.mark.parametrize(("step_size", "gamma"), [(10, 0.1), (1, 0.5), (3, 1.0), (40, 0.2)])
 def test_step_is_torchs_step_lr(step_size: int, gamma: float) -> None:
     expected = torchs(lr_scheduler.StepLR, each_epoch=True, step_size=step_size, gamma=gamma)
     assert over_training(schedules.step, step_size=step_size, gamma=gamma) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.reference("schedule", "cosine")
 @pytest.mark.parametrize("min_fraction", [0.0, 0.1, 1.0])
 def test_cosine_is_torchs_cosine_annealing_by_the_step(min_fraction: float) -> None:
     expected = torchs(lr_scheduler.CosineAnnealingLR, T_max=STEPS_PER_EPOCH * MAX_EPOCHS, eta_min=min_fraction)
     assert over_training(schedules.cosine, min_fraction=min_fraction) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.reference("schedule", "one_cycle")
 @pytest.mark.parametrize(
     ("pct_start", "div_factor", "final_div_factor"),
     [(0.3, 25.0, 1e4), (0.05, 10.0, 1.0), (0.99, 1.0, 100.0), (0.0, 2.0, 5.0)],
@@ -102,6 +106,7 @@ PLATEAUS: list[tuple[dict[str, Any], list[tuple[float, int]]]] = [
 ]
 
 
+@pytest.mark.reference("schedule", "reduce_on_plateau")
 @pytest.mark.parametrize(("options", "golden"), PLATEAUS)
 def test_reduce_on_plateau_is_keras(options: dict[str, Any], golden: list[tuple[float, int]]) -> None:
     expected = [factor for factor, epochs in golden for _ in range(epochs)]

@@ -91,8 +91,8 @@ def test_a_direction_needs_two_columns() -> None:
     with pytest.raises(ConfigError) as caught:
         fit("cosine_proximity", "regression", 1)
     assert str(caught.value) == (
-        "loss=cosine_proximity compares directions, and 1 target column has none. "
-        "Use loss=mean_squared_error, or two columns or more."
+        "loss=cosine_proximity needs 2 target columns or more, and the data has 1. "
+        "Use loss=mean_squared_error, or more columns."
     )
     assert fit("cosine_proximity", "regression", 2) == fit("cosine_proximity", "regression")
 
@@ -194,9 +194,11 @@ def test_the_tables_cells_say_what_the_fits_say() -> None:
     ]
 
 
-def test_a_persons_own_loss_is_refused_with_those_that_are_known() -> None:
+def test_a_persons_own_loss_has_its_row_in_the_table_that_is_given() -> None:
+    own = {**FITS, "poly1": {"classification": Fit("index", "softmax", from_scores=True)}}
+    assert fit("poly1", "classification", 10, own).from_scores
     with pytest.raises(ConfigError) as caught:
-        fit("poly1", "classification")
+        fit("poly1", "regression", table=own)
     assert str(caught.value) == (
-        f"loss=poly1: convgrid does not know which targets and link it goes with. Use one of {FOR_CLASSES}."
+        f"loss=poly1 does not fit a regression: the fit in its file has no row for that. Use one of {FOR_NUMBERS}."
     )

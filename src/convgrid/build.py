@@ -2,12 +2,13 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from convgrid.errors import ConfigError
+from convgrid.errors import ConfigError, PlanError
 from convgrid.initializers import INITIALIZERS
 from convgrid.plan import Plan, PlannedLayer
 
@@ -25,6 +26,7 @@ def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequ
 
     Raises:
         ConfigError: If there is no such initialisation.
+        PlanError: If a layer of a person's own does not do what the plan says.
 
     Example:
         >>> from convgrid.component import Component
@@ -39,15 +41,53 @@ def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequ
     with torch.random.fork_rng(devices=[]):  # layers draw weights from global state when they are made
         torch.default_generator.manual_seed(seed)
         network = nn.Sequential(OrderedDict((layer.name, _make(layer)) for layer in plan.layers))
+    for layer, module in zip(plan.layers, network, strict=True):
+        if layer.is_own:
+            _try(layer, module)
     initialize = INITIALIZERS[init]
     if initialize is not None:
         generator = torch.Generator().manual_seed(seed)
         for kernel in kernels(network):
             initialize(kernel, generator)
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        for module in _weighted(network):
+            if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
+
+
+def measure(layer: PlannedLayer) -> PlannedLayer:
+    """Find out what a layer of a person's own costs, which only the layer itself can tell.
+
+    Args:
+        layer: As planned, without its costs.
+
+    Returns:
+        The same with its trainable parameters, and the multiply-adds of each Conv2d and Linear in it.
+
+    Raises:
+        ConfigError: If there is no such layer.
+        PlanError: If it does not make the planned shape.
+
+    Example:
+        >>> from convgrid.component import Component
+        >>> from convgrid.pattern import Layer
+        >>> norm = Component("own", "torch.nn.LayerNorm")
+        >>> measure(PlannedLayer("norm1", "NORM", norm, (2, 4, 4), (2, 4, 4), Layer("NORM"))).parameters
+        64
+    """
+    with torch.random.fork_rng(devices=[]):
+        module = _make(layer)
+    counted: list[int] = []
+
+    def count(part: nn.Module, _: object, out: Tensor) -> None:
+        assert isinstance(part.weight, Tensor)
+        counted.append(out.numel() * part.weight[0].numel())
+
+    for part in _weighted(module):
+        part.register_forward_hook(count)
+    _try(layer, module)
+    parameters = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+    return replace(layer, parameters=parameters, multiply_adds=sum(counted))
 
 
 def kernels(network: nn.Module) -> list[Tensor]:
@@ -63,7 +103,11 @@ def kernels(network: nn.Module) -> list[Tensor]:
         >>> [tuple(kernel.shape) for kernel in kernels(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))]
         [(2, 3)]
     """
-    return [module.weight for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    return [module.weight for module in _weighted(network)]
+
+
+def _weighted(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
 class Activation(nn.Module):
@@ -98,3 +142,21 @@ def _make(layer: PlannedLayer) -> nn.Module:
             return Activation(make)
         case _:
             return make()
+
+
+@torch.no_grad()
+def _try(layer: PlannedLayer, module: nn.Module) -> None:
+    """Let a black image pass, and hold its shape against the plan."""
+    mode = module.training
+    found = module.eval()(torch.zeros(1, *layer.input_shape)).shape
+    module.train(mode)
+    if found != (1, *layer.output_shape):
+        component = layer.component
+        raise PlanError(
+            f"{component.group}={component.name}: {layer.name} makes {_sides(found[1:])} of "
+            f"{_sides(layer.input_shape)}, but the plan has {_sides(layer.output_shape)}. Mend {component.target}."
+        )
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"

@@ -3,7 +3,9 @@
 Shapes: B batch, C classes or labels, T target columns, U output units.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -20,7 +22,8 @@ class Objective(nn.Module):
     """What a network's scores are optimised for, and what they mean in the data's units.
 
     Args:
-        loss: From (predictions or scores, targets) to one value an example.
+        loss: From (predictions or scores, targets) to one value an example; one that takes scores and has an argument
+            `from_logits` is told so by it.
         task: Of the data.
         fit: How the loss goes with the task.
         targets: The training split's, which a scale is fitted on; classes (B,), labels (B, C) or numbers (B, T).
@@ -51,7 +54,8 @@ class Objective(nn.Module):
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        self.loss, self.fit = loss, fit
+        self.loss = partial(loss, from_logits=True) if fit.from_scores and _takes_from_logits(loss) else loss
+        self.fit = fit
         self.task: Task = task
         if fit.form == "numbers":
             self.scale = (make_scale or SCALES[fit.scale])(targets)
@@ -83,9 +87,7 @@ class Objective(nn.Module):
         if self.fit.in_units:
             return self.loss(self.predictions(scores), targets)
         encoded = self._encode(targets, scores)
-        if self.fit.from_scores:
-            return self.loss(scores, encoded, from_logits=True)
-        return self.loss(self._link(scores), encoded)
+        return self.loss(scores if self.fit.from_scores else self._link(scores), encoded)
 
     def predictions(self, scores: Tensor) -> Tensor:
         """Turn scores into one value a class or label, probabilities where the link gives them, or into numbers.
@@ -132,3 +134,10 @@ class Objective(nn.Module):
 
     def _scale(self) -> Scale:
         return cast(Scale, self.scale)
+
+
+def _takes_from_logits(loss: Callable[..., Tensor]) -> bool:
+    try:
+        return "from_logits" in inspect.signature(loss).parameters
+    except ValueError:  # some of torch's built-ins have no signature
+        return False

@@ -122,36 +122,37 @@ NOUNS: Mapping[Task, str] = {
 CROSSING_0 = ("standardize", "minmax", "log")
 
 
-def fit(loss: str, task: Task, count: int | None = None) -> Fit:
+Table = Mapping[str, Mapping[Task, Fit]]
+
+
+def fit(loss: str, task: Task, count: int | None = None, table: Table = FITS) -> Fit:
     """Look up how a loss goes with a task.
 
     Args:
         loss: Name of the loss, as in `loss=categorical_crossentropy`.
         task: Of the data.
         count: Classes, labels, or columns of numbers; None where only the data tells.
+        table: Of all losses; a person's own has its row in the config.
 
     Returns:
         The row of the table.
 
     Raises:
-        ConfigError: If they do not go together, or the loss is a person's own; it names the losses that do.
+        ConfigError: If they do not go together; it names the losses that do.
 
     Example:
         >>> fit("sparse_categorical_crossentropy", "classification").form
         'index'
     """
-    others = ", ".join(name for name, tasks in FITS.items() if task in tasks)
-    if loss not in FITS:
-        raise ConfigError(
-            f"loss={loss}: convgrid does not know which targets and link it goes with. Use one of {others}."
-        )
-    if task not in FITS[loss]:
-        raise ConfigError(f"loss={loss} does not fit a {NOUNS[task]}: {REASONS[task][loss]}. Use one of {others}.")
-    row = FITS[loss][task]
+    if task not in table[loss]:
+        others = ", ".join(name for name, tasks in table.items() if task in tasks)
+        reason = REASONS[task].get(loss, "the fit in its file has no row for that")
+        raise ConfigError(f"loss={loss} does not fit a {NOUNS[task]}: {reason}. Use one of {others}.")
+    row = table[loss][task]
     if count is not None and 1 <= count < row.least_outputs:
         raise ConfigError(
-            f"loss={loss} compares directions, and {count} target column has none. "
-            "Use loss=mean_squared_error, or two columns or more."
+            f"loss={loss} needs {row.least_outputs} target columns or more, and the data has {count}. "
+            "Use loss=mean_squared_error, or more columns."
         )
     return row
 
@@ -196,13 +197,14 @@ def check_domain(loss: str, fit: Fit, least: float, part: str) -> None:
         )
 
 
-def check_target(target: str, loss: str, task: Task) -> None:
+def check_target(target: str, loss: str, task: Task, table: Table = FITS) -> None:
     """Hold the option of `target` against loss and task.
 
     Args:
         target: Name of the scale, as in `target=log`.
         loss: Name of the loss.
         task: Of the data.
+        table: Of all losses.
 
     Raises:
         ConfigError: If it has no effect, or makes numbers that the loss means nothing for.
@@ -215,7 +217,7 @@ def check_target(target: str, loss: str, task: Task) -> None:
     if task != "regression":
         kind = "classes" if task == "classification" else "labels"
         raise ConfigError(f"target={target} has no effect: it scales numbers, and the data has {kind}. Leave it out.")
-    row = FITS.get(loss, {}).get(task)
+    row = table[loss].get(task)
     if target in CROSSING_0 and row is not None and row.domain != "any":
         raise ConfigError(
             f"target={target} does not fit loss={loss}: it takes some targets to 0 or below, where that loss means "

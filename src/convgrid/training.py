@@ -20,11 +20,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from convgrid.augment import Augment, mixed_losses
+from convgrid.augment import Augment, Mixed, mixed_losses
 from convgrid.build import kernels
 from convgrid.data import Batch, Batches, Chunk, ImageData, Split, batches
 from convgrid.errors import DiskError, TrainingError
-from convgrid.layers import Dropout
 from convgrid.metrics import confusion, measurable, measure
 from convgrid.objective import Objective
 from convgrid.schedules import Progress
@@ -34,6 +33,7 @@ STEPS_PER_CHUNK = 64
 EVALUATION_BATCH = 512
 BEST, LAST = "best.ckpt", "last.ckpt"
 
+Augmentation = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | Mixed | None]]
 Send = Callable[[Sequence[Mapping[str, float]]], None]
 
 
@@ -72,7 +72,7 @@ class Recipe:
     gradient_clip_norm: float = 0.0
     l1: float = 0.0
     l2: float = 0.0
-    augment: Augment | None = None
+    augment: Augmentation | None = None
     accumulate: int = 1
     balanced: bool = False
     test_views: int = 1
@@ -132,7 +132,7 @@ class Learner(L.LightningModule):
         self.automatic_optimization = False
         self.predictor, self.data, self.recipe = predictor, data, recipe
         self.kernels = kernels(predictor.network)
-        self.dropouts = [module for module in predictor.modules() if isinstance(module, Dropout)]
+        self.drawing = [module for module in predictor.modules() if hasattr(module, "generator")]
         self.history: list[dict[str, float]] = []
         self.tested: dict[str, float] = {}
         self.confusions: dict[str, Tensor] = {}
@@ -173,8 +173,8 @@ class Learner(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Key the draws of dropout and augmentation by this epoch."""
         draws = self._generator("dropout")
-        for dropout in self.dropouts:
-            dropout.generator = draws
+        for module in self.drawing:
+            setattr(module, "generator", draws)  # noqa: B010  (a person's own module may declare it, too)
         self._augment_draws = self._generator("augment")
         self._train_loss = torch.zeros((), device=self.device)
 
@@ -260,8 +260,8 @@ class Learner(L.LightningModule):
         return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed, weights)
 
     def _view(self, number: int) -> Callable[[Tensor, Tensor], Tensor]:
-        assert self.recipe.augment is not None
-        augment, draws = self.recipe.augment.views(), torch.Generator(self.device)
+        augment = cast(Augment, self.recipe.augment).views()  # a person's own has such a method, too
+        draws = torch.Generator(self.device)
         draws.manual_seed(derive(self.recipe.seed, "test views", number))
         return lambda images, targets: augment(images, targets, draws)[0]
 

@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 
 from convgrid.build import build
-from convgrid.config import Settings, architecture, component, flatten, identity
-from convgrid.data import ImageData, refold, statistics
+from convgrid.config import Settings, architecture, component, fits, flatten, identity
+from convgrid.data import ImageData, check_data, refold, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
 from convgrid.errors import ConfigError, ConvgridError, DataError, Interrupted, gather, refuse
@@ -108,22 +108,21 @@ def read(settings: Settings) -> ImageData:
     """
     reader = component(settings, "data")
     assert reader is not None
-    trainer = settings.values["trainer"]
-    options = dict(reader.options)
-    batch_size = options.pop("batch_size")
-    limit = batch_size if trainer["overfit"] else trainer["limit"]
-    if limit:
-        options["limit"] = min(limit, options["limit"] or limit)
-    data: ImageData = dataclasses.replace(reader, options=options).bind()()
+    stated, trainer = settings.values["data"], settings.values["trainer"]
+    limit = stated["batch_size"] if trainer["overfit"] else trainer["limit"]
+    if limit and "limit" in reader.options:
+        limited = {"limit": min(limit, reader.options["limit"] or limit)}
+        reader = dataclasses.replace(reader, options={**reader.options, **limited})
+    data: ImageData = reader.bind()()
+    check_data(data, stated["shape"], stated["num_classes"], f"data={reader.name}")
     if settings.values.get("fold") is not None:  # a run stored before there were folds has no such key
-        drawn = {"split_seed": options.get("split_seed", 0), "limit": options.get("limit", 0)}
+        drawn = {key: reader.options.get(key, 0) for key in ("split_seed", "limit")}
         data = refold(data, settings.values["fold"], **drawn)
-    if trainer["overfit"]:
-        return dataclasses.replace(data, validation=data.train, test=None)
     if limit:
         test = data.test and data.test.head(limit)
-        return dataclasses.replace(data, validation=data.validation.head(limit), test=test)
-    return data
+        heads = {"train": data.train.head(limit), "validation": data.validation.head(limit), "test": test}
+        data = dataclasses.replace(data, **heads)
+    return dataclasses.replace(data, validation=data.train, test=None) if trainer["overfit"] else data
 
 
 def outputs(settings: Settings, data: ImageData) -> int:
@@ -206,6 +205,8 @@ def try_components(settings: Settings) -> None:
     ]
     if component(settings, "augment"):
         uses.append(lambda: _try_augment(settings))
+    if component(settings, "layer/dropout"):
+        uses.append(lambda: _try_dropout(settings))
     refuse(gather(uses))
 
 
@@ -245,16 +246,44 @@ def _class_weights(settings: Settings, data: ImageData) -> list[float] | None:
 
 
 def _try_augment(settings: Settings) -> None:
-    made = _made(settings, "augment")()
-    if settings.values["trainer"]["test_views"] > 1:
+    made, name, data = _made(settings, "augment")(), settings.choices["augment"], settings.values["data"]
+    images = torch.zeros(2, *data["shape"], dtype=torch.uint8)
+    classes = data.get("task", "classification") == "classification"
+    changed, _ = made(images, torch.zeros(2, dtype=torch.int64) if classes else torch.zeros(2, 1), torch.Generator())
+    if changed.shape != images.shape or changed.dtype not in (torch.uint8, torch.float32):
+        kind = f"{changed.dtype} of shape {list(changed.shape)}".removeprefix("torch.")
+        raise ConfigError(f"augment={name} makes {kind} of {list(images.shape)}. It must keep the shape, in float32.")
+    views = settings.values["trainer"]["test_views"]
+    if views > 1 and not hasattr(made, "views"):
+        raise ConfigError(
+            f"trainer.test_views={views} needs a method views, and augment={name} has none. Leave it out."
+        )
+    if views > 1:
         made.views()
 
 
 def _try_loss(settings: Settings) -> None:
-    task = settings.values["data"].get("task", "classification")
-    how = fit(settings.choices["loss"], task)
-    targets = torch.zeros(2, dtype=torch.int64) if task == "classification" else torch.ones(2, 2)
-    Objective(_made(settings, "loss"), task, how, targets).losses(torch.zeros(2, num_outputs(how, 2)), targets)
+    task, name = settings.values["data"].get("task", "classification"), settings.choices["loss"]
+    how = fit(name, task, table=fits(settings))
+    count = max(2, how.least_outputs)
+    targets = torch.zeros(2, dtype=torch.int64) if task == "classification" else torch.ones(2, count)
+    scores, target = torch.zeros(2, num_outputs(how, count)), component(settings, "target")
+    objective = Objective(_made(settings, "loss"), task, how, targets, target.bind() if target else None)
+    objective.predictions(scores)
+    found = objective.losses(scores, targets)
+    if found.shape != (2,):
+        raise ConfigError(
+            f"loss={name} gives {list(found.shape)} values for 2 examples. It must give one value an example: "
+            "average over an example's outputs, not over the batch."
+        )
+
+
+def _try_dropout(settings: Settings) -> None:
+    if not any(hasattr(module, "generator") for module in _made(settings, "layer/dropout")().modules()):
+        raise ConfigError(
+            f"layer/dropout={settings.choices['layer/dropout']} has no attribute generator. Set it to None and draw "
+            "from it: the training puts one there for each epoch, so that a run can be repeated and resumed."
+        )
 
 
 @contextmanager
@@ -336,7 +365,7 @@ def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
 
 
 def _fit(settings: Settings, data: ImageData) -> Fit:
-    return fit(settings.choices["loss"], data.task, data.num_classes)
+    return fit(settings.choices["loss"], data.task, data.num_classes, fits(settings))
 
 
 def _check_objective(metric: str, row: Fit, data: ImageData) -> None:

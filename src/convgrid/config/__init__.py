@@ -4,6 +4,7 @@ from convgrid.config.check import check
 from convgrid.config.composer import Composer
 from convgrid.config.composition import Composition
 from convgrid.config.files import CONF, register_experiments
+from convgrid.config.fits import fits, outputs
 from convgrid.config.grids import Grid, grids
 from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import assignments, elements_of, shown, values_of
@@ -18,7 +19,6 @@ from convgrid.config.settings import (
     from_hydra,
     identity,
     is_outside_identity,
-    outputs,
 )
 from convgrid.config.values import idle_keys, is_idle, mistakes_in_sweep, mistakes_in_values, no_effect, planned
 
@@ -36,6 +36,7 @@ __all__ = [
     "counted",
     "digest_of",
     "elements_of",
+    "fits",
     "flatten",
     "from_hydra",
     "grids",

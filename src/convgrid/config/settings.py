@@ -15,7 +15,6 @@ from omegaconf.errors import OmegaConfBaseException
 from convgrid.component import Component
 from convgrid.errors import ConfigError
 from convgrid.plan import Architecture, Groups
-from convgrid.targets import FITS, num_outputs
 
 PLACES = ("data.root", "data.path", "data.table")
 # Keys that cannot change a trial's result. The data's digest stands in for its place.
@@ -28,6 +27,9 @@ NOT_IDENTITY = (
     "data.memory_gib",
     *PLACES,
 )
+
+# Keys of an option that the pipeline reads itself; all others are given to what `_target_` names.
+PIPELINES: Mapping[str, tuple[str, ...]] = {"loss": ("fit",), "data": ("batch_size",)}
 
 
 @dataclass(frozen=True)
@@ -124,22 +126,6 @@ def architecture(settings: Settings) -> Architecture:
         **{key: arch[key] for key in ("filters", "growth", "max_filters", "hidden")},
     )
     return Architecture(arch["pattern"], groups, n=arch["n"], m=arch["m"], k=arch["k"])
-
-
-def outputs(settings: Settings) -> int:
-    """Count the units of the output layer as far as the config tells.
-
-    Args:
-        settings: The resolved config.
-
-    Returns:
-        What data and loss ask for together; 1 where only the data itself tells.
-    """
-    count = settings.values["data"].get("num_classes")
-    row = FITS.get(settings.choices["loss"], {}).get(settings.values["data"].get("task", "classification"))
-    if count is None or row is None:
-        return 1 if count is None else count
-    return num_outputs(row, count)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -243,7 +229,7 @@ def _canonical(value: Any) -> Any:
 
 
 def _component(group: str, name: str, options: Mapping[str, Any]) -> Component | None:
-    kept = {key: value for key, value in options.items() if key != "_target_"}
+    kept = {key: value for key, value in options.items() if key not in ("_target_", *PIPELINES.get(group, ()))}
     return Component(name, options["_target_"], kept, group) if "_target_" in options else None
 
 

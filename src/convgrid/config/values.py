@@ -7,14 +7,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from convgrid.config.fits import fit_so_far, fits, outputs
 from convgrid.config.overrides import shown
-from convgrid.config.settings import Settings, architecture, component, flatten, outputs
+from convgrid.config.settings import Settings, architecture, component, flatten
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
 from convgrid.glossary import objective_of
 from convgrid.imbalance import check_imbalance
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Plan, plan
-from convgrid.targets import FITS, NOUNS, check_target, fit
+from convgrid.targets import NOUNS, check_target, fit
 
 BYTES = 4  # of a weight in float32
 GIB = 2**30
@@ -92,7 +93,10 @@ def mistakes_in_values(
     data, objective = settings.values["data"], settings.values["objective"]
     task, loss, target = data.get("task", "classification"), settings.choices["loss"], settings.choices["target"]
     checks: list[Callable[[], object]] = [
-        *(partial(component, settings, group) for group in ("loss", "target", "optimizer", "schedule", "data")),
+        *(
+            partial(component, settings, group)
+            for group in ("loss", "target", "optimizer", "schedule", "data", "augment")
+        ),
         lambda: _check_data(settings),
         lambda: _check_effect(settings, typed),
         lambda: _check_fold(settings.values.get("fold")),
@@ -102,10 +106,10 @@ def mistakes_in_values(
     if data.get("shape") is not None:
         checks.append(lambda: _check_size(settings, make_plan(settings)))
     if task in NOUNS:
-        row, count = FITS.get(loss, {}).get(task), data.get("num_classes")
-        checks.append(lambda: fit(loss, task, count))
-        checks.append(lambda: check_target(target, loss, task))
-        checks.append(lambda: objective_of(task, objective["metric"], objective["mode"], row, count))
+        count = data.get("num_classes")
+        checks.append(lambda: fit(loss, task, count, fits(settings)))
+        checks.append(lambda: check_target(target, loss, task, fits(settings)))
+        checks.append(lambda: objective_of(task, objective["metric"], objective["mode"], fit_so_far(settings), count))
     return [*_out_of_range(settings.values), *gather(checks)]
 
 
@@ -127,10 +131,12 @@ def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
     found = [
         f"{key}={values[key]} must be at least {least}."
         for key, least in LEAST.items()
-        if values.get(key) is not None and values[key] < least
+        if isinstance(values.get(key), int | float) and values[key] < least
     ]
     found += [
-        f"{key}={values[key]} must be at most {most}." for key, most in MOST.items() if values.get(key, most) > most
+        f"{key}={values[key]} must be at most {most}."
+        for key, most in MOST.items()
+        if isinstance(values.get(key), int | float) and values[key] > most
     ]
     for key, options in ONE_OF.items():
         if values.get(key, options[0]) not in options:
@@ -141,7 +147,8 @@ def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
 def _check_data(settings: Settings) -> None:
     """What every option of `data` says, a person's own, too; a plan without the data needs all of it."""
     name, data = settings.choices["data"], settings.values["data"]
-    missing = [f"data.{key}" for key in ("shape", "num_classes", "batch_size") if key not in data]
+    missing = [f"data.{key}" for key in ("shape", "batch_size") if data.get(key) is None]
+    missing += [] if "num_classes" in data else ["data.num_classes"]  # null: only the data tells
     if missing:
         raise ConfigError(f"data={name} has no {', '.join(missing)}. Add them to the file of that option.")
     if settings.values["dry_run"] and data["num_classes"] is None:

@@ -2,14 +2,14 @@
 
 from convgrid.data.angles import digits_angle
 from convgrid.data.cifar import cifar10, cifar100
-from convgrid.data.dataset import Batch, Files, ImageData, Split
+from convgrid.data.dataset import Batch, Files, ImageData, Split, check_data, fingerprint
 from convgrid.data.embedded import digits, random
 from convgrid.data.folders import image_folder
 from convgrid.data.idx import fashion_mnist, mnist
 from convgrid.data.loader import Batches, Chunk, batches
 from convgrid.data.moments import statistics
 from convgrid.data.npz import arrays
-from convgrid.data.splits import refold
+from convgrid.data.splits import divide, refold
 from convgrid.data.tables import table_images
 
 __all__ = [
@@ -21,11 +21,14 @@ __all__ = [
     "Split",
     "arrays",
     "batches",
+    "check_data",
     "cifar10",
     "cifar100",
     "digits",
     "digits_angle",
+    "divide",
     "fashion_mnist",
+    "fingerprint",
     "image_folder",
     "mnist",
     "random",

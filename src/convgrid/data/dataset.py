@@ -279,6 +279,72 @@ def check_weights(weights: np.ndarray, count: int, source: str) -> np.ndarray:
     return flat
 
 
+def check_data(data: ImageData, shape: Sequence[int], num_classes: int | None, source: str) -> None:
+    """Hold what a reader returned, perhaps a person's own, against what the training takes and the config states.
+
+    Args:
+        data: What the reader returned.
+        shape: What `data.shape` says.
+        num_classes: What `data.num_classes` says; None to take what is found.
+        source: Name of the source, for the messages.
+
+    Raises:
+        DataError: If images or targets cannot be trained on, or differ from the config.
+
+    Example:
+        >>> part = Split(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
+        >>> check_data(ImageData(part, part, None, ("a", "b"), ""), (1, 8, 8), 2, "data=own")
+    """
+    if not isinstance(data, ImageData):
+        raise DataError(f"{source} is {type(data).__name__}, not ImageData. Make that with convgrid.data.divide.")
+    parts = {"training": data.train, "validation": data.validation, "test": data.test}
+    for name, part in parts.items():
+        if part is not None:
+            source_of_part = f"the {name} part of {source}"
+            _check_images(part, source_of_part)
+            check_shape(part.images.shape[-3:], shape, source)
+            _check_targets(part.targets, source_of_part, data)
+    if data.class_names:
+        check_classes(len(data.class_names), num_classes, source)
+    elif num_classes not in (None, data.num_classes):
+        raise DataError(
+            f"data.num_classes={num_classes} does not fit: {source} has {data.num_classes} numbers to predict an "
+            f"image. Use data.num_classes={data.num_classes}."
+        )
+
+
+def _check_images(part: Split, source: str) -> None:
+    images = part.images
+    if not len(part) or len(images) != len(part):
+        raise DataError(f"{source} has {len(images)} images and {len(part)} targets. Give every image one.")
+    if isinstance(images, Tensor):
+        if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
+            kind = f"{images.dtype} of shape {list(images.shape)}".removeprefix("torch.")
+            raise DataError(f"{source} has images as {kind}. Give uint8 or float32 of shape (B, C, H, W).")
+        if images.is_floating_point() and not images.isfinite().all():
+            raise DataError(f"{source} has pixels that are NaN or infinite.")
+
+
+def _check_targets(targets: Tensor, source: str, data: ImageData) -> None:
+    names, least, most = len(data.class_names), *(value.item() for value in targets.aminmax())
+    match data.task:
+        case "classification":
+            if targets.dtype != torch.int64 or least < 0 or most >= names:
+                raise DataError(
+                    f"{source} has classes from {least} to {most}, but {names} class names. "
+                    f"Number the classes from 0 to {names - 1}."
+                )
+        case "multilabel":
+            if targets.shape[1:] != (names,) or targets.dtype != torch.uint8 or most > 1:
+                kind = f"{list(targets.shape)} from {least} to {most}"
+                raise DataError(f"{source} has labels {kind}, but {names} class names. Give 0 or 1 for each of them.")
+        case "regression":
+            if targets.dim() != 2 or not targets.isfinite().all():
+                raise DataError(
+                    f"{source} has targets of shape {list(targets.shape)}. Give finite numbers of shape (B, T)."
+                )
+
+
 def _fits(images: Tensor, device: torch.device) -> bool:
     if device.type != "cuda":
         return True

@@ -31,7 +31,7 @@ def divide(
     """Divide a pool by `data.split`, beside the validation and test parts that the source brings itself.
 
     Class proportions are kept in every part, as far as whole images allow; of labels and numbers, the draw is plain. It
-    depends on the seed only.
+    depends on the seed only. Pixels other than uint8 become float32, classes int64, labels uint8, numbers float32.
 
     Args:
         pool: Images, shape (B, C, H, W), targets, shape (B,) for classes or (B, T) else, and weights, (B,), to divide.
@@ -68,8 +68,8 @@ def divide(
     if limit < 0:
         raise ConfigError(f"data.limit={limit} must be 0 (all training images) or more.")
     rows[0] = _keep(rows[0], strata, limit, generator)
-    parts = [_take(part, *_whole(pool)) for part in rows]
-    parts += [_as_split(*_whole(own)) for own in (validation, test) if own is not None]
+    parts = [_take(part, *_whole(pool, class_names)) for part in rows]
+    parts += [_as_split(*_whole(own, class_names)) for own in (validation, test) if own is not None]
     for name, part in zip(("training", "validation", "test"), parts, strict=False):
         if not len(part):
             raise DataError(f"data.split={list(split)} of {len(targets)} images leaves the {name} part empty.")
@@ -165,8 +165,20 @@ def _apportion(sizes: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
     return counts
 
 
-def _whole(pool: Labelled) -> tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]:
-    return pool if len(pool) == 3 else (*pool, None)
+def _whole(part: Labelled, class_names: tuple[str, ...]) -> tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]:
+    images, targets, weights = part if len(part) == 3 else (*part, None)
+    if len(images) != len(targets):
+        raise DataError(f"the data set holds {len(images)} images, but {len(targets)} targets.")
+    return images, _typed(targets, class_names), weights
+
+
+def _typed(targets: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    """Classes, labels or numbers as they are trained on; what is none of them is left for `check_data` to tell."""
+    if not class_names:
+        return targets.reshape(len(targets), -1).astype(np.float32, copy=False)
+    if targets.dtype.kind not in "bui":
+        return targets
+    return targets.astype(np.int64 if targets.ndim == 1 else np.uint8, copy=False)
 
 
 def _keep(rows: np.ndarray, strata: np.ndarray, limit: int, generator: np.random.Generator) -> np.ndarray:
@@ -209,5 +221,8 @@ def _take(rows: np.ndarray, images: np.ndarray | Files, targets: np.ndarray, wei
 
 
 def _as_split(images: np.ndarray | Files, targets: np.ndarray, weights: np.ndarray | None) -> Split:
-    pixels = images if isinstance(images, Files) else torch.from_numpy(images)
+    if isinstance(images, Files):
+        pixels = images
+    else:
+        pixels = torch.from_numpy(np.ascontiguousarray(images, None if images.dtype == np.uint8 else np.float32))
     return Split(pixels, torch.from_numpy(targets), None if weights is None else torch.from_numpy(weights))

@@ -124,11 +124,19 @@ def _lay_out(architecture: Architecture, *, pattern: Pattern, input_shape: Shape
         label = (layer.activation or groups.activation.name) if layer.kind == "ACT" else layer.kind.lower()
         seen[label] = seen.get(label, 0) + 1
         separator = "_" if label[-1].isdigit() else ""  # relu6_1 is not the 61st relu
-        planned.append(PLANNERS[layer.kind](f"{label}{separator}{seen[label]}", layer, walk))
+        planned.append(_with_costs(PLANNERS[layer.kind](f"{label}{separator}{seen[label]}", layer, walk)))
         walk.shape = planned[-1].output_shape
     check_num_groups(walk)
     planned[-1] = replace(planned[-1], name="output", written=Layer("FC"))
     return Plan(tuple(planned), input_shape, num_outputs)
+
+
+def _with_costs(layer: PlannedLayer) -> PlannedLayer:
+    if not layer.is_own or layer.kind in ("ACT", "DROPOUT"):  # those have no weights
+        return layer
+    from convgrid.build import measure  # torch takes seconds to import; only a person's own layer needs it here
+
+    return measure(layer)
 
 
 def _explain(error: TooSmall, architecture: Architecture, pattern: Pattern, layout: Layout) -> str:

@@ -25,7 +25,7 @@ PLAIN_DROPOUT = Component("plain", "convgrid.layers.Dropout")
 FULLY_CONNECTED = Component("fc", "convgrid.layers.fully_connected")
 GLOBAL_AVERAGE = Component("gap", "convgrid.layers.global_average_pool")
 
-# Trainable parameters a channel; a norm that is not listed has none.
+# Trainable parameters a channel; convgrid's norms that are not listed have none.
 NORM_PARAMETERS = {f"convgrid.layers.{name}": 2 for name in ("batch_norm", "layer_norm", "group_norm")}
 
 
@@ -62,6 +62,11 @@ class PlannedLayer:
     parameters: int = 0
     multiply_adds: int = 0
     receptive_field: Pair = (1, 1)  # height and width in pixels of the image, padding included
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the layer is a person's, not convgrid's."""
+        return not self.component.target.startswith("convgrid.")
 
     @property
     def activation_bytes(self) -> int:
@@ -116,7 +121,7 @@ def conv(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
         name,
         layer,
         walk,
-        replace(walk.groups.conv, options=options),
+        _given(walk.groups.conv, layer, options),
         (filters, *sides),
         args=(("filters", filters), *(arg for arg in layer.args if arg[0] != "filters")),
         padding=padding,
@@ -146,7 +151,7 @@ def pool(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
     options, padding, sides = _slide(name, layer, walk, options)
     walk.pools += 1
     shape = (walk.shape[0], *sides)
-    return _planned(name, layer, walk, replace(component, options=options), shape, padding=padding)
+    return _planned(name, layer, walk, _given(component, layer, options), shape, padding=padding)
 
 
 def norm(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
@@ -238,6 +243,12 @@ def _planned(
     written = Layer(layer.kind, layer.args if args is None else args, layer.activation)  # its stage is not written
     costs = (parameters, multiply_adds, walk.view)
     return PlannedLayer(name, layer.kind, component, walk.shape, output_shape, written, padding, *costs)
+
+
+def _given(component: Component, layer: Layer, options: Mapping[str, Any]) -> Component:
+    """A window and its step, and what file and pattern state: a person's own layer need not know convgrid's others."""
+    stated = {"kernel_size", "stride", *component.options, *dict(layer.args)}
+    return replace(component, options={key: value for key, value in options.items() if key in stated})
 
 
 def _slide(name: str, layer: Layer, walk: Walk, options: Mapping[str, Any]) -> tuple[dict[str, Any], Padding, Pair]:

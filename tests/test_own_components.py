@@ -1,0 +1,410 @@
+"""A person's own components from outside the project: those of the README word for word, and one of each group."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from convgrid.app import run
+from convgrid.targets import Fit
+
+ROOT = Path(__file__).parents[1]
+Typed = Callable[..., tuple[int, str, str]]
+
+# --- the README's, in a process of its own
+
+SECTION = (ROOT / "README.md").read_text().partition("\n## Your own components\n")[2].partition("\n## ")[0]
+BLOCKS = textwrap.dedent("\n".join(line for line in SECTION.splitlines() if re.match(r"    |$", line)))
+COMMANDS = [shlex.split(line) for line in BLOCKS.splitlines() if "python run.py " in line]
+EACH_COMMAND = """
+import json, sys
+from convgrid.app import run
+for argv in json.loads(sys.argv[1]):
+    assert run([*argv, "tracking=none", "trainer=debug"]) == 0, argv
+"""
+
+
+def write_blocks(folder: Path) -> list[str]:
+    """Every file that the README shows, under the name in its first line."""
+    names = []
+    for text in re.split(r"^# (?=mine/)", BLOCKS, flags=re.MULTILINE)[1:]:
+        name, _, content = text.partition("\n")
+        content = "\n".join(line for line in content.splitlines() if "python run.py " not in line)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+        names.append(name)
+    return names
+
+
+def test_the_readmes_components_train_from_a_folder_outside_the_project(tmp_path: Path) -> None:
+    assert write_blocks(tmp_path) == [
+        "mine/my_activations.py", "mine/activation/squareplus.yaml", "mine/optimizer/radam.yaml",
+        "mine/layer/norm/rms.yaml", "mine/my_losses.py", "mine/loss/poly1.yaml", "mine/my_data.py",
+        "mine/data/rows.yaml",
+    ]  # fmt: skip
+    assert [command[-1] for command in COMMANDS] == [
+        "activation.b=2.0", "layer/norm=rms", "loss.epsilon=2.0", "data=rows",
+    ]  # fmt: skip
+    argv = [command[command.index("run.py") + 1 :] for command in COMMANDS]
+    environment = {**os.environ, "PYTHONPATH": f"mine{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(
+        [sys.executable, "-c", EACH_COMMAND, json.dumps(argv)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best epoch") == 4
+    stored = [yaml.safe_load(path.read_text()) for path in (tmp_path / "runs").glob("*/config.yaml")]
+    assert {one["choices"][group] for one in stored for group in ("activation", "layer/norm", "loss", "data")} >= {
+        "squareplus", "rms", "poly1", "rows",
+    }  # fmt: skip
+    (poly1,) = (one["values"]["loss"] for one in stored if one["choices"]["loss"] == "poly1")
+    assert poly1["epsilon"] == 2.0
+    assert poly1["fit"] == {"classification": {"form": "index", "link": "softmax", "from_scores": True}}
+
+
+def test_the_readmes_table_has_every_group_that_makes_something() -> None:
+    rows = re.findall(r"^\| `([a-z/]+)` \|", SECTION.partition("| group |")[2], re.MULTILINE)
+    files = [path for path in (ROOT / "conf").rglob("*.yaml") if "hydra" not in path.parts]
+    made = {path.parent for path in files if "\n_target_: " in path.read_text()}
+    assert sorted(rows) == sorted(path.relative_to(ROOT / "conf").as_posix() for path in made)
+
+
+def test_the_readmes_fit_has_every_key_with_its_default_first() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", SECTION.partition("| group |")[0], re.MULTILINE))
+    assert list(rows) == [field.name for field in fields(Fit)]
+    for field in fields(Fit):
+        if field.default is not MISSING:
+            assert rows[field.name].startswith(f"`{str(field.default).lower()}`"), field.name
+
+
+# --- one of each group, in this process
+
+PARTS = '''
+import numpy as np
+import torch
+from torch import nn
+from convgrid.data import ImageData, Split, divide, fingerprint
+
+
+def separable(channels, filters, padding, *, kernel_size=3, stride=1):
+    left, right, top, bottom = padding
+    apart = nn.Conv2d(channels, channels, kernel_size, stride, groups=channels, bias=False)
+    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), apart, nn.Conv2d(channels, filters, 1))
+
+
+class Mixed(nn.Module):
+    """Maximum and average, each by a learned share."""
+
+    def __init__(self, padding, *, kernel_size=2, stride=None):
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor(0.5))
+        self.around = nn.ZeroPad2d(padding)
+        self.most, self.mean = nn.MaxPool2d(kernel_size, stride), nn.AvgPool2d(kernel_size, stride)
+
+    def forward(self, x):
+        x = self.around(x)
+        return self.share * self.most(x) + (1 - self.share) * self.mean(x)
+
+
+class Scale(nn.Module):
+    """A learned factor for each pixel and channel."""
+
+    def __init__(self, shape, *, start=1.0, drop=0):
+        super().__init__()
+        self.factor = nn.Parameter(torch.full(shape, start))
+        self.drop = drop
+
+    def forward(self, x):
+        return (x * self.factor)[:, self.drop :]
+
+
+class Blur(nn.Module):
+    """Noise while training."""
+
+    def __init__(self, *, std=0.1):
+        super().__init__()
+        self.std, self.generator = std, None
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        assert self.generator is not None
+        return x + self.std * torch.empty_like(x).normal_(generator=self.generator)
+
+
+def sign_sgd(parameters, *, lr=0.01):
+    return torch.optim.SGD(parameters, lr=lr)
+
+
+def halves(progress, *, epochs=1):
+    return 0.5 ** (progress.step / progress.steps_per_epoch / epochs)
+
+
+class Root(nn.Module):
+    def __init__(self, targets, *, power=0.5):
+        super().__init__()
+        self.power = power
+
+    def encode(self, targets):
+        return targets**self.power
+
+    def decode(self, scaled):
+        return scaled.clamp(min=0) ** (1 / self.power)
+
+
+def huber(predictions, targets, *, delta=1.0):
+    return nn.functional.huber_loss(predictions, targets, delta=delta, reduction="none").mean(-1)
+
+
+def averaged(predictions, targets):
+    return (predictions - targets).square().mean()
+
+
+def focal(predictions, targets, *, gamma=2.0, from_logits=False):
+    assert from_logits
+    p = predictions.softmax(-1)
+    return -(targets * (1 - p) ** gamma * predictions.log_softmax(-1)).sum(-1)
+
+
+def brightness(*, shape, num_classes, task, shift, split, split_seed):
+    """Numbers to predict; float64 images, and no knob limit."""
+    images = np.random.default_rng(split_seed).random((200, *shape))
+    targets = images.mean((1, 2, 3)) + shift
+    parts = divide((images, targets), class_names=(), digest=fingerprint(images, targets), split=split,
+                   split_seed=split_seed, limit=0)
+    assert task == "regression" and num_classes == 1
+    return parts
+
+
+def made_by_hand(*, shape, num_classes, kind):
+    """An ImageData with something wrong."""
+    images, targets, names = torch.zeros(8, *shape), torch.arange(8) % num_classes, ("a", "b")
+    if kind == "tuple":
+        return images, targets
+    if kind == "shape":
+        images = images[:, :, :4]
+    if kind == "double":
+        images = images.double()
+    if kind == "nan":
+        images[3] = float("nan")
+    if kind == "counted from 1":
+        targets = targets + 1
+    if kind == "names":
+        names = ("a", "b", "c")
+    if kind == "missing":
+        targets = targets[:5]
+    if kind == "vector of numbers":
+        names = ()
+    part = Split(images, targets)
+    return ImageData(part, part, None, names, "0")
+
+
+class Flip:
+    def __init__(self, *, share=0.5, double=False):
+        self.share, self.double = share, double
+
+    def __call__(self, images, targets, generator):
+        drawn = torch.rand(len(images), generator=generator, device=images.device) < self.share
+        images = torch.where(drawn[:, None, None, None], images.flip(3), images)
+        return images.double() if self.double else images, targets
+
+
+def total(x):
+    return x.sum(1, keepdim=True)
+'''
+OPTIONS = {
+    "layer/conv/separable": "_target_: own_parts.separable\nkernel_size: 3\nstride: 1\npadding: same\n",
+    "layer/pool/mixed": "_target_: own_parts.Mixed\nkernel_size: 2\nstride: null\npadding: 0\n",
+    "layer/norm/scale": "_target_: own_parts.Scale\nstart: 1.0\ndrop: 0\n",
+    "layer/dropout/blur": "_target_: own_parts.Blur\nstd: 0.1\n",
+    "layer/dropout/torchs": "_target_: torch.nn.Dropout\np: 0.5\n",
+    "optimizer/sign_sgd": "_target_: own_parts.sign_sgd\nlr: 0.01\n",
+    "schedule/halves": "_target_: own_parts.halves\nepochs: 1\n",
+    "target/root": "_target_: own_parts.Root\npower: 0.5\n",
+    "loss/huber": "_target_: own_parts.huber\ndelta: 1.0\nfit: {regression: {form: numbers, link: identity}}\n",
+    "loss/torchs": "_target_: torch.nn.functional.cross_entropy\nreduction: none\nlabel_smoothing: 0.1\n"
+    "fit: {classification: {form: index, link: softmax, from_scores: true}}\n",
+    "loss/averaged": "_target_: own_parts.averaged\nfit: {classification: {form: one_hot, link: softmax}}\n",
+    "loss/focal": "_target_: own_parts.focal\ngamma: 2.0\n"
+    "fit: {classification: {form: one_hot, link: softmax, from_scores: true}}\n",
+    "data/brightness": "_target_: own_parts.brightness\nshape: [1, 8, 8]\nnum_classes: 1\ntask: regression\n"
+    "shift: 0.0\nbatch_size: 32\nsplit: [0.8, 0.2]\nsplit_seed: 0\n",
+    "data/by_hand": "_target_: own_parts.made_by_hand\nshape: [1, 8, 8]\nnum_classes: 2\nbatch_size: 4\nkind: sound\n",
+    "augment/flip": "_target_: own_parts.Flip\nshare: 0.5\ndouble: false\n",
+    "activation/total": "_target_: own_parts.total\n",
+}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_parts.py").write_text(PARTS)
+    for name, text in OPTIONS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield folder
+    sys.modules.pop("own_parts", None)
+
+
+@pytest.fixture
+def typed(parts: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Run a command line with the options of one's own: exit status, stdout, stderr."""
+
+    def type_(*argv: str) -> tuple[int, str, str]:
+        status = run(["--config-dir", str(parts), "tracking=none", "trainer=debug", *argv])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return type_
+
+
+def history() -> list[dict[str, float]]:
+    (folder,) = Path("runs").iterdir()
+    return torch.load(folder / "last.ckpt", weights_only=True)["history"]
+
+
+def test_layers_of_ones_own_train(typed: Typed) -> None:
+    status, _, err = typed(
+        "layer/conv=separable", "layer/pool=mixed", "layer/norm=scale", "layer/dropout=blur", "layer.dropout.std=0.2",
+        "arch.filters=4", "arch.hidden=8",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert len(history()) == 2
+
+
+def test_the_plan_counts_the_weights_of_layers_of_ones_own(typed: Typed) -> None:
+    pattern = "INPUT -> CONV(6, kernel=5, stride=2) -> NORM -> POOL -> FC"
+    status, out, err = typed(
+        "layer/conv=separable", "layer/pool=mixed", "layer/norm=scale", f"arch.pattern={pattern}", "dry_run=true"
+    )
+    assert (status, err) == (0, "")
+    counted = {
+        name: tuple(int(number.replace(",", "")) for number in numbers)
+        for name, *numbers in re.findall(r"^(\w+) .*? +([\d,]+) +([\d,]+) +[\d.]+ \w*B", out, re.MULTILINE)
+    }
+    # 25 weights a channel apart, then 6 of 1x1 with a bias each, at the 4x4 places of stride 2 in 8x8; all by hand.
+    assert counted == {
+        "conv1": (25 + 6 + 6, 16 * (25 + 6)),
+        "norm1": (6 * 4 * 4, 0),
+        "pool1": (1, 0),
+        "output": (24 * 10 + 10, 240),
+        "total": (37 + 96 + 1 + 250, 16 * 31 + 240),
+    }
+
+
+def test_an_optimizer_schedule_and_augmentation_of_ones_own_train(typed: Typed) -> None:
+    status, _, err = typed("optimizer=sign_sgd", "schedule=halves", "schedule.epochs=2", "augment=flip")
+    assert (status, err) == (0, "")
+    assert len(history()) == 2
+
+
+def test_draws_of_ones_own_are_repeated_bit_for_bit(typed: Typed) -> None:
+    line = ["layer/dropout=blur", "arch.pattern=INPUT -> FC(8) -> DROPOUT -> FC", "augment=flip", "data.limit=64"]
+    assert [typed(*line)[0] for _ in range(2)] == [0, 0]
+    one, other = (torch.load(path, weights_only=True)["history"] for path in sorted(Path("runs").glob("*/last.ckpt")))
+    assert one == other
+
+
+@pytest.mark.parametrize("loss", ["torchs", "focal"])
+def test_a_loss_of_ones_own_takes_scores_and_from_logits_where_it_has_it(typed: Typed, loss: str) -> None:
+    status, _, err = typed(f"loss={loss}")
+    assert (status, err) == (0, "")
+    assert history()[-1]["train/loss"] > 0
+
+
+def test_numbers_to_predict_of_ones_own_train_with_a_loss_and_a_scale_of_ones_own(typed: Typed) -> None:
+    status, _, err = typed("data=brightness", "loss=huber", "target=root", "data.split=[0.7,0.3]")
+    assert (status, err) == (0, "")
+    assert set(history()[-1]) >= {"train/loss", "val/loss", "val/mae"}
+
+
+def test_a_data_set_made_by_hand_trains(typed: Typed) -> None:
+    status, _, err = typed("data=by_hand")
+    assert (status, err) == (0, "")
+
+
+# --- what does not keep to its contract
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("tuple", "data=by_hand is tuple, not ImageData. Make that with convgrid.data.divide."),
+        (
+            "shape",
+            "data.shape=[1, 8, 8] does not fit: the images of data=by_hand are [1, 4, 8]. Use data.shape=[1,4,8].",
+        ),
+        (
+            "double",
+            "the training part of data=by_hand has images as float64 of shape [8, 1, 8, 8]. "
+            "Give uint8 or float32 of shape (B, C, H, W).",
+        ),
+        ("nan", "the training part of data=by_hand has pixels that are NaN or infinite."),
+        (
+            "counted from 1",
+            "the training part of data=by_hand has classes from 1 to 2, but 2 class names. "
+            "Number the classes from 0 to 1.",
+        ),
+        ("names", "data.num_classes=2 does not fit: data=by_hand has 3 classes. Use data.num_classes=3."),
+        ("missing", "the training part of data=by_hand has 8 images and 5 targets. Give every image one."),
+        (
+            "vector of numbers",
+            "the training part of data=by_hand has targets of shape [8]. Give finite numbers of shape (B, T).",
+        ),
+    ],
+)
+def test_data_of_ones_own_that_cannot_be_trained_on_is_told(typed: Typed, kind: str, message: str) -> None:
+    status, _, err = typed("data=by_hand", f"data.kind='{kind}'")
+    assert (status, err) == (1, f"DataError: {message}\n")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            ["layer/norm=scale", "layer.norm.drop=2", "arch.filters=4"],
+            "PlanError: layer/norm=scale: norm1 makes 2x8x8 of 4x8x8, but the plan has 4x8x8. Mend own_parts.Scale.",
+        ),
+        (
+            ["activation=total", "arch.filters=4"],
+            "PlanError: activation=total: total1 makes 1x8x8 of 4x8x8, but the plan has 4x8x8. Mend own_parts.total.",
+        ),
+        (
+            ["layer/dropout=torchs"],
+            "ConfigError: layer/dropout=torchs has no attribute generator. Set it to None and draw from it: the "
+            "training puts one there for each epoch, so that a run can be repeated and resumed.",
+        ),
+        (
+            ["loss=averaged"],
+            "ConfigError: loss=averaged gives [] values for 2 examples. It must give one value an example: average "
+            "over an example's outputs, not over the batch.",
+        ),
+        (
+            ["augment=flip", "augment.double=true"],
+            "ConfigError: augment=flip makes float64 of shape [2, 1, 8, 8] of [2, 1, 8, 8]. "
+            "It must keep the shape, in float32.",
+        ),
+        (
+            ["layer/pool=mixed", "layer.pool.padding=1", "layer.pool.kernel_size=4", "arch.m=4"],
+            "PlanError: arch.m=4 pools a 8x8 input 4 times, but after 2 it is 1x1. Use arch.m<=2 or layer/pool=none.",
+        ),
+    ],
+)
+def test_a_component_of_ones_own_that_breaks_its_contract_is_told_before_a_run_exists(
+    typed: Typed, line: list[str], message: str
+) -> None:
+    assert typed(*line)[::2] == (1, f"{message}\n")
+    assert not Path("runs").exists()
