@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -15,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 import convgrid.__main__
-from convgrid import trial
+from convgrid import sweep, trial
 from convgrid.app import run
 from convgrid.config import Settings, files
 from convgrid.errors import DataError, Interrupted
@@ -62,9 +61,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 def swept(monkeypatch: pytest.MonkeyPatch) -> list[Survey]:
     """What would have been swept."""
     seen: list[Survey] = []
-    scheduler = ModuleType("convgrid.sweep.scheduler")
-    monkeypatch.setattr(scheduler, "run", lambda survey, *_: seen.append(survey) or 3, raising=False)
-    monkeypatch.setitem(sys.modules, "convgrid.sweep.scheduler", scheduler)
+    monkeypatch.setattr(sweep, "train", lambda survey, *_: seen.append(survey) or 3)
+    monkeypatch.setattr(sweep, "warm_up", lambda: None)
     return seen
 
 

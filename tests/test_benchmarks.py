@@ -44,3 +44,9 @@ def test_tracking_prints_the_ratios_to_mlflows_own_calls() -> None:
     told = r"{} +writer +\d+\.\d ms a trial   fluent +\d+\.\d ms   ratio \d+\.\d"
     assert re.fullmatch(told.format("wall"), wall)
     assert re.fullmatch(told.format("CPU"), cpu)
+
+
+def test_plan_prints_time_and_memory_of_two_sizes() -> None:
+    small, large = lines_of("plan.py")
+    assert re.fullmatch(r" +200 points: median \d+\.\d\d s \(at most 5 s for 1,000\), \d+ MiB", small)
+    assert re.fullmatch(r" +400 points: median \d+\.\d\d s, \d+ MiB", large)
