@@ -44,3 +44,13 @@ def test_tracking_prints_the_ratios_to_mlflows_own_calls() -> None:
     told = r"{} +writer +\d+\.\d ms a trial   fluent +\d+\.\d ms   ratio \d+\.\d"
     assert re.fullmatch(told.format("wall"), wall)
     assert re.fullmatch(told.format("CPU"), cpu)
+
+
+def test_asha_prints_the_share_of_epochs_and_what_was_reached() -> None:
+    repetition, epochs, reached = lines_of("asha.py")
+    told = (
+        r"repetition 0: epochs ratio \d\.\d{3}  reached 0\.\d{4} of 0\.\d{4} \((the same|another) config, .*\)  \d+ s"
+    )
+    assert re.fullmatch(told, repetition)
+    assert re.fullmatch(r"epochs ratio \d\.\d{3} \(at most 0\.333\), largest \d\.\d{3}", epochs)
+    assert re.fullmatch(r"reached \d\.\d{4} less, largest \d\.\d{4}; sd over seeds \d\.\d{4}", reached)

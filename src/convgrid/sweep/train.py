@@ -6,12 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from convgrid.config import Settings, digest_of
+from convgrid.config import Settings, component, digest_of
 from convgrid.glossary import Mode, objective_of
 from convgrid.runs import read_record
 from convgrid.sweep.checkpoints import Checkpoints, check_keep
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
+from convgrid.sweep.prospect import Prospect
 from convgrid.sweep.ranking import show_ranking
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
@@ -71,14 +72,15 @@ class Noting:
         self._source.ended(trial, outcome)
 
 
-def train(survey: Survey, settings: Settings, command: str, console: Console) -> int:
-    """Train what a survey found, each trial once, and show which is best.
+def train(survey: Survey, settings: Settings, command: str, console: Console, search: Prospect | None = None) -> int:
+    """Train what a survey found, each trial once, or what a search asks for; and show which is best.
 
     Args:
         survey: Of the sweep's points.
         settings: What is not swept, and the `sweep` group.
         command: As typed, which also continues the sweep.
         console: Where to show it.
+        search: Where a search looks that learns; None trains the survey's trials.
 
     Returns:
         The exit status: 0; 1 where trials failed or the sweep was stopped; 130 after Ctrl-C.
@@ -89,11 +91,13 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
     options: Mapping[str, Any] = settings.values["sweep"]
     trainer, objective = settings.values["trainer"], _objective(settings)
     keep = Checkpoints(check_keep(options["keep_checkpoints"]), *objective)
+    points = search.key if search else sorted(trial.key for trial in survey.trials)
     sweep = SweepFolder(
-        digest_of({"trials": sorted(trial.key for trial in survey.trials), "objective": list(objective)})[:12],
+        digest_of({"trials": points, "objective": list(objective)})[:12],
         survey,
         {"command": command, "definition": {"sweep": options}, "objective": objective},
     )
+    source = _source(survey, settings, sweep.id, search)
     tracker = _tracker(settings, sweep)
     workers = Local(
         workers=options["workers"],
@@ -106,10 +110,11 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
         retries=options["retries"],
         max_consecutive_failures=options["max_consecutive_failures"],
         again=AGAIN[options["rerun"]],
+        asks=component(settings, "sweep/pruner") is not None,
     )
     shown = view(console, *objective)
-    shown.start(survey, len(workers.workers))
-    scheduler = Scheduler(sweep.id, Noting(GridSource(survey.trials), sweep, keep), workers, rules, shown, tracker)
+    shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
+    scheduler = Scheduler(sweep.id, Noting(source, sweep, keep), workers, rules, shown, tracker)
     try:
         ending = scheduler.run()
     finally:
@@ -124,6 +129,20 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
     if ending == "interrupted":
         return 130
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
+
+
+def _source(survey: Survey, settings: Settings, sweep: str, search: Prospect | None) -> Source:
+    """Where the trials come from; what needs Optuna, which takes half a second to import, imports it."""
+    source: Source = GridSource(survey.trials)
+    if search is not None:
+        from convgrid.sweep.search import search_of
+
+        source = search_of(settings, sweep, search.space, search.trials)
+    if component(settings, "sweep/pruner") is not None:
+        from convgrid.sweep.pruning import pruned
+
+        source = pruned(source, settings, survey.trials)
+    return source
 
 
 def _tell_ending(
