@@ -50,3 +50,13 @@ def test_plan_prints_time_and_memory_of_two_sizes() -> None:
     small, large = lines_of("plan.py")
     assert re.fullmatch(r" +200 points: median \d+\.\d\d s \(at most 5 s for 1,000\), \d+ MiB", small)
     assert re.fullmatch(r" +400 points: median \d+\.\d\d s, \d+ MiB", large)
+
+
+def test_asha_prints_the_share_of_epochs_and_what_was_reached() -> None:
+    repetition, epochs, reached = lines_of("asha.py")
+    told = (
+        r"repetition 0: epochs ratio \d\.\d{3}  reached 0\.\d{4} of 0\.\d{4} \((the same|another) config, .*\)  \d+ s"
+    )
+    assert re.fullmatch(told, repetition)
+    assert re.fullmatch(r"epochs ratio \d\.\d{3} \(at most 0\.333\), largest \d\.\d{3}", epochs)
+    assert re.fullmatch(r"reached \d\.\d{4} less, largest \d\.\d{4}; sd over seeds \d\.\d{4}", reached)

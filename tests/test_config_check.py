@@ -123,7 +123,8 @@ TOLD = {
     "-m arch.m=1,x": "arch.m=x must be a whole number, as its default 2.",
     "-m optimizer=sgd,adm": f"optimizer=adm is not an option of optimizer. Did you mean adam? {OPTIMIZERS}",
     "-m arch.m=interval(1,2)": (
-        "arch.m=interval(1,2): an interval is for a search. Give values, or range(start,stop,step)."
+        "arch.m=interval(1,2): an interval is for a search. "
+        "Add sweep=optuna sweep.max_trials=30 (or sweep=random), or give values: range(start,stop,step)."
     ),
     "-m arch.m=glob(*)": "arch.m=glob(*) stands for no value at all.",
     "-m optimizer=glob(zz*)": "optimizer=glob(zz*) stands for no value at all.",

@@ -39,7 +39,8 @@ RNG = np.random.default_rng(0)
 
 FOUND = {
     "activation": 11, "arch": 5, "augment": 4, "data": 10, "layer/conv": 2, "layer/dropout": 3, "layer/norm": 5,
-    "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "sweep": 1, "target": 5, "tracking": 2, "trainer": 5,
+    "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "sweep": 3, "sweep/pruner": 4, "sweep/sampler": 5,
+    "target": 5, "tracking": 2, "trainer": 5,
 }  # fmt: skip
 PATHS = sorted(path for path in CONF.glob("[!h]*/**/*.yaml"))  # hydra/ is Hydra's own
 OPTIONS = [(path.parent.relative_to(CONF).as_posix(), path.stem) for path in PATHS]
@@ -58,6 +59,9 @@ DESIGN_NAMES = {
     "squared_hinge hinge categorical_hinge logcosh categorical_crossentropy sparse_categorical_crossentropy "
     "binary_crossentropy kullback_leibler_divergence poisson cosine_proximity",
     "target": "auto standardize minmax log none",
+    "sweep": "grid random optuna",
+    "sweep/pruner": "none median successive_halving hyperband",
+    "sweep/sampler": "tpe gp nsgaii qmc random",
     "optimizer": "sgd rmsprop adagrad adadelta adam adamax nadam",
     "trainer": "auto cpu gpu debug overfit",
     "data": "digits mnist fashion_mnist cifar10 cifar100 image_folder arrays random digits_angle table_images",
@@ -66,8 +70,8 @@ DESIGN_NAMES = {
 
 def test_every_option_is_found() -> None:
     assert Counter(group for group, _ in OPTIONS) == FOUND
-    assert len(OPTIONS) == 83
-    assert len(MADE) == 65
+    assert len(OPTIONS) == 94
+    assert len(MADE) == 73
 
 
 @pytest.mark.parametrize("group", DESIGN_NAMES)

@@ -1,6 +1,7 @@
 """The overrides of one command line, and all that is wrong with them."""
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from convgrid.config.values import mistakes_in_values
 from convgrid.errors import ConfigError, ConvgridError
 
 MISSING = object()
+SEARCH = "Add sweep=optuna sweep.max_trials=30 (or sweep=random), or give values: range(start,stop,step)"
 OURS = "hydra_plugins.convgrid_sweeper.ConvgridSweeper"
 OF_THE_SWEEP = ("dry_run", "resume", "sweep", "tracking")  # one value for all points
 
@@ -42,7 +44,7 @@ class CommandLine:
         self.typed = list(texts)
         self.common = self._read(texts)
         self.members: list[list[Override]] = [[]]
-        self.searches = False
+        self.sweep = "grid"
 
     def mistakes(self, *, of_values: bool) -> list[ConvgridError]:
         """Everything wrong: forms, options, keys, types; and, where the rest is sound enough to compose, values."""
@@ -108,10 +110,9 @@ class CommandLine:
         except ConfigError:  # told with the other mistakes of its file
             return
         self.multirun = self.multirun or base.hydra.mode == RunMode.MULTIRUN
+        self.sweep = str(named["sweep"].value() if "sweep" in named else base.hydra.runtime.choices.get("sweep"))
         if not self.multirun:
             return
-        sweep = named["sweep"].value() if "sweep" in named else base.hydra.runtime.choices.get("sweep")
-        self.searches = sweep != "grid"
         self.common = [*self._read(params(base)), *self.common]
         grids = OmegaConf.select(base, "sweep.union")
         for override in named.values():
@@ -148,15 +149,15 @@ class CommandLine:
         return not resumes and not self.multirun and not any(o.is_sweep_override() for o in self.common)
 
     def _unreadable(self, override: Override) -> Iterator[str]:
-        if override.is_interval_sweep() and not self.searches:
-            yield f"{override.input_line}: an interval is for a search. Give values, or range(start,stop,step)."
+        if override.is_interval_sweep() and (self.sweep == "grid" or not self.multirun):
+            yield f"{override.input_line}: an interval is for a search. {SEARCH}."
         elif not values_of(override):
             yield f"{override.input_line} stands for no value at all."
 
     def _out_of_place(self, override: Override) -> Iterator[str]:
         """What needs a sweep and stands in none, or the other way round."""
         name, text = override.key_or_group, override.input_line
-        root = name.partition(".")[0]
+        root = re.split(r"[./]", name)[0]
         if not self.multirun:
             if root == "sweep":
                 yield f"{text} has no effect without -m. Add -m to sweep, or leave it out."
@@ -169,6 +170,9 @@ class CommandLine:
 
     def _wrong_options(self, override: Override) -> Iterator[str]:
         group, options = override.key_or_group, self.composer.options(override.key_or_group)
+        if group == "sweep/sampler" and self.sweep in ("grid", "random"):
+            yield f"{override.input_line} goes with sweep=optuna. Add that, or leave it out."
+            return
         if override.type == OverrideType.DEL:
             yield f"{override.input_line} cannot be: every group is needed. Choose another option instead."
             return

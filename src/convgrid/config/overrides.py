@@ -24,6 +24,7 @@ TEXTS = (
     "tracking.uri",
     "tracking.experiment",
     "sweep.where",
+    "sweep.storage",
 )
 
 

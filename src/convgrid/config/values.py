@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,13 @@ LEAST: Mapping[str, float] = {
     "trainer.test_views": 1,
     "regularization.l1": 0,
     "sweep.folds": 2,
+    "sweep.pruner.min_epochs": 1,
+    "sweep.pruner.reduction_factor": 2,
+    "sweep.pruner.startup_trials": 0,
+    "sweep.sampler.candidates": 1,
+    "sweep.sampler.crossover_rate": 0,
+    "sweep.sampler.population_size": 2,
+    "sweep.sampler.startup_trials": 1,
     "sweep.max_consecutive_failures": 1,
     "sweep.max_trials": 1,
     "sweep.retries": 0,
@@ -47,13 +54,14 @@ LEAST: Mapping[str, float] = {
     "layer.norm.momentum": 0,
     "layer.norm.size": 1,
 }
-MOST: Mapping[str, float] = {"layer.norm.momentum": 1}
+MOST: Mapping[str, float] = {"layer.norm.momentum": 1, "sweep.sampler.crossover_rate": 1}
 ONE_OF: Mapping[str, Sequence[str | None]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
     "data.task": tuple(NOUNS),
     "imbalance.sampling": ("shuffle", "balanced"),
     "objective.mode": ("auto", "max", "min"),
     "sweep.rerun": (None, "failed", "all"),
+    "sweep.sampler.sequence": ("sobol", "halton"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
@@ -123,7 +131,8 @@ def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
         A line or more a mistake.
     """
     node = settings.values["sweep"]
-    return [*_out_of_range({"sweep": node}), *gather([partial(_check_sweep, node)])]
+    wrong = [ConfigError(text) for text in _wrong_search(settings)] if "conditions" in node else []
+    return [*_out_of_range({"sweep": node}), *gather([partial(_check_sweep, node)]), *wrong]
 
 
 def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
@@ -174,6 +183,21 @@ def _check_views(settings: Settings) -> None:
         raise ConfigError(
             f"trainer.test_views={views} needs an augment, which makes the views. Add augment=cifar or another one."
         )
+
+
+def _wrong_search(settings: Settings) -> Iterator[str]:
+    """What a search cannot do without, and what it cannot do with."""
+    name, node = settings.choices["sweep"], settings.values["sweep"]
+    if node["max_trials"] is None:
+        yield f"sweep={name} needs to know how many trials to train. Add sweep.max_trials=30."
+    if node["union"]:
+        yield f"sweep.union is of sweep=grid. Leave it out with sweep={name}."
+    for key in ("conditions", "objectives"):
+        texts = node.get(key, [])
+        if not all(isinstance(text, str) for text in texts):
+            yield f"sweep.{key}={shown(texts)} must be a list of texts."
+    if "storage" in node and node["storage"] == settings.values["tracking"].get("uri"):
+        yield f"sweep.storage={node['storage']} is MLflow's store. Give the search one of its own: sqlite:///optuna.db."
 
 
 def _check_size(settings: Settings, planned: Plan) -> None:

@@ -10,8 +10,10 @@ from rich.console import Console
 
 from convgrid.config import Composer, from_hydra
 from convgrid.sweep.executor import warm_up
+from convgrid.sweep.job import Survey
+from convgrid.sweep.prospect import plan_random, prospect
 from convgrid.sweep.start import plan_grid
-from convgrid.sweep.table import show_survey
+from convgrid.sweep.table import show_space, show_survey
 from convgrid.sweep.train import train
 
 
@@ -31,10 +33,24 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     """
     console = Console()
     settings = from_hydra(config, config.hydra)
+    node = settings.values["sweep"]
     if not settings.values["dry_run"]:
         warm_up()
-    survey = plan_grid(config, arguments, composer, settings)
-    show_survey(survey, console)
+    found = prospect(config, arguments, composer, settings) if "conditions" in node else None
+    learns = found if "sampler" in node else None
+    if learns is not None:
+        survey = Survey(node["max_trials"], ())
+        show_space(learns.space, settings, console)
+    else:
+        survey = plan_random(found, settings) if found else plan_grid(config, arguments, composer, settings)
+        show_survey(survey, console)
     if settings.values["dry_run"]:
         return 0
-    return train(survey, settings, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), console)
+    return train(survey, settings, _command(), console, learns)
+
+
+def _command() -> str:
+    """What was typed, to be typed again."""
+    program = sys.argv[0]
+    words = ["python", Path(program).name] if program.endswith(".py") else [Path(program).name]
+    return shlex.join([*words, *sys.argv[1:]])

@@ -69,7 +69,7 @@ class Rules:
     """
 
     trial_timeout: float | None = None
-    retries: int = 1
+    retries: int = 0
     max_consecutive_failures: int = 5
     again: tuple[str, ...] = ()
     asks: bool = False

@@ -48,7 +48,7 @@ def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, 
     divided = [axes(grid, node["zip"]) for grid in found]
     each = itertools.chain.from_iterable(map(points, divided))
     looked = survey(
-        itertools.chain.from_iterable(map(partial(_repeated, composition=composition, node=node), each)),
+        itertools.chain.from_iterable(map(partial(repeated, composition=composition, node=node), each)),
         Surveyor(composition, read_where(node["where"], found, composition, settings)),
         num_points=sum(map(size, divided)) * (node["seeds"] or 1) * (node["folds"] or 1),
         typed=typed(found),
@@ -126,7 +126,17 @@ def _check_folds(folds: int | None, given: bool) -> None:
         raise ConfigError(f"sweep.folds={folds} takes every fold, so fold cannot be set. Leave out one of the two.")
 
 
-def _repeated(point: Point, *, composition: Composition, node: Mapping[str, Any]) -> Iterator[Point]:
+def repeated(point: Point, *, composition: Composition, node: Mapping[str, Any]) -> Iterator[Point]:
+    """Give a point its seeds and folds.
+
+    Args:
+        point: Overrides with one value each.
+        composition: Knows the point's own seed.
+        node: The `sweep` group.
+
+    Returns:
+        One point a seed and fold; the point as it is where the sweep has neither.
+    """
     if not (node["seeds"] or node["folds"]):
         return iter((point,))
     try:

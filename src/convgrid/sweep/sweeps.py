@@ -60,9 +60,10 @@ class SweepFolder:
         if not outcome.folder:
             return
         trials: list[str | None] = self._known["trials"]
-        place = self._places.setdefault(trial.key, len(trials))
+        name = Path(outcome.folder).name
+        place = self._places.setdefault(trial.key, trials.index(name) if name in trials else len(trials))
         trials += [None] * (place + 1 - len(trials))
-        trials[place] = Path(outcome.folder).name
+        trials[place] = name
         if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
             with contextlib.suppress(OSError):  # the trials' own folders say the same
                 self.update()

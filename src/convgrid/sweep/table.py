@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 
+from convgrid.config import Settings
 from convgrid.display import show_result
 from convgrid.sweep.job import Survey, Trial
+from convgrid.sweep.objectives import objectives_of
+from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
 
 MOST_REASONS = 8  # shown of the points skipped
 MOST_VALUES = 60  # characters shown of a key's values
@@ -58,6 +61,39 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def show_space(space: Space, settings: Settings, console: Console) -> None:
+    """Print what a search that learns will do.
+
+    Args:
+        space: What it draws from.
+        settings: Say how.
+        console: Where to.
+    """
+    node = settings.values["sweep"]
+    searched = [f"{_values(dimension)}{_condition(dimension.when)}" for dimension in space.dimensions]
+    rows = {
+        "searched": "\n".join(searched),
+        "by": f"{settings.choices['sweep/sampler']}, {node['max_trials']:,} trials",
+        "for": ", ".join(f"{name} ({mode})" for name, mode in objectives_of(settings).items()),
+        "kept in": node["storage"],
+    }
+    show_result(rows, console)
+
+
+def _values(dimension: Dimension) -> str:
+    if isinstance(dimension, Interval):
+        return f"{dimension.key}={dimension.low:g} to {dimension.high:g}{', by orders of magnitude' * dimension.log}"
+    keys = zip(*dimension.steps, strict=True)
+    return " with ".join(
+        f"{step[0].key_or_group}={_short([override.get_value_element_as_str() for override in step])}" for step in keys
+    )
+
+
+def _condition(when: When) -> str:
+    options = [f"{group} is {' or '.join(options)}" for group, options in when.options.items()]
+    return f"  if {' and '.join([*options, *(where.text for where in when.predicates)])}" if when != ALWAYS else ""
 
 
 def _varying(trials: Sequence[Trial]) -> list[str]:

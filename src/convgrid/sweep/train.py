@@ -7,13 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from convgrid.config import Settings, digest_of
+from convgrid.config import Settings, component, digest_of
 from convgrid.glossary import Mode, objective_of
-from convgrid.runs import read_record
+from convgrid.runs import read_record, set_right
 from convgrid.sweep.checkpoints import WEIGHTS, Checkpoints, check_keep
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
 from convgrid.sweep.messages import ModelWanted
+from convgrid.sweep.prospect import Prospect
 from convgrid.sweep.ranking import show_ranking
 from convgrid.sweep.results import best_of
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
@@ -75,14 +76,15 @@ class Noting:
         self._source.ended(trial, outcome)
 
 
-def train(survey: Survey, settings: Settings, command: str, console: Console) -> int:
-    """Train what a survey found, each trial once, and show which is best.
+def train(survey: Survey, settings: Settings, command: str, console: Console, search: Prospect | None = None) -> int:
+    """Train what a survey found, each trial once, or what a search asks for; and show which is best.
 
     Args:
         survey: Of the sweep's points.
         settings: What is not swept, and the `sweep` group.
         command: As typed, which also continues the sweep.
         console: Where to show it.
+        search: Where a search looks that learns; None trains the survey's trials.
 
     Returns:
         The exit status: 0; 1 where trials failed or the sweep was stopped; 130 after Ctrl-C.
@@ -93,11 +95,13 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
     options: Mapping[str, Any] = settings.values["sweep"]
     trainer, objective = settings.values["trainer"], _objective(settings)
     keep = Checkpoints(check_keep(options["keep_checkpoints"]), *objective)
+    points = search.key if search else sorted(trial.key for trial in survey.trials)
     sweep = SweepFolder(
-        digest_of({"trials": sorted(trial.key for trial in survey.trials), "objective": list(objective)})[:12],
+        digest_of({"trials": points, "objective": list(objective)})[:12],
         survey,
         {"command": command, "definition": {"sweep": options}, "objective": objective},
     )
+    source = _source(survey, settings, sweep.id, search)
     tracker = _tracker(settings, sweep)
     workers = Local(
         workers=options["workers"],
@@ -110,14 +114,22 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
         retries=options["retries"],
         max_consecutive_failures=options["max_consecutive_failures"],
         again=AGAIN[options["rerun"]],
+        asks=component(settings, "sweep/pruner") is not None,
     )
+    for folder in set_right():
+        if tracker:
+            tracker.tell(folder, is_member=False)
     shown = view(console, *objective)
-    shown.start(survey, len(workers.workers))
-    scheduler = Scheduler(sweep.id, Noting(GridSource(survey.trials), sweep, keep), workers, rules, shown, tracker)
+    shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
+    scheduler = Scheduler(sweep.id, Noting(source, sweep, keep), workers, rules, shown, tracker)
     try:
         ending = scheduler.run()
+        shown.close()
         sweep.ending(STATUS[ending])
         results = [*scheduler.outcomes.values()]
+        wanted = options["max_trials"] if search else len(survey.trials)
+        left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
+        show_ranking(results, *objective, console, left=left, command=command)
         unsent = tracker.close(FLUSH) if tracker else []
         if tracker and ending == "complete":
             _keep_model(results, objective, settings.values["tracking"]["uri"], sweep, workers)
@@ -125,8 +137,6 @@ def train(survey: Survey, settings: Settings, command: str, console: Console) ->
         shown.close()
         workers.close()
         sweep.close()
-    left = len(survey.trials) - sum(outcome.status != "killed" for _, outcome in results)
-    show_ranking(results, *objective, console, left=left, command=command)
     _tell_ending(ending, results, unsent, settings, console)
     if ending == "interrupted":
         return 130
@@ -146,6 +156,20 @@ def _keep_model(
         run_id = json.loads(tracked.read_text(encoding="utf-8"))["run_id"]
         kept = workers.keep_model(ModelWanted(trial, best.folder, uri, run_id))
         sweep.update(**({"model_of": best.folder} if not kept.reason else {"model_reason": kept.reason}))
+
+
+def _source(survey: Survey, settings: Settings, sweep: str, search: Prospect | None) -> Source:
+    """Where the trials come from; what needs Optuna, which takes half a second to import, imports it."""
+    source: Source = GridSource(survey.trials)
+    if search is not None:
+        from convgrid.sweep.search import search_of
+
+        source = search_of(settings, sweep, search.space, search.trials)
+    if component(settings, "sweep/pruner") is not None:
+        from convgrid.sweep.pruning import pruned
+
+        source = pruned(source, settings, survey.trials)
+    return source
 
 
 def _tell_ending(

@@ -1,0 +1,133 @@
+"""From what was typed to a search: the space that it draws from, and what becomes of a point of it."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig
+
+from convgrid.config import (
+    Composer,
+    Composition,
+    Grid,
+    Settings,
+    digest_of,
+    flatten,
+    grids,
+    is_outside_identity,
+    mistakes_in_sweep,
+)
+from convgrid.errors import gather, refuse
+from convgrid.sweep.grid import Point
+from convgrid.sweep.job import Survey, Trial
+from convgrid.sweep.objectives import objectives_of
+from convgrid.sweep.space import Space, random_points, space_of
+from convgrid.sweep.start import read_where, repeated, typed
+from convgrid.sweep.survey import Surveyor, finished, survey
+
+MOST_DRAWN = 50  # points for each trial that is asked for: then most of the space cannot be
+
+# Of the `sweep` group, what decides on the points.
+DRAWS = ("zip", "where", "seeds", "folds", "conditions", "sampler", "objectives")
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """Where a search may look, and how.
+
+    Args:
+        space: What is drawn.
+        surveyor: Looks at one point.
+        repeat: From a point to one for each seed and fold.
+        grid: The overrides.
+        key: Of all that decides on what is drawn; searches that agree go on from each other.
+    """
+
+    space: Space
+    surveyor: Surveyor
+    repeat: Callable[[Point], Iterator[Point]]
+    grid: Grid
+    key: str
+
+    def trials(self, point: Point) -> list[Trial]:
+        """Make the trials of a point.
+
+        Args:
+            point: Drawn from the space.
+
+        Returns:
+            One a seed and fold.
+
+        Raises:
+            ConvgridError: If the point cannot be.
+        """
+        fixed = {override.key_or_group for override in self.space.fixed}
+        seen = [self.surveyor.look(each).trial for each in self.repeat(point)]
+        return [replace(trial, varying=_values(trial.varying, fixed)) for trial in seen]
+
+
+def prospect(config: DictConfig, arguments: Sequence[str], composer: Composer, settings: Settings) -> Prospect:
+    """Read what a search is asked for.
+
+    Args:
+        config: Composed from what is not searched, with its `hydra` node.
+        arguments: The overrides that were typed, with their quotes.
+        composer: Composes the points.
+        settings: What `config` says.
+
+    Returns:
+        Where it may look.
+
+    Raises:
+        ConvgridError: If the space or a condition does not read.
+    """
+    node: Mapping[str, Any] = settings.values["sweep"]
+    refuse([*mistakes_in_sweep(settings), *gather([partial(objectives_of, settings)])])
+    (grid,) = grids(config, arguments, composer.loader)
+    composition = Composition(composer, list(config.hydra.overrides.hydra))
+    options = {group.replace("/", "."): option for group, option in settings.choices.items()}
+    names = dict.fromkeys(composition.keys([grid])) | dict(flatten(settings.values)) | options
+    space = space_of(grid, node["zip"], node["conditions"], names, composer.options_with)
+    where = read_where(node["where"], [grid], composition, settings)
+    asked = [str(override.input_line) for override in grid if not is_outside_identity(override.key_or_group)]
+    draws = {name: value for name, value in node.items() if name in DRAWS}
+    key = digest_of({"grid": asked, "seed": settings.values["seed"], **draws})
+    repeat = partial(repeated, composition=composition, node=node)
+    return Prospect(space, Surveyor(composition, where), repeat, grid, key)
+
+
+def plan_random(found: Prospect, settings: Settings) -> Survey:
+    """Draw trials at random until there are as many as asked for.
+
+    Args:
+        found: Where to look.
+        settings: Say how many, and with which seed.
+
+    Returns:
+        The survey, as of a grid.
+
+    Raises:
+        ConvgridError: If no point drawn can be trained.
+    """
+    node = settings.values["sweep"]
+    most = MOST_DRAWN * node["max_trials"]
+    drawn = itertools.islice(random_points(found.space, settings.values["seed"]), most)
+    looked = survey(
+        itertools.chain.from_iterable(map(found.repeat, drawn)),
+        found.surveyor,
+        num_points=most,
+        typed=typed([found.grid]),
+        max_trials=node["max_trials"],
+    )
+    others = [*looked.repeats.values(), *looked.skipped.values()]
+    looked = replace(looked, num_points=len(looked.trials) + sum(map(len, others)))
+    if len(looked.trials) < node["max_trials"]:
+        note = f"There seem to be no more than these: sweep.max_trials={node['max_trials']} were asked for."
+        looked = replace(looked, notes=(*looked.notes, note))
+    return looked if node["rerun"] == "all" else replace(looked, finished=finished(looked.trials))
+
+
+def _values(texts: Mapping[str, str], fixed: set[str]) -> dict[str, str]:
+    return {name: text.partition("=")[2] for name, text in texts.items() if name not in fixed}
