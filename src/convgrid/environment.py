@@ -1,5 +1,6 @@
 """What a run ran on: versions, machine, and the state of the code."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -29,6 +30,19 @@ def environment() -> dict[str, str]:
         "command": " ".join(sys.argv),
         **_git(),
     }
+
+
+def cores() -> int:
+    """Count the CPU cores that this process may use.
+
+    Returns:
+        At least 1.
+
+    Example:
+        >>> cores() >= 1
+        True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _git() -> dict[str, str]:

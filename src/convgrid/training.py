@@ -30,7 +30,7 @@ from convgrid.schedules import Progress
 from convgrid.seeding import derive
 
 STEPS_PER_CHUNK = 64
-EVALUATION_BATCH = 512
+EVALUATION_BATCH, EVALUATION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 Augmentation = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | Mixed | None]]
@@ -159,12 +159,12 @@ class Learner(L.LightningModule):
 
     def val_dataloader(self) -> Batches:
         """Keep the stored order."""
-        return self._batches(self.data.validation, EVALUATION_BATCH)
+        return self._batches(self.data.validation, self._evaluation_batch())
 
     def test_dataloader(self) -> Batches:
         """Keep the stored order."""
         assert self.data.test is not None
-        return self._batches(self.data.test, EVALUATION_BATCH)
+        return self._batches(self.data.test, self._evaluation_batch())
 
     def on_train_start(self) -> None:
         """Stop a resumed run at once where its last epoch was the end."""
@@ -283,6 +283,11 @@ class Learner(L.LightningModule):
         """The objective of each epoch, signed so that lower is better."""
         sign = -1 if self.recipe.mode == "max" else 1
         return tuple(sign * metrics[self.recipe.metric] for metrics in self.history)
+
+    def _evaluation_batch(self) -> int:
+        """Images that are evaluated at once: no more at a time than memory has for training them, or than pay."""
+        pixels = self.predictor.mean[0, 0].numel()
+        return max(self.recipe.batch_size, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
 
     def _batches(
         self, split: Split, size: int, seed: Callable[[], int] | None = None, *, balanced: bool = False

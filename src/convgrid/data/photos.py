@@ -12,6 +12,7 @@ import numpy as np
 
 from convgrid.data.dataset import Files
 from convgrid.data.decoding import decode, strict
+from convgrid.environment import cores
 from convgrid.errors import ConfigError, DataError
 
 SHOWN = 5  # names in a message, before a count of the others
@@ -105,8 +106,7 @@ def num_workers(workers: int | None) -> int:
         3
     """
     if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(8, cores or 1)
+        return min(8, cores())
     if workers < 1:
         raise ConfigError(f"data.workers={workers} must be 1 or more, or null for one a core.")
     return workers

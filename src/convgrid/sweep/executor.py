@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from convgrid.environment import cores
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, ModelKept, ModelWanted, Ready
 
 MODEL_SECONDS = 300  # that storing a model may take
@@ -76,7 +77,7 @@ class Local:
         first = self._start(0)
         gpus = 0 if accelerator == "cpu" else self._ready(first)
         slots = [str(gpu) for gpu in range(gpus) for _ in range(trials_per_gpu)]
-        count = workers or len(slots) or max(1, len(os.sched_getaffinity(0)) // threads)
+        count = workers or len(slots) or max(1, cores() // threads)
         self._slots = [slots[number % len(slots)] if slots else None for number in range(count)]
         if slots:  # the first one sees all GPUs
             self._end(first)
