@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 RUN = str(Path(__file__).parents[1] / "run.py")
-GRID = ("arch.n=range(0,5)", "arch.m=range(0,5)", "arch.k=range(0,4)", "optimizer=sgd,adam", "layer/norm=none,batch")
+GRID = ("arch.n=range(0,5)", "arch.m=range(0,5)", "arch.k=0,1", "optimizer=sgd,adam", "layer/norm=none,batch")
 SMALL, LARGE = 1_000, 10_000  # with 200 points and 5 or 50 seeds
 LIMIT = 5.0  # seconds for the small one
 
@@ -50,7 +50,8 @@ def main() -> None:
     small, large = (200, 400) if quick else (SMALL, LARGE)
     turns = [(plan(1), plan(small // 200), plan(large // 200)) for _ in range(1 if quick else 5)]
     least, few, many = (
-        [statistics.median(turn[place][what] for turn in turns) for what in (0, 1)] for place in range(3)
+        (statistics.median(turn[place][0] for turn in turns), statistics.median(turn[place][1] for turn in turns))
+        for place in range(3)
     )
     assert f"points         {large:,}" in turns[0][2][2]
     print(f"{small:>6,} points: median {few[0]:.2f} s (at most {LIMIT:.0f} s for 1,000), {few[1]:.0f} MiB")

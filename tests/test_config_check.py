@@ -130,7 +130,7 @@ TOLD = {
     "-m optimizer=glob(zz*)": "optimizer=glob(zz*) stands for no value at all.",
     "-m seed=range(3,1)": "seed=range(3,1) stands for no value at all.",
     "-m optimizer=sgd,adam optimizer.rho=0.9": (
-        "optimizer.rho is not a key of optimizer=sgd, but of optimizer=adadelta and rmsprop."
+        "optimizer.rho is not a key of optimizer=sgd, but of optimizer=adadelta."
     ),
     "-m dry_run=true,false": ("dry_run=true,false cannot be swept: dry_run is of the whole sweep. Give it one value."),
     "-m sweep=grid,grid": "sweep=grid,grid cannot be swept: sweep is of the whole sweep. Give it one value.",

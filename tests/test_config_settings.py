@@ -36,7 +36,7 @@ def test_settings_are_plain_values_without_hydras(settings: SettingsMaker) -> No
     made = settings("optimizer=sgd", "layer/norm=batch")
     assert set(made.values) == {
         "arch", "layer", "activation", "loss", "target", "optimizer", "schedule", "data", "augment", "trainer",
-        "tracking", "seed", "dry_run", "resume", "objective", "regularization", "imbalance",
+        "tracking", "sweep", "seed", "dry_run", "resume", "fold", "objective", "regularization", "imbalance",
     }  # fmt: skip
     assert type(made.values["optimizer"]) is dict
     assert type(made.values["data"]["split"]) is list

@@ -201,7 +201,7 @@ def test_folds_depend_on_the_split_seed_only() -> None:
 def test_a_fold_keeps_the_limit_of_training_images_stratified() -> None:
     folded = refold(divided([0, 0, 1] * 40), [2, 5], split_seed=0, limit=30)
     assert np.bincount(folded.train.targets.numpy()).tolist() == [20, 10]
-    assert len(folded.validation) == 20  # a fifth of the 102 that are not tested, less than one off
+    assert len(folded.validation) in (20, 21)  # a fifth of the 102 that are not tested
 
 
 def test_numbers_to_predict_are_folded_without_strata() -> None:

@@ -1,5 +1,6 @@
 """A sweep's points before anything trains: which there are, which cannot be, which are one."""
 
+import importlib
 import io
 import json
 import math
@@ -37,18 +38,19 @@ def varying(survey: Survey) -> list[str]:
     return [" ".join(f"{key}={value}" for key, value in trial.varying.items()) for trial in survey.trials]
 
 
+CHECK = importlib.import_module("convgrid.config.check")  # convgrid.config.check is the function
 COMPOSER = Composer("config", find_options(None))
 
 
 @pytest.fixture(autouse=True)
 def beforehand(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder; what one test has composed, the next has at once."""
-    monkeypatch.setattr("convgrid.config.check.Composer", lambda *_: COMPOSER)
+    monkeypatch.setattr(CHECK, "Composer", lambda *_: COMPOSER)
 
 
 @pytest.fixture
 def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    monkeypatch.setattr("convgrid.config.check.Composer", Composer)
+    monkeypatch.setattr(CHECK, "Composer", Composer)
     store = ConfigStore.instance()
     before = store.repo.pop("experiments", None)
     monkeypatch.setattr(files, "EXPERIMENTS", tmp_path)
@@ -271,7 +273,7 @@ def test_the_plans_quantities_are_known(text: str, expected: bool) -> None:
         assert len(look("arch=linear", f"sweep.where={text}").trials) == 1
     else:
         assert told("arch=linear", f"sweep.where={text}") == [
-            f"ConfigError: sweep.where={text} leaves none of 1 points. Ask for less."
+            f"ConfigError: sweep.where={text} leaves none of 1 point. Ask for less."
         ]
 
 

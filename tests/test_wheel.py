@@ -50,6 +50,14 @@ def test_the_wheel_knows_the_experiments(installed: Path, tmp_path: Path) -> Non
     assert "INPUT 1x28x28" in done.stdout
 
 
+@pytest.mark.parametrize("more", [[], ["hydra.verbose=false"]])  # the second goes through Hydra's plugin
+def test_the_wheel_plans_a_sweep(installed: Path, tmp_path: Path, more: list[str]) -> None:
+    done = run(installed, tmp_path, "run", "-m", "dry_run=true", "arch.n=1,2", *more)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("points         2\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_command_that_is_none_is_named(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "train")
     assert done.returncode == 2

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from convgrid.build import build
-from convgrid.config import Settings, architecture, component, fits, flatten, identity
+from convgrid.config import Settings, architecture, component, config_key, fits, flatten, identity
 from convgrid.data import ImageData, check_data, refold, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
@@ -73,7 +73,8 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
             rows |= {"MLflow run": tracker.run_id, "dashboard": tracker.dashboard}
     metrics, best = result(learner.history, learner.recipe, tested)
     epochs, seconds = len(learner.history), time.perf_counter() - started
-    folder.update(result=rows, status="finished", metrics=metrics, best_epoch=best, epochs=epochs, seconds=seconds)
+    known = {"metrics": metrics, "best_epoch": best, "epochs": epochs, "seconds": seconds}
+    folder.update(result=rows, status="finished", config_key=config_key(settings), **known)
     show_result(rows | {"folder": str(folder.path)}, console)
 
 

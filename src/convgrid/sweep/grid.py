@@ -42,9 +42,10 @@ def axes(grid: Grid, zips: Sequence[Sequence[str]] = ()) -> list[Axis]:
     found: dict[str, Axis] = {}
     tied = {key: tuple(keys) for keys in zips for key in keys if any(name in by_key for name in keys)}
     for key, steps in by_key.items():
-        keys: tuple[str, ...] = tied.get(key, (key,))
-        if keys[0] not in found:
-            found[keys[0]] = _tie(keys, by_key) if len(keys) > 1 else Axis(tuple((step,) for step in steps))
+        keys = tied.get(key, (key,))
+        name = min(keys)
+        if name not in found:
+            found[name] = _tie(keys, by_key) if len(keys) > 1 else Axis(tuple((step,) for step in steps))
     return list(found.values())
 
 

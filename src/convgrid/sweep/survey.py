@@ -243,16 +243,20 @@ class _Effects:
 
     def notes(self) -> Iterator[str]:
         for name, count in self.dropped.items():
-            yield f"{name} is left out of {count:,} points, whose options do not have that key."
+            yield f"{name} is left out of {_points(count)}, whose options do not have that key."
         for name, settings in self.idle.items():
             if self.used[name]:
-                yield f"{name} has no effect in {len(settings):,} points, whose pattern does not ask for it."
+                yield f"{name} has no effect in {_points(len(settings))}, whose pattern does not ask for it."
 
 
 def _refuse_all(errors: Sequence[ConvgridError], num_points: int) -> NoReturn:
     rejected = [error for error in errors if isinstance(error, Rejected)]
     refuse([error for error in errors if not isinstance(error, Rejected)])
-    raise ConfigError(f"{rejected[0]} leaves none of {num_points:,} points. Ask for less.")
+    raise ConfigError(f"{rejected[0]} leaves none of {_points(num_points)}. Ask for less.")
+
+
+def _points(count: int) -> str:
+    return "1 point" if count == 1 else f"{count:,} points"
 
 
 def _varying(trials: Sequence[Trial]) -> tuple[Trial, ...]:
