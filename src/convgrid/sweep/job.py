@@ -60,6 +60,15 @@ class Survey:
     finished: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
+    @property
+    def varying(self) -> dict[str, list[str]]:
+        """Every value of the keys that differ between trials, in order, by key."""
+        found: dict[str, dict[str, None]] = {}
+        for trial in self.trials:
+            for key, value in trial.varying.items():
+                found.setdefault(key, {})[value] = None
+        return {key: list(values) for key, values in found.items()}
+
 
 @dataclass(frozen=True)
 class Outcome:

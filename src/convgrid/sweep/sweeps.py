@@ -39,7 +39,7 @@ class SweepFolder:
                 "id": sweep,
                 **asked,
                 "created": earlier.get("created", now()),
-                "varying": varying(survey),
+                "varying": survey.varying,
                 "points": survey.num_points,
                 "skipped": {reason: list(map(" ".join, points)) for reason, points in survey.skipped.items()},
                 "trials": earlier.get("trials", [None] * len(survey.trials)),
@@ -103,19 +103,3 @@ class SweepFolder:
         self._lock = FileLock(self.path / "lock")
         with contextlib.suppress(Timeout):
             self._lock.acquire(timeout=0)
-
-
-def varying(survey: Survey) -> dict[str, list[str]]:
-    """Collect the values of the keys that a sweep varies.
-
-    Args:
-        survey: Of its points.
-
-    Returns:
-        Every value once, in order, by key.
-    """
-    found: dict[str, dict[str, None]] = {}
-    for trial in survey.trials:
-        for key, value in trial.varying.items():
-            found.setdefault(key, {})[value] = None
-    return {key: list(values) for key, values in found.items()}

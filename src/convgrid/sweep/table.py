@@ -6,7 +6,7 @@ from rich.console import Console
 
 from convgrid.config import Settings
 from convgrid.display import show_result
-from convgrid.sweep.job import Survey, Trial
+from convgrid.sweep.job import Survey
 from convgrid.sweep.objectives import objectives_of
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
 
@@ -26,7 +26,7 @@ def show_survey(survey: Survey, console: Console, *, seconds: float | None = Non
     repeats = sum(map(len, survey.repeats.values()))
     skipped = sum(map(len, survey.skipped.values()))
     rows = {"points": f"{survey.num_points:,}"}
-    varying = _varying(survey.trials)
+    varying = [f"{key}={_short(values)}" for key, values in survey.varying.items()]
     if varying:
         rows["varying"] = "\n".join(varying)
     rows["to train"] = f"{len(todo):,}"
@@ -94,15 +94,6 @@ def _values(dimension: Dimension) -> str:
 def _condition(when: When) -> str:
     options = [f"{group} is {' or '.join(options)}" for group, options in when.options.items()]
     return f"  if {' and '.join([*options, *(where.text for where in when.predicates)])}" if when != ALWAYS else ""
-
-
-def _varying(trials: Sequence[Trial]) -> list[str]:
-    """The keys that differ, with their values."""
-    values: dict[str, dict[str, None]] = {}
-    for trial in trials:
-        for name, value in trial.varying.items():
-            values.setdefault(name, {})[value] = None
-    return [f"{name}={_short(list(found))}" for name, found in values.items()]
 
 
 def _short(values: Sequence[str]) -> str:
