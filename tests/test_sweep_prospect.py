@@ -1,6 +1,7 @@
 """What is typed for a search: checked, read as a space, and drawn from by chance."""
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from rich.console import Console
 
 from convgrid.config import CONF, Settings, check, from_hydra
 from convgrid.errors import ConvgridError
-from convgrid.sweep.job import Source, Survey, Trial
+from convgrid.sweep.job import Outcome, Source, Survey, Trial
 from convgrid.sweep.prospect import Prospect, plan_random, prospect
 from convgrid.sweep.pruning import pruned
 from convgrid.sweep.search import search_of
-from convgrid.sweep.table import show_space
+from convgrid.sweep.table import show_front, show_space
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 
@@ -221,3 +222,33 @@ print(sorted({{"torch", "optuna", "mlflow"}} & set(sys.modules)))
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_trials_that_no_other_beats_are_shown_where_there_are_several_objectives() -> None:
+    trials = drawn("sweep.max_trials=3", "arch.n=1,2,3").trials
+    by_layers = sorted(trials, key=lambda trial: trial.plan.parameters)
+    reached = zip(by_layers, (0.9, 0.8, 0.95), strict=True)
+    results = [(trial, Outcome("finished", metrics={"best/val/accuracy": value})) for trial, value in reached]
+    text = io.StringIO()
+    show_front(results, {"val/accuracy": "max"}, Console(file=text))
+    assert text.getvalue() == ""
+    show_front(results, {"val/accuracy": "max", "parameters": "min"}, Console(file=text, width=100))
+    assert text.getvalue().splitlines() == [
+        "2 of 3 trials are beaten by no other in val/accuracy and parameters:",
+        "  val/accuracy 0.9500  parameters 145,354  arch.n=3",
+        "  val/accuracy 0.9000  parameters 53,002  arch.n=1",
+    ]
+
+
+def test_a_search_with_a_pruner_trains_and_shows_the_same_when_it_is_started_again(in_tmp: Path) -> None:
+    small = ["arch.filters=2", "arch.hidden=8", "trainer.max_epochs=2", "data.limit=60", "tracking=none"]
+    searched = ["sweep=optuna", "sweep.max_trials=4", "sweep/pruner=successive_halving", LR, "arch.m=1,9"]
+    command = [sys.executable, "-m", "convgrid", "run", "-m", *searched, *small]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
+    assert first.returncode == again.returncode == 0, first.stderr + again.stderr
+    lines = [line.partition("] ")[2] for line in first.stdout.splitlines() if line.startswith("[")]
+    assert len(lines) == 4
+    assert any("test/accuracy" in line for line in lines)
+    assert {line.partition("] ")[2] for line in again.stdout.splitlines() if line.startswith("[")} == set(lines)
+    stored = json.loads(next(in_tmp.glob("sweeps/*/sweep.json")).read_text())
+    assert len(stored["trials"]) == 4

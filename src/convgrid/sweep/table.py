@@ -6,8 +6,9 @@ from rich.console import Console
 
 from convgrid.config import Settings
 from convgrid.display import show_result
-from convgrid.sweep.job import Survey
-from convgrid.sweep.objectives import objectives_of
+from convgrid.glossary import Mode
+from convgrid.sweep.job import Outcome, Survey, Trial
+from convgrid.sweep.objectives import SIZES, front, objectives_of, values_of
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
 
 MOST_REASONS = 8  # shown of the points skipped
@@ -80,6 +81,29 @@ def show_space(space: Space, settings: Settings, console: Console) -> None:
         "kept in": node["storage"],
     }
     show_result(rows, console)
+
+
+def show_front(results: Sequence[tuple[Trial, Outcome]], objectives: Mapping[str, Mode], console: Console) -> None:
+    """Print the trials that no other beats, where there are several objectives.
+
+    Args:
+        results: Of the sweep.
+        objectives: "max" or "min" by name.
+        console: Where to.
+    """
+    finished = {trial.key: (trial, outcome) for trial, outcome in results if outcome.status == "finished"}
+    values = {key: values_of([*objectives], *result) for key, result in finished.items()}
+    if len(objectives) < 2 or not values:
+        return
+    unbeaten = front(values, [*objectives.values()])
+    console.print(f"{len(unbeaten):,} of {len(values):,} trials are beaten by no other in {' and '.join(objectives)}:")
+    for key in unbeaten:
+        reached = [
+            f"{name} {value:,.{0 if name in SIZES else 4}f}"
+            for name, value in zip(objectives, values[key], strict=True)
+        ]
+        drawn = [f"{name}={value}" for name, value in finished[key][0].varying.items()]
+        console.print(f"  {'  '.join([*reached, *drawn])}", highlight=False, soft_wrap=True)
 
 
 def _values(dimension: Dimension) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -14,13 +14,18 @@ from convgrid.sweep.checkpoints import WEIGHTS, Checkpoints, check_keep
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
 from convgrid.sweep.messages import ModelWanted
+from convgrid.sweep.objectives import objectives_of
 from convgrid.sweep.prospect import Prospect
 from convgrid.sweep.ranking import show_ranking
 from convgrid.sweep.results import best_of
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
+from convgrid.sweep.table import show_front
 from convgrid.sweep.view import view
 from convgrid.sweep.writer import Writer
+
+if TYPE_CHECKING:
+    from convgrid.sweep.search import Search
 
 TRACKED = "tracked.json"  # in a trial's folder: what the store has of it
 FLUSH = 60.0  # seconds that the tracking store has at the end for what it lacks
@@ -101,7 +106,8 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         survey,
         {"command": command, "definition": {"sweep": options}, "objective": objective},
     )
-    source = _source(survey, settings, sweep.id, search)
+    asked = _ask(settings, sweep.id, search) if search else None
+    source = _pruned(asked or GridSource(survey.trials), survey, settings)
     tracker = _tracker(settings, sweep)
     workers = Local(
         workers=options["workers"],
@@ -130,6 +136,8 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
         show_ranking(results, *objective, console, left=left, command=command)
+        if asked:
+            _tell_search(asked, results, settings, sweep, console)
         unsent = tracker.close(FLUSH) if tracker else []
         if tracker and ending == "complete":
             _keep_model(results, objective, settings.values["tracking"]["uri"], sweep, workers)
@@ -158,18 +166,30 @@ def _keep_model(
         sweep.update(**({"model_of": best.folder} if not kept.reason else {"model_reason": kept.reason}))
 
 
-def _source(survey: Survey, settings: Settings, sweep: str, search: Prospect | None) -> Source:
-    """Where the trials come from; what needs Optuna, which takes half a second to import, imports it."""
-    source: Source = GridSource(survey.trials)
-    if search is not None:
-        from convgrid.sweep.search import search_of
+def _ask(settings: Settings, sweep: str, search: Prospect) -> "Search":
+    from convgrid.sweep.search import search_of  # Optuna takes half a second to import
 
-        source = search_of(settings, sweep, search.space, search.trials)
-    if component(settings, "sweep/pruner") is not None:
-        from convgrid.sweep.pruning import pruned
+    return search_of(settings, sweep, search.space, search.trials)
 
-        source = pruned(source, settings, survey.trials)
-    return source
+
+def _pruned(source: Source, survey: Survey, settings: Settings) -> Source:
+    if component(settings, "sweep/pruner") is None:
+        return source
+    from convgrid.sweep.pruning import pruned  # as above
+
+    return pruned(source, settings, survey.trials)
+
+
+def _tell_search(
+    asked: "Search", results: Sequence[tuple[Trial, Outcome]], settings: Settings, sweep: SweepFolder, console: Console
+) -> None:
+    """Say what a search found beside the best, and what it could not train."""
+    sweep.update(skipped={reason: list(map(" ".join, points)) for reason, points in asked.skipped.items()})
+    show_front(results, objectives_of(settings), console)
+    skipped = sum(map(len, asked.skipped.values()))
+    lines = [f"{skipped:,} points drawn cannot be, such as: {next(iter(asked.skipped))}"] if skipped else []
+    for line in [*lines, *([asked.note] if asked.note else [])]:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _tell_ending(
