@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convgrid.errors import DiskError
+from convgrid.errors import ConfigError, DiskError
 from convgrid.sweep.job import Outcome, Survey, Trial
 from convgrid.sweep.results import SWEEP, SWEEPS, now
 
@@ -24,12 +24,14 @@ class SweepFolder:
         sweep: The sweep's id.
         survey: Of its points.
         asked: What else is stored: the command, the definition, the objective.
+        shared: Whether another process may run the same sweep at the same time.
 
     Raises:
+        ConfigError: If another process runs it, and it is not shared.
         DiskError: If no folder can be made here.
     """
 
-    def __init__(self, sweep: str, survey: Survey, asked: Mapping[str, Any]) -> None:
+    def __init__(self, sweep: str, survey: Survey, asked: Mapping[str, Any], *, shared: bool = True) -> None:
         self.id, self.path = sweep, SWEEPS / sweep
         self._places = {trial.key: place for place, trial in enumerate(survey.trials)}
         try:
@@ -45,7 +47,7 @@ class SweepFolder:
                 "trials": earlier.get("trials", [None] * len(survey.trials)),
                 "model_of": earlier.get("model_of"),
             }
-            self._take_lock()
+            self._take_lock(shared)
             self.update(status="running")
         except OSError as error:
             raise DiskError(f"{self.path.absolute()} cannot be written: {error.strerror}.") from None
@@ -98,8 +100,14 @@ class SweepFolder:
         file = self.path / SWEEP
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
-    def _take_lock(self) -> None:
+    def _take_lock(self, shared: bool) -> None:
         """Held, it says that the sweep runs; where another process runs the same, that one says it."""
         self._lock = FileLock(self.path / "lock")
-        with contextlib.suppress(Timeout):
+        try:
             self._lock.acquire(timeout=0)
+        except Timeout:
+            if not shared:
+                raise ConfigError(
+                    f"sweep {self.id} is being run by another process, and a search learns in one place. "
+                    "Wait for it, or give sweep.workers more."
+                ) from None

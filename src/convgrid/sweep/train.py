@@ -95,39 +95,29 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         The exit status: 0; 1 where trials failed or the sweep was stopped; 130 after Ctrl-C.
 
     Raises:
+        ConfigError: If another process runs the same search.
         DiskError: If the sweep's folder cannot be made.
     """
     options: Mapping[str, Any] = settings.values["sweep"]
-    trainer, objective = settings.values["trainer"], _objective(settings)
+    objective = _objective(settings)
     keep = Checkpoints(check_keep(options["keep_checkpoints"]), *objective)
     points = search.key if search else sorted(trial.key for trial in survey.trials)
     sweep = SweepFolder(
         digest_of({"trials": points, "objective": list(objective)})[:12],
         survey,
         {"command": command, "definition": {"sweep": options}, "objective": objective},
+        shared=search is None,
     )
     asked = _ask(settings, sweep.id, search) if search else None
     source = _pruned(asked or GridSource(survey.trials), survey, settings)
     tracker = _tracker(settings, sweep)
-    workers = Local(
-        workers=options["workers"],
-        trials_per_gpu=options["trials_per_gpu"],
-        threads=trainer["threads"],
-        accelerator=trainer["accelerator"],
-    )
-    rules = Rules(
-        trial_timeout=options["trial_timeout"],
-        retries=options["retries"],
-        max_consecutive_failures=options["max_consecutive_failures"],
-        again=AGAIN[options["rerun"]],
-        asks=component(settings, "sweep/pruner") is not None,
-    )
+    workers = _workers(settings)
     for folder in set_right():
         if tracker:
             tracker.tell(folder, is_member=False)
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
-    scheduler = Scheduler(sweep.id, Noting(source, sweep, keep), workers, rules, shown, tracker)
+    scheduler = Scheduler(sweep.id, Noting(source, sweep, keep), workers, _rules(settings), shown, tracker)
     try:
         ending = scheduler.run()
         shown.close()
@@ -149,6 +139,27 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     if ending == "interrupted":
         return 130
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
+
+
+def _workers(settings: Settings) -> Local:
+    options, trainer = settings.values["sweep"], settings.values["trainer"]
+    return Local(
+        workers=options["workers"],
+        trials_per_gpu=options["trials_per_gpu"],
+        threads=trainer["threads"],
+        accelerator=trainer["accelerator"],
+    )
+
+
+def _rules(settings: Settings) -> Rules:
+    options = settings.values["sweep"]
+    return Rules(
+        trial_timeout=options["trial_timeout"],
+        retries=options["retries"],
+        max_consecutive_failures=options["max_consecutive_failures"],
+        again=AGAIN[options["rerun"]],
+        asks=component(settings, "sweep/pruner") is not None,
+    )
 
 
 def _keep_model(
