@@ -32,6 +32,10 @@ def median(max_epochs: int, *, min_epochs: int = 1, startup_trials: int = 5) -> 
     Returns:
         The pruner.
 
+    Example:
+        >>> type(median(20)).__name__
+        'MedianPruner'
+
     Source: Golovin et al., Google Vizier, KDD 2017.
     """
     return MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=min_epochs)
@@ -50,6 +54,10 @@ def successive_halving(max_epochs: int, *, min_epochs: int = 1, reduction_factor
     Returns:
         The pruner.
 
+    Example:
+        >>> type(successive_halving(20)).__name__
+        'SuccessiveHalvingPruner'
+
     Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020.
     """
     return SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=reduction_factor)
@@ -67,6 +75,10 @@ def hyperband(max_epochs: int, *, min_epochs: int = 1, reduction_factor: int = 3
 
     Returns:
         The pruner.
+
+    Example:
+        >>> type(hyperband(20)).__name__
+        'HyperbandPruner'
 
     Source: Li et al., Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization, JMLR 2018.
     """

@@ -22,6 +22,10 @@ def tpe(seed: int, number: int, *, startup_trials: int = 10, candidates: int = 2
     Returns:
         The sampler.
 
+    Example:
+        >>> type(tpe(0, 0)).__name__
+        'TPESampler'
+
     Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011.
     """
     return TPESampler(n_startup_trials=startup_trials, n_ei_candidates=candidates, seed=_seed(seed, number))
@@ -37,6 +41,10 @@ def gp(seed: int, number: int, *, startup_trials: int = 10) -> BaseSampler:
 
     Returns:
         The sampler.
+
+    Example:
+        >>> type(gp(0, 0)).__name__
+        'GPSampler'
 
     Source: Jones et al., Efficient Global Optimization of Expensive Black-Box Functions, 1998.
     """
@@ -61,6 +69,10 @@ def nsgaii(seed: int, number: int, *, population_size: int = 50, crossover_rate:
     Returns:
         The sampler.
 
+    Example:
+        >>> type(nsgaii(0, 0)).__name__
+        'NSGAIISampler'
+
     Source: Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, 2002.
     """
     return NSGAIISampler(population_size=population_size, crossover_prob=crossover_rate, seed=_seed(seed, number))
@@ -77,6 +89,10 @@ def qmc(seed: int, number: int, *, sequence: str = "sobol", scramble: bool = Tru
 
     Returns:
         The sampler.
+
+    Example:
+        >>> type(qmc(0, 0)).__name__
+        'QMCSampler'
 
     Source: Bergstra & Bengio, Random Search for Hyper-Parameter Optimization, JMLR 2012.
     """
@@ -100,6 +116,10 @@ def random(seed: int, number: int) -> BaseSampler:
 
     Returns:
         The sampler.
+
+    Example:
+        >>> type(random(0, 0)).__name__
+        'RandomSampler'
     """
     return RandomSampler(seed=_seed(seed, number))
 
