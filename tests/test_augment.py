@@ -1,5 +1,6 @@
 """What the knobs of augmentation do to a batch: draws, colours, erased and mixed images, presets, refusals."""
 
+import colorsys
 import math
 from collections.abc import Callable
 from inspect import signature
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from convgrid.augment import Augment, Mixed, mixed_losses
-from convgrid.augment.colour import LUMA, jitter
+from convgrid.augment.colour import LUMA, jitter, turn_hue
 from convgrid.augment.erasing import cutout
 from convgrid.augment.mixing import cutmix_weight, draw_shares
 from convgrid.augment.pipeline import RANGES
@@ -24,7 +25,7 @@ from convgrid.errors import ConfigError
 EVERYTHING = Augment(
     rotation_range=30.0, width_shift_range=0.1, height_shift_range=0.1, shear_range=10.0, zoom_range=0.2,
     horizontal_flip=True, vertical_flip=True, fill_mode="reflect", random_crop=2, brightness=0.3, contrast=0.3,
-    saturation=0.3, cutout=3, mixup=0.4, cutmix=1.0,
+    saturation=0.3, hue=0.2, cutout=3, mixup=0.4, cutmix=1.0,
 )  # fmt: skip
 CIFAR = Augment(random_crop=4, horizontal_flip=True, fill_mode="constant")
 
@@ -95,7 +96,9 @@ def test_values_stay_in_the_range_of_the_pixels() -> None:
     images = noise(64)
     for given in (images, images / 255 - 0.5):
         low, high = (0, 255) if given.dtype == torch.uint8 else (given.min(), given.max())
-        wild = Augment(rotation_range=180.0, zoom_range=0.9, brightness=1.0, contrast=1.0, saturation=1.0, mixup=1.0)
+        wild = Augment(
+            rotation_range=180.0, zoom_range=0.9, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.5, mixup=1.0
+        )  # fmt: skip
         changed = augmented(wild, given)
         assert changed.min() >= low - 1e-4
         assert changed.max() <= high + 1e-4
@@ -233,6 +236,45 @@ def test_colour_factors_are_even_within_the_knob(knob: str) -> None:
     else:  # of the distance between two channels
         factors = (changed[:, 0, 0] - changed[:, 0, 2]) / 10
     assert stats.kstest(factors.numpy(), stats.uniform(0.75, 0.5).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.1, -0.25, 1 / 3, 0.5, -0.5])
+def test_a_turned_hue_is_that_of_colorsys(turn: float) -> None:
+    images = noise(2).float()
+    edges = [
+        [255.0, 0, 0],
+        [0, 255, 0],
+        [0, 0, 255],
+        [9, 9, 0],
+        [9, 0, 9],
+        [0, 9, 9],
+    ]  # sixths of the circle
+    images[0, :, 0, : len(edges)] = torch.tensor(edges).T
+    images[0, :, 1] = torch.linspace(0, 255, 10)  # greys
+    changed = turn_hue(images, torch.tensor([turn, turn])).permute(0, 2, 3, 1).reshape(-1, 3)
+    for result, (red, green, blue) in zip(changed, images.permute(0, 2, 3, 1).reshape(-1, 3).tolist(), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
+        expected = 255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
+        np.testing.assert_allclose(result, expected, atol=2e-3)
+
+
+def test_each_image_has_a_hue_of_its_own_and_grey_ones_have_none() -> None:
+    red = torch.tensor([200.0, 50.0, 50.0]).view(1, 3, 1, 1).expand(2000, 3, 1, 1)
+    changed = augmented(Augment(hue=0.1), red)[:, :, 0, 0] / 255
+    turns = np.array([(colorsys.rgb_to_hsv(*pixel)[0] + 0.5) % 1 - 0.5 for pixel in changed.tolist()])
+    assert stats.kstest(turns, stats.uniform(-0.1, 0.2).cdf).pvalue > 0.01
+    for channels in (1, 2, 4):
+        images = noise(4, channels)
+        assert torch.equal(augmented(Augment(hue=0.5), images), images.float())
+
+
+def test_hue_comes_after_the_other_colours_and_leaves_their_draws() -> None:
+    images = noise(6)
+    without = augmented(Augment(saturation=0.5), images)
+    turned = augmented(Augment(saturation=0.5, hue=0.3), images)
+    torch.testing.assert_close(turned.amax(1), without.amax(1), rtol=0, atol=1e-3)
+    torch.testing.assert_close(turned.amin(1), without.amin(1), rtol=0, atol=1e-3)
+    assert (turned - without).abs().mean() > 5
 
 
 # --- erasing
@@ -378,7 +420,7 @@ def test_presets_show_every_knob_and_custom_its_default() -> None:
         assert list(preset(name)) == list(defaults)
         assert {type(value) for value in preset(name).values()} <= {float, int, bool, str}
     assert preset("custom") == defaults
-    assert len(defaults) == 16
+    assert len(defaults) == 17
     assert yaml.safe_load((CONF / "augment" / "none.yaml").read_text()) is None
 
 
@@ -431,4 +473,4 @@ def test_refusals_read_well() -> None:
 def test_every_number_has_a_range() -> None:
     numbers = {name for name, item in signature(Augment).parameters.items() if type(item.default) in (int, float)}
     assert numbers == {*RANGES, "cval"}
-    assert len(RANGES) == 12
+    assert len(RANGES) == 13

@@ -3,8 +3,10 @@
 import sys
 
 from convgrid.app import run
+from convgrid.preview import preview
 
 USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
+       convgrid preview [group=option | key=value ...] [out=FILE.png]
        convgrid sweeps
 
   convgrid run                            train the default ConvNet
@@ -12,6 +14,7 @@ USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
   convgrid run dry_run=true arch.n=2      show the plan, train nothing
   convgrid run -m arch.n=1,2 arch.m=1,2   train every combination: a sweep
   convgrid run --help                     all groups, options, keys and defaults
+  convgrid preview augment=cifar          draw what augmentation makes of training images
   convgrid sweeps                         the sweeps of this folder, and how to go on with each"""
 
 
@@ -32,6 +35,8 @@ def main() -> int:
 
             show_sweeps(Console())
             return 0
+        case ["preview", *overrides]:
+            return preview(overrides)
         case ["-h" | "--help"]:
             print(USAGE)
             return 0

@@ -1,7 +1,7 @@
 """`python run.py` and `convgrid run`: check -> compose -> plan, or train."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -24,18 +24,24 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit status: 0, 1 after a person's mistake, 130 after Ctrl-C.
     """
-    try:
-        register_experiments()
-        command = check(argv)
-        if command.composed is not None and command.composed.hydra.mode == RunMode.MULTIRUN:
-            from convgrid.sweep import run as run_sweep
+    return told(lambda: _run(argv))
 
-            return run_sweep(command.composed, command.arguments, command.composer)
-        if command.composed is not None:
-            _plan_or_train(command.composed, command.composed.hydra)
-        else:  # it composes twice more, which takes as long as all else in a dry run
-            sys.argv[1:] = command.argv
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_start)()
+
+def told(work: Callable[[], int]) -> int:
+    """Work, and tell on stderr what a person did wrong.
+
+    Args:
+        work: What a command does; gives its exit status.
+
+    Returns:
+        That status; 1 after a person's mistake, 130 after Ctrl-C.
+
+    Example:
+        >>> told(lambda: 0)
+        0
+    """
+    try:
+        return work()
     except ConvgridError as error:
         print(error.tell(), file=sys.stderr)
         return 1
@@ -44,6 +50,20 @@ def run(argv: Sequence[str]) -> int:
         return 130
     except SystemExit as end:  # Hydra's, after --help or a traceback
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _run(argv: Sequence[str]) -> int:
+    register_experiments()
+    command = check(argv)
+    if command.composed is not None and command.composed.hydra.mode == RunMode.MULTIRUN:
+        from convgrid.sweep import run as run_sweep
+
+        return run_sweep(command.composed, command.arguments, command.composer)
+    if command.composed is not None:
+        _plan_or_train(command.composed, command.composed.hydra)
+    else:  # it composes twice more, which takes as long as all else in a dry run
+        sys.argv[1:] = command.argv
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_start)()
     return 0
 
 

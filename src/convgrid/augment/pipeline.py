@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from convgrid.augment.colour import jitter, value_range
+from convgrid.augment.colour import jitter, turn_hue, value_range
 from convgrid.augment.erasing import cutout
 from convgrid.augment.geometry import FILL_MODES, FillMode, affine, copy, warp
 from convgrid.augment.mixing import Mixed, blend, cutmix_weight, draw_shares
@@ -27,6 +27,7 @@ RANGES: Mapping[str, tuple[float, float, str]] = {
     "brightness": (0, 1, "the largest change of the factor 1"),
     "contrast": (0, 1, "the largest change of the factor 1"),
     "saturation": (0, 1, "the largest change of the factor 1"),
+    "hue": (0, 0.5, "turns of the colour circle"),
     "cutout": (0, math.inf, "pixels"),
     "mixup": (0, math.inf, "alpha of a Beta distribution"),
     "cutmix": (0, math.inf, "alpha of a Beta distribution"),
@@ -55,6 +56,7 @@ class Augment:
         brightness: The distance from black is scaled by a factor within 1 - brightness and 1 + brightness.
         contrast: Likewise, the distance from the image's mean grey.
         saturation: Likewise, the distance from each pixel's own grey.
+        hue: Largest turn of the colours round their circle either way, in turns, where there are three channels.
         cutout: Side of the square that is hidden in each image, in pixels; 0 hides none.
         mixup: Alpha of the Beta distribution of each image's share in a mix with another of its batch; 0 mixes none.
         cutmix: Likewise, of the share outside a box from another; with mixup, each image gets one of the two, evenly.
@@ -85,6 +87,7 @@ class Augment:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    hue: float = 0.0
     cutout: int = 0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -120,6 +123,8 @@ class Augment:
             ranges = (self.brightness, self.contrast, self.saturation)
             brightness, contrast, saturation = 1 + _changes(ranges, len(images), generator)
             changed = jitter(changed, brightness, contrast, saturation, *value_range(images))
+        if self.hue:
+            changed = turn_hue(changed, _changes((self.hue,), len(images), generator)[0])
         if self.cutout:
             changed = cutout(changed, _points(images, generator), size=self.cutout, cval=self.cval)
         if self.mixup or self.cutmix:

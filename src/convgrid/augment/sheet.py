@@ -3,25 +3,28 @@
 Shapes: N images, C channels, H height, W width.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 SMALLEST = 96  # pixels that a side is enlarged to, at the least
 GAP = 4  # pixels between images; thrice that after the originals
+LETTERS = 14  # pixels, height of the captions
 
 
-def sheet(images: Tensor, augmented: Sequence[Tensor]) -> Image.Image:
+def sheet(images: Tensor, augmented: Sequence[Tensor], captions: Sequence[str] = ()) -> Image.Image:
     """Lay out a row for each image: the original, then what each round of augmentation made of it.
 
     The originals' smallest value is shown black, their largest white. Two, four and more channels are averaged.
 
     Args:
         images: The originals, in any unit, shape (N, C, H, W).
-        augmented: One round or more, each in the same unit and shape.
+        augmented: The rounds, each in the same unit and shape.
+        captions: What to write to the left of each row; () for no captions.
 
     Returns:
         An RGB picture; small images are enlarged, pixel by pixel.
@@ -36,13 +39,18 @@ def sheet(images: Tensor, augmented: Sequence[Tensor]) -> Image.Image:
     count, height, width, _ = rounds[0].shape
     factor = -(-SMALLEST // min(height, width))
     height, width = factor * height, factor * width
-    size = (len(rounds) * (width + GAP) + 3 * GAP, count * (height + GAP) + GAP)
+    font = ImageFont.load_default(LETTERS)
+    margin = max((GAP + math.ceil(font.getlength(text)) for text in captions), default=0)
+    size = (margin + len(rounds) * (width + GAP) + 3 * GAP, count * (height + GAP) + GAP)
     picture = Image.new("RGB", size, "white")
     for column, shown in enumerate(rounds):
-        left = GAP + column * (width + GAP) + (2 * GAP if column else 0)
+        left = margin + GAP + column * (width + GAP) + (2 * GAP if column else 0)
         for row, pixels in enumerate(shown):
             large = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
             picture.paste(large, (left, GAP + row * (height + GAP)))
+    for row, text in enumerate(captions):
+        middle = (margin, GAP + row * (height + GAP) + height // 2)
+        ImageDraw.Draw(picture).text(middle, text, "black", font, anchor="rm")
     return picture
 
 
