@@ -261,11 +261,7 @@ def needs(group: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [
-        option
-        for option in OPTIONS
-        if option[0] not in ("data", "sweep/sampler") and option[1] not in ("gpu", "mlflow")
-    ],
+    [option for option in OPTIONS if option[0] not in ("data", "sweep/sampler") and option[1] not in ("gpu", "mlflow")],
 )
 def test_every_option_trains_an_epoch_on_digits(settings: SettingsMaker, in_tmp: Path, group: str, name: str) -> None:
     small = ["arch.filters=4", "arch.hidden=8"]

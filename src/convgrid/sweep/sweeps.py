@@ -78,17 +78,14 @@ class SweepFolder:
         partial.replace(self.path / SWEEP)
         self._written = time.monotonic()
 
-    def ending(self, status: str) -> None:
-        """Say how the sweep ended.
+    def close(self, status: str) -> None:
+        """Say how the sweep ended, and let go of the folder: as long as it is held, the sweep is running.
 
         Args:
             status: "finished", "killed" or "failed".
         """
         with contextlib.suppress(OSError):
             self.update(status=status)
-
-    def close(self) -> None:
-        """Let go of the folder."""
         self._lock.release()
 
     @property
@@ -104,7 +101,7 @@ class SweepFolder:
         """Held, it says that the sweep runs; where another process runs the same, that one says it."""
         self._lock = FileLock(self.path / "lock")
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=1)  # who looks at it holds it for a moment
         except Timeout:
             if not shared:
                 raise ConfigError(

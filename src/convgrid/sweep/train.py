@@ -121,7 +121,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     try:
         ending = scheduler.run()
         shown.close()
-        sweep.ending(STATUS[ending])
+        sweep.close(STATUS[ending])
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
@@ -134,7 +134,6 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     finally:
         shown.close()
         workers.close()
-        sweep.close()
     _tell_ending(ending, results, unsent, settings, console)
     if ending == "interrupted":
         return 130

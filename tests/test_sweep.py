@@ -1,0 +1,60 @@
+"""A sweep from the command line to MLflow, and once more."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import torch
+from mlflow.tracking import MlflowClient
+
+RUN = Path(__file__).parents[1] / "run.py"
+GRID = ("arch.m=1,2,4", "sweep.seeds=2", "data.limit=100", "arch.filters=4", "trainer.max_epochs=2", "trainer=cpu")
+
+
+def sweep(folder: Path, *overrides: str) -> str:
+    command = [sys.executable, str(RUN), "-m", *GRID, *overrides]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_sweep_is_planned_trained_ranked_and_tracked_and_is_not_trained_twice(
+    in_tmp: Path, migrated_store: Path
+) -> None:
+    shutil.copyfile(migrated_store, in_tmp / "mlflow.db")
+    first = sweep(in_tmp)
+    assert "points         6" in first
+    assert "arch.m=4 pools a 8x8 input 4 times" in first
+    assert first.count("[4/4] ") == 1
+    ranked = first.splitlines()[-3:]
+    assert ranked[0].split() == ["arch.m", "val/accuracy", "runs", "parameters", "multiply-adds", "time"]
+    assert float(ranked[1].split()[2]) >= float(ranked[2].split()[2])
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{in_tmp / 'mlflow.db'}")
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    (parent,) = [run for run in runs if "convgrid.command" in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(runs) == 5
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert sorted((run.data.params["arch.m"], run.data.params["seed"]) for run in children) == [
+        ("1", "0"), ("1", "1"), ("2", "0"), ("2", "1"),
+    ]  # fmt: skip
+    for run in children:
+        history = client.get_metric_history(run.info.run_id, "val/accuracy")
+        assert [metric.step for metric in history] == [1, 2]
+        assert run.data.metrics["best/val/accuracy"] == max(metric.value for metric in history)
+    best = max(run.data.metrics["best/val/accuracy"] for run in children)
+    assert parent.data.metrics["best/val/accuracy"] == best
+
+    mlflow.set_tracking_uri(f"sqlite:///{in_tmp / 'mlflow.db'}")
+    (model,) = mlflow.search_logged_models([parent.info.experiment_id], output_format="list")
+    assert client.get_run(str(model.source_run_id)).data.metrics["best/val/accuracy"] == best
+    predicted = mlflow.pyfunc.load_model(model.model_uri).predict(torch.zeros(3, 1, 8, 8).numpy())
+    assert predicted.shape == (3, 10)
+
+    second = sweep(in_tmp)
+    assert "to train       0" in second
+    assert second.splitlines()[-3:] == ranked
+    assert len(client.search_runs([parent.info.experiment_id])) == 5
