@@ -1,0 +1,56 @@
+"""Every file of experiments/ is a question with a command, a cost and a result, and every one of its points plans."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from convgrid.app import run
+from convgrid.config import files
+
+ROOT = Path(__file__).parents[1]
+PATHS = sorted(files.EXPERIMENTS.glob("*.yaml"))
+POINTS = {
+    "activations": 33, "fashion_mnist": 1, "label_normalization": 12, "losses": 51, "optimizers": 63,
+    "very_little_data": 1,
+}  # fmt: skip
+PARTS = ("Question", "Command", "Cost", "Result")
+
+
+def header(path: Path) -> dict[str, str]:
+    """The parts of the comment at a file's start; their lines are indented alike."""
+    lines = path.read_text().splitlines()
+    comment = lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))]
+    assert comment.pop(0) == "# @package _global_"
+    parts: dict[str, str] = {}
+    for line in comment:
+        name, text = re.fullmatch(r"# (?:(\w+):)? +(.+)", line).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        parts[name or list(parts)[-1]] = f"{parts.get(name or list(parts)[-1], '')}\n{text}".strip()
+    return parts
+
+
+def test_the_experiments_are_those_that_the_readme_shows() -> None:
+    _, _, rest = (ROOT / "README.md").read_text().partition("\n## Experiments\n")
+    shown = re.findall(r"^\| `(\w+)` \|", rest.partition("\n## ")[0], re.MULTILINE)
+    assert shown == [path.stem for path in PATHS]
+    assert {path.stem for path in PATHS} == set(POINTS)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_header_has_question_command_cost_and_result(path: Path) -> None:
+    parts = header(path)
+    assert tuple(parts) == PARTS
+    assert parts["Question"].endswith("?")
+    assert re.search(rf"\bpython run\.py experiments={path.stem}\b", parts["Command"])
+    assert re.search(r"\d (s|min|h)\b", parts["Cost"])
+    assert re.search(r"\bseeds? 0(, 1, 2)?\b", parts["Result"])
+    assert re.search(r"convgrid \d+\.\d+\.\d+.*torch \d+\.\d+", parts["Result"])
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_point_of_an_experiment_plans(path: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([f"experiments={path.stem}", "dry_run=true"]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    count = POINTS[path.stem]
+    assert re.search(rf"^to train +{count}$" if count > 1 else r"^INPUT \dx\d+x\d+$", told.out, re.MULTILINE), told.out
