@@ -139,6 +139,13 @@ def test_angles_are_uniform_and_all_digits_take_part() -> None:
     assert np.abs(counts - 299.5).max() < 4 * np.sqrt(299.5 * 5 / 6)
 
 
+def test_angles_may_start_at_0() -> None:
+    _, angles = everything(digits_angle(min_angle=0.0, max_angle=90.0))
+    assert 0 <= angles.min() < 1
+    assert 89 < angles.max() <= 90
+    assert np.array_equal(everything(digits_angle(min_angle=-45.0))[1], everything(digits_angle())[1])
+
+
 def test_the_seed_alone_decides_angles_and_division() -> None:
     first, second, other = digits_angle(), digits_angle(), digits_angle(split_seed=1)
     for part, same in zip(parts_of(first), parts_of(second), strict=True):
@@ -187,6 +194,7 @@ def test_limit_keeps_some_training_images_with_their_angles() -> None:
         ),
         ({"max_angle": 0.0}, "data.max_angle=0 must be above 0 and at most 180 degrees."),
         ({"max_angle": 181.0}, "data.max_angle=181 must be above 0 and at most 180 degrees."),
+        ({"min_angle": 45.0}, "data.min_angle=45 must be -180 degrees or more, and below data.max_angle=45."),
         (
             {"task": "classification"},
             "data.task=classification: data=digits_angle has numbers to predict, not classes. "

@@ -23,6 +23,7 @@ NULLABLE: Mapping[str, type] = {
     "data.path": str,
     "data.table": str,
     "data.weight": str,
+    "data.min_angle": float,
     "fold": list,
     "sweep.where": str,
     "sweep.seeds": int,

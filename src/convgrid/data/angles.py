@@ -26,6 +26,7 @@ def digits_angle(
     shape: Sequence[int] = (1, 16, 16),
     num_classes: int = 1,
     task: str = "regression",
+    min_angle: float | None = None,
     max_angle: float = 45.0,
     split: Sequence[float] = (0.7, 0.15, 0.15),
     split_seed: int = 0,
@@ -33,7 +34,7 @@ def digits_angle(
 ) -> ImageData:
     """scikit-learn's 1,797 digits, each turned by its own angle, which is to be predicted in degrees.
 
-    Angles are uniform in [-max_angle, max_angle], counter-clockwise above 0. Each digit is drawn once, enlarged so that
+    Angles are uniform in [min_angle, max_angle], counter-clockwise above 0. Each digit is drawn once, enlarged so that
     its diagonal is the picture's shorter side: no angle cuts a corner off, and all see the same black border. All ten
     digits take part: 0, 1 and 8 repeat themselves after half a turn, which angles up to 90 never reach. How far the
     writer's own hand leans is in no target, and bounds what can be reached.
@@ -42,7 +43,8 @@ def digits_angle(
         shape: 1, height, width; 12 pixels or more.
         num_classes: 1, the angle.
         task: regression.
-        max_angle: Largest angle either way, in degrees, above 0 and at most 180.
+        min_angle: Least angle in degrees, at least -180; None for -max_angle.
+        max_angle: Largest angle in degrees, above the least and 0, and at most 180.
         split: Fractions for train, validation and, if wanted, test.
         split_seed: Seed of the angles and of the division.
         limit: How many training images to keep; 0 for all.
@@ -69,9 +71,14 @@ def digits_angle(
         )
     if not 0 < max_angle <= 180:
         raise ConfigError(f"data.max_angle={max_angle:g} must be above 0 and at most 180 degrees.")
+    least = -max_angle if min_angle is None else min_angle
+    if not -180 <= least < max_angle:
+        raise ConfigError(
+            f"data.min_angle={least:g} must be -180 degrees or more, and below data.max_angle={max_angle:g}."
+        )
     images, _ = read_digits()
     generator = np.random.default_rng(derive(split_seed, "angle"))
-    angles = generator.uniform(-max_angle, max_angle, (len(images), 1)).astype(np.float32)
+    angles = generator.uniform(least, max_angle, (len(images), 1)).astype(np.float32)
     # Not the drawn pixels: the last bit of a cosine may differ between machines.
     digest = fingerprint(images, angles, [str(side) for side in shape])
     pixels = torch.from_numpy(images).float() * (255 / BRIGHTEST)
