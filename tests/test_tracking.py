@@ -86,14 +86,14 @@ def test_ctrl_c_inside_a_call_waits_until_the_store_is_done(
         log_batch(*args, **kwargs)
         after.append("written")
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(number, signal.default_int_handler)  # in the background of a shell, SIGINT is ignored
     try:
         with monkeypatch.context() as patch:
             patch.setattr(MlflowClient, "log_batch", hit)
             with pytest.raises(KeyboardInterrupt):
                 run.send(HISTORY)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
     assert after == ["written"]
     run.finish("KILLED", "interrupted")
     assert steps(store, run, "train/loss") == [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
