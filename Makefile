@@ -32,7 +32,7 @@ ifndef PYTHON
 endif
 
 test: check  ## run all checks and tests
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 check: $(SETUP_DEV)  ## lint, format and types only
 	$(RUN) -m ruff check .

@@ -256,12 +256,12 @@ def test_an_interrupted_run_is_killed_and_goes_on(name: str, migrated_store: Pat
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     out = in_tmp / "out.txt"
     with out.open("w") as file:
-        overrides = ["trainer.max_epochs=60", "data.limit=100"]
+        overrides = ["trainer.max_epochs=30", "data.limit=100"]
         child = subprocess.Popen(
             [*command, *overrides], cwd=in_tmp, stdout=file, stderr=file, env=environment, preexec_fn=_hear_ctrl_c
         )
         deadline = time.monotonic() + 60
-        while "epoch  3/60" not in out.read_text() and time.monotonic() < deadline:
+        while "epoch  3/30" not in out.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
         child.send_signal(getattr(signal, name))
         assert child.wait(timeout=30) == 130
@@ -272,6 +272,6 @@ def test_an_interrupted_run_is_killed_and_goes_on(name: str, migrated_store: Pat
     done = subprocess.run([*command, f"resume={run_id}"], cwd=in_tmp, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert client.get_run(run_id).info.status == "FINISHED"
-    assert [value.step for value in client.get_metric_history(run_id, "train/loss")] == list(range(1, 61))
+    assert [value.step for value in client.get_metric_history(run_id, "train/loss")] == list(range(1, 31))
     record = json.loads(next((in_tmp / "runs").glob("*/run.json")).read_text())
     assert record["run_id"] == run_id
