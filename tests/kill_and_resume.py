@@ -3,6 +3,7 @@
 test_resume.py runs this as a process of its own: the imports are paid once, then every training is a forked child.
 """
 
+import io
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from convgrid.training import Keep, Learner
 from convgrid.trial import run
 
 EPOCHS = 4
-SILENT = Console(file=open(os.devnull, "w"))  # noqa: SIM115  (open as long as the process)
+SILENT = Console(file=io.StringIO())
 
 Moment = Callable[[], None]
 

@@ -53,12 +53,15 @@ def words(*overrides: str) -> list[str]:
     return [sys.executable, str(RUN), "-m", "--config-dir", "mine", "activation=faulty", *SMALL, *overrides]
 
 
+def with_faulty(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "mine"), os.environ.get("PYTHONPATH", "")])}
+
+
 def start(folder: Path, *overrides: str, **options: Any) -> "subprocess.Popen[str]":
-    path = os.pathsep.join([str(folder / "mine"), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         words(*overrides),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env=with_faulty(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -201,6 +204,44 @@ def test_a_killed_sweep_takes_its_workers_along_and_goes_on(folder: Path, undist
     sweep(folder, *FOUR)
     assert results(folder) == undisturbed
     assert before.items() <= records(folder).items()  # nothing was done twice
+
+
+HANG_UP = """
+import sys
+from convgrid.config import check, from_hydra
+from convgrid.sweep.executor import Local
+from convgrid.sweep.messages import EpochEnded, Job
+from convgrid.sweep.start import plan_grid
+
+if __name__ == "__main__":
+    command = check(sys.argv[1:])
+    settings = from_hydra(command.composed, command.composed.hydra)
+    trial, *_ = plan_grid(command.composed, command.arguments, command.composer, settings).trials
+    workers = Local(workers=1, trials_per_gpu=1, threads=1, accelerator="cpu")
+    (worker,) = workers.workers
+    workers.give(worker, Job(trial, "a-sweep"))
+    while not any(isinstance(event, EpochEnded) for _, event in workers.events(timeout=60)):
+        pass
+    worker.connection.close()
+    worker.process.join(60)
+    print("ended with", worker.process.exitcode)
+"""
+
+
+def test_a_worker_whose_scheduler_is_gone_does_not_call_its_trial_failed(folder: Path) -> None:
+    """The process that holds the pipe's other end lives on: the worker learns of it from the pipe alone."""
+    (folder / "hang_up.py").write_text(HANG_UP)
+    done = subprocess.run(
+        [sys.executable, "hang_up.py", *words("activation.kind=slow", "seed=0,1")[2:]],
+        cwd=folder,
+        env=with_faulty(folder),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "ended with 1\n"
+    assert [record["status"] for record in records(folder).values()] == ["running"]
+    assert done.stderr == ""
 
 
 def test_ctrl_c_ends_trials_cleanly_and_the_sweep_goes_on(folder: Path, undisturbed: dict[str, Any]) -> None:

@@ -18,6 +18,9 @@ RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
+PLAN, ENVIRONMENT, LOG = "plan.json", "environment.json", "log.txt"
+BEST, LAST = "best.ckpt", "last.ckpt"
+TRACKED = "tracked.json"  # what the tracking store has of the folder
 ENDED = "its process ended"  # why a run was killed that nobody could give a status
 
 
@@ -71,12 +74,22 @@ class EpochLog:
         Args:
             history: One mapping of metrics for every epoch so far.
         """
-        now = int(time.time() * 1000)
+        at = now()
         new = list(enumerate(history, start=1))[self._written :]
-        lines = [json.dumps({"epoch": epoch, "time": now, "metrics": dict(metrics)}) for epoch, metrics in new]
+        lines = [json.dumps({"epoch": epoch, "time": at, "metrics": dict(metrics)}) for epoch, metrics in new]
         with self._file.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines))
         self._written += len(new)
+
+
+def now() -> int:
+    """The time in milliseconds, as MLflow counts it.
+
+    Example:
+        >>> now() > 1_700_000_000_000
+        True
+    """
+    return int(time.time() * 1000)
 
 
 def read_record(path: Path) -> dict[str, Any]:

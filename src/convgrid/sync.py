@@ -6,7 +6,6 @@ that is sent again is the same value.
 
 import json
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,15 +19,14 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.environment import environment
-from convgrid.runs import CONFIG, ENDED, RUNS, read_epochs, read_record
+from convgrid.runs import BEST, CONFIG, ENDED, ENVIRONMENT, LOG, PLAN, RUNS, TRACKED, now, read_epochs, read_record
 from convgrid.sweep.results import SWEEP, standing, status
 from convgrid.tracking import REASON, connect
 
 LOCK = "sync.lock"
-TRACKED, PARENT = "tracked.json", "parent.json"
+PARENT = "parent.json"
 OUTCOME, BEST_EPOCH = "convgrid.outcome", "convgrid.best_epoch"
-TRIAL_FILES = (CONFIG, "plan.json", "environment.json")
-LOG, WEIGHTS = "log.txt", "best.ckpt"
+TRIAL_FILES = (CONFIG, PLAN, ENVIRONMENT)
 NAME_LENGTH = 100  # characters that the dashboard shows of a sweep's command
 
 STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -203,7 +201,7 @@ def _of_trial(folder: Path, record: Mapping[str, Any], weights: bool) -> _Wanted
             tags[BEST_EPOCH] = str(record["best_epoch"])
         if status != "KILLED":  # which may go on, and come to more
             final = [Metric(name, value, ended, record["best_epoch"]) for name, value in record["metrics"].items()]
-        files += [folder / LOG] * (status == "FAILED") + [folder / WEIGHTS] * weights
+        files += [folder / LOG] * (status == "FAILED") + [folder / BEST] * weights
     return _Wanted(
         label=("convgrid.trial", folder.name),
         name=record.get("name", folder.name),  # which a trial lacks that failed before its network was built
@@ -220,11 +218,11 @@ def _of_trial(folder: Path, record: Mapping[str, Any], weights: bool) -> _Wanted
 
 def _of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path, *, is_new: bool) -> _Wanted:
     metric, mode = sweep["objective"]
-    now = standing(sweep, runs)
-    totals = {f"trials/{status}": float(count) for status, count in now.counts.items()}
+    stand = standing(sweep, runs)
+    totals = {f"trials/{status}": float(count) for status, count in stand.counts.items()}
     totals["trials/skipped"] = float(len(sweep["skipped"]))
-    if now.best is not None:
-        totals[f"best/{metric}"] = now.best.metrics[f"best/{metric}"]
+    if stand.best is not None:
+        totals[f"best/{metric}"] = stand.best.metrics[f"best/{metric}"]
     state, file = STATUS.get(status(sweep, folder), "RUNNING"), folder / SWEEP
     tags = {"convgrid.sweep": sweep["id"], "convgrid.command": sweep["command"]}
     return _Wanted(
@@ -356,10 +354,10 @@ def _points(epochs: Sequence[Mapping[str, Any]]) -> list[Metric]:
     ]
 
 
-def _changed(before: Mapping[str, float], now: Mapping[str, float]) -> list[Metric]:
+def _changed(before: Mapping[str, float], after: Mapping[str, float]) -> list[Metric]:
     """All at step 0: of points at one step the dashboard shows the latest, and a total may sink again."""
-    at = int(time.time() * 1000)
-    return [Metric(name, value, at, 0) for name, value in now.items() if before.get(name) != value]
+    at = now()
+    return [Metric(name, value, at, 0) for name, value in after.items() if before.get(name) != value]
 
 
 def _is_gone(store: Store, run_id: str) -> bool:

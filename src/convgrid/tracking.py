@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from convgrid.errors import TrackingError
+from convgrid.runs import now
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
 
@@ -115,10 +115,10 @@ class Run:
         Args:
             history: One mapping of metrics for every epoch so far.
         """
-        now = int(time.time() * 1000)
+        at = now()
         metrics = [
             # An interrupted call may have arrived: with its first time stamp, a value that is sent again is the same.
-            Metric(name, value, self._times.setdefault(epoch, now), epoch)
+            Metric(name, value, self._times.setdefault(epoch, at), epoch)
             for epoch, values in enumerate(history, start=1)
             if epoch > self._epochs_sent
             for name, value in values.items()
@@ -135,8 +135,8 @@ class Run:
             metrics: By name.
             epoch: The best one, counted from 1.
         """
-        now = int(time.time() * 1000)
-        values = [Metric(name, value, now, epoch) for name, value in metrics.items()]
+        at = now()
+        values = [Metric(name, value, at, epoch) for name, value in metrics.items()]
         self._client.log_batch(self.run_id, metrics=values, tags=[RunTag("convgrid.best_epoch", str(epoch))])
 
     @undisturbed()

@@ -26,12 +26,12 @@ from convgrid.data import Batch, Batches, Chunk, ImageData, Split, batches
 from convgrid.errors import DiskError, TrainingError
 from convgrid.metrics import confusion, measurable, measure
 from convgrid.objective import Objective
+from convgrid.runs import BEST, LAST
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
 
 STEPS_PER_CHUNK = 64
 EVALUATION_BATCH, EVALUATION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
-BEST, LAST = "best.ckpt", "last.ckpt"
 
 Augmentation = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | Mixed | None]]
 Send = Callable[[Sequence[Mapping[str, float]]], None]

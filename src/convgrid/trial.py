@@ -24,7 +24,7 @@ from convgrid.metrics import measurable
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.progress import Bar, Lines
-from convgrid.runs import CONFIG, TrialFolder, create
+from convgrid.runs import CONFIG, ENVIRONMENT, PLAN, TrialFolder, create
 from convgrid.scales import Scale, check_scaled
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
@@ -34,8 +34,6 @@ from convgrid.training import BEST, Learner, Predictor, Recipe, best_epoch, trai
 if TYPE_CHECKING:
     from convgrid.tracking import Run
 
-PLAN = "plan.json"
-ENVIRONMENT = "environment.json"
 CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
 
 
@@ -59,8 +57,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     keep_freed_memory()
     device = find_device(settings.values["trainer"]["accelerator"])
     data = read(settings)
-    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
-    learner = make_learner(settings, data, planned)
+    learner, planned = prepare(settings, data)
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
     describe(folder, planned)
     with tracked(settings, planned, folder) as tracker:
@@ -140,6 +137,23 @@ def outputs(settings: Settings, data: ImageData) -> int:
         ConfigError: If they do not go together.
     """
     return num_outputs(_fit(settings, data), data.num_classes)
+
+
+def prepare(settings: Settings, data: ImageData) -> tuple[Learner, Plan]:
+    """Plan the network for the data, and put together what trains it.
+
+    Args:
+        settings: The resolved config.
+        data: What is trained on.
+
+    Returns:
+        A learner, untrained, and its network's plan.
+
+    Raises:
+        ConvgridError: If the network, loss, targets and data do not go together.
+    """
+    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
+    return make_learner(settings, data, planned), planned
 
 
 def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:

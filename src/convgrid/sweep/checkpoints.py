@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from convgrid.errors import ConfigError
+from convgrid.runs import BEST
 from convgrid.sweep.job import Outcome
 
-WEIGHTS = "best.ckpt"
 
-
-def check_keep(keep: str) -> int | None:
-    """Read `sweep.keep_checkpoints`.
+def how_many(keep: str) -> int | None:
+    """Read `sweep.keep_checkpoints`, which `config.mistakes_in_sweep` has checked.
 
     Args:
         keep: "best:3", "all" or "none".
@@ -18,26 +16,18 @@ def check_keep(keep: str) -> int | None:
     Returns:
         How many of the best trials keep their weights; None for all.
 
-    Raises:
-        ConfigError: If it is none of these.
-
     Example:
-        >>> check_keep("best:3"), check_keep("none"), check_keep("all")
+        >>> how_many("best:3"), how_many("none"), how_many("all")
         (3, 0, None)
     """
-    word, _, count = keep.partition(":")
-    if word == "best" and count.isdecimal() and int(count) > 0:
-        return int(count)
-    if keep in ("all", "none"):
-        return None if keep == "all" else 0
-    raise ConfigError(f"sweep.keep_checkpoints={keep} must be best:N, all or none.")
+    return {"all": None, "none": 0}[keep] if keep in ("all", "none") else int(keep.removeprefix("best:"))
 
 
 class Checkpoints:
     """Remove the weights of trials that are not among the best.
 
     Args:
-        keep: As `check_keep` gives it.
+        keep: As `how_many` gives it.
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
     """
@@ -57,7 +47,7 @@ class Checkpoints:
         self._kept.append((self._rank(outcome), outcome.folder))
         self._kept.sort()
         for _, folder in self._kept[self._keep :]:
-            (Path(folder) / WEIGHTS).unlink(missing_ok=True)
+            (Path(folder) / BEST).unlink(missing_ok=True)
         del self._kept[self._keep :]
 
     def _rank(self, outcome: Outcome) -> float:

@@ -1,6 +1,5 @@
 """What a sweep's trials came to, in their folders: no torch, no MLflow."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convgrid.runs import RUNS, TrialFolder, read_record
+from convgrid.runs import RUNS, TrialFolder, now, read_record
 from convgrid.sweep.job import Outcome
 
 SWEEP = "sweep.json"
@@ -60,11 +59,6 @@ def write_outcome(folder: TrialFolder, ended: Outcome) -> None:
         epochs=ended.epochs,
         seconds=ended.seconds,
     )
-
-
-def now() -> int:
-    """The time in milliseconds, as MLflow counts it."""
-    return int(time.time() * 1000)
 
 
 def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:

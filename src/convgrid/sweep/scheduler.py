@@ -1,5 +1,6 @@
 """The loop of a sweep: free workers get trials, and whatever becomes of a trial stays its own affair."""
 
+import contextlib
 import re
 import signal
 import time
@@ -247,7 +248,8 @@ class Scheduler:
         outcome = Outcome(status, reason, epochs=len(epochs), seconds=seconds, folder=worker.folder)
         folder = lock(Path(worker.folder)) if worker.folder else None
         if folder is not None:
-            write_outcome(folder, outcome)
+            with contextlib.suppress(OSError):  # on a full disk the folder says "running", of a process that is dead
+                write_outcome(folder, outcome)
             folder.lock.release()
         return Ended(outcome)
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from convgrid.config import Settings, component, digest_of
 from convgrid.glossary import Mode, objective_of
-from convgrid.runs import read_record, set_right
-from convgrid.sweep.checkpoints import WEIGHTS, Checkpoints, check_keep
+from convgrid.runs import BEST, TRACKED, read_record, set_right
+from convgrid.sweep.checkpoints import Checkpoints, how_many
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
 from convgrid.sweep.messages import ModelWanted
@@ -27,7 +27,6 @@ from convgrid.sweep.writer import Writer
 if TYPE_CHECKING:
     from convgrid.sweep.search import Search
 
-TRACKED = "tracked.json"  # in a trial's folder: what the store has of it
 FLUSH = 60.0  # seconds that the tracking store has at the end for what it lacks
 STATUS: Mapping[Ending, str] = {
     "complete": "finished",
@@ -100,7 +99,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     """
     options: Mapping[str, Any] = settings.values["sweep"]
     objective = _objective(settings)
-    keep = Checkpoints(check_keep(options["keep_checkpoints"]), *objective)
+    keep = Checkpoints(how_many(options["keep_checkpoints"]), *objective)
     points = search.key if search else sorted(trial.key for trial in survey.trials)
     sweep = SweepFolder(
         digest_of({"trials": points, "objective": list(objective)})[:12],
@@ -166,7 +165,7 @@ def _keep_model(
 ) -> None:
     """Store the model of the best trial, unless it is there already."""
     best = best_of((outcome for _, outcome in results), *objective)
-    if best is None or sweep.model_of == best.folder or not (Path(best.folder) / WEIGHTS).exists():
+    if best is None or sweep.model_of == best.folder or not (Path(best.folder) / BEST).exists():
         return
     trial = next(trial for trial, outcome in results if outcome is best)
     tracked = Path(best.folder) / TRACKED

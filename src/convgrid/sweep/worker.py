@@ -19,24 +19,22 @@ from pathlib import Path
 
 import torch
 
-from convgrid.config import Settings, architecture, identity
+from convgrid.config import Settings, identity
 from convgrid.data import ImageData
 from convgrid.environment import environment
 from convgrid.errors import ConvgridError, DiskError
 from convgrid.memory import keep_freed_memory
-from convgrid.plan import Plan, plan
-from convgrid.runs import EpochLog, TrialFolder, claim
+from convgrid.runs import BEST, LAST, LOG, METRICS, RECORD, EpochLog, TrialFolder, claim, now
 from convgrid.sweep.job import Outcome
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, ModelKept, ModelWanted, Ready
-from convgrid.sweep.results import DONE, now, outcome, write_outcome
-from convgrid.training import BEST, LAST, Learner, train
+from convgrid.sweep.results import DONE, outcome, write_outcome
+from convgrid.training import Learner, train
 from convgrid.trial import (
     describe,
     find_device,
     keep_model,
-    make_learner,
-    outputs,
     parameters,
+    prepare,
     read,
     result,
     run_name,
@@ -44,7 +42,6 @@ from convgrid.trial import (
     write_confusions,
 )
 
-LOG = "log.txt"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 MEMORY = ("can't allocate memory", "out of memory", "unable to mmap")
 
@@ -65,9 +62,9 @@ def work(scheduler: Connection, visible_gpu: str | None) -> None:
     if visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu
     keep_freed_memory()
-    scheduler.send(Ready(torch.cuda.device_count()))
     data, interrupts = _LastData(), _Interrupts()
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, ConnectionError):
+        scheduler.send(Ready(torch.cuda.device_count()))
         while True:
             wanted: Job | ModelWanted = scheduler.recv()
             if isinstance(wanted, Job):
@@ -188,7 +185,7 @@ def _attempt(
 def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
     """Put the learner together, and say in the folder that it is under way."""
     settings = job.trial.settings
-    learner, planned = _learner(settings, data)
+    learner, planned = prepare(settings, data)
     if job.accumulate > 1:
         learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
     if "finished" in job.again:
@@ -208,17 +205,12 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
     return learner
 
 
-def _learner(settings: Settings, data: ImageData) -> tuple[Learner, Plan]:
-    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
-    return make_learner(settings, data, planned), planned
-
-
 def _keep_model(wanted: ModelWanted, data: _LastData) -> ModelKept:
     settings = wanted.trial.settings
     try:
         from convgrid.tracking import Run  # MLflow takes 2 s to import
 
-        learner, planned = _learner(settings, data.of(settings))
+        learner, planned = prepare(settings, data.of(settings))
         best = torch.load(Path(wanted.folder) / BEST, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
         keep_model(Run(wanted.uri, wanted.run_id), learner, planned)
@@ -229,7 +221,7 @@ def _keep_model(wanted: ModelWanted, data: _LastData) -> ModelKept:
 
 def _start_over(folder: TrialFolder) -> None:
     for path in folder.path.iterdir():
-        if path.name in (LAST, BEST, "metrics.jsonl", "run.json", LOG):
+        if path.name in (LAST, BEST, METRICS, RECORD, LOG):
             path.unlink()
 
 
@@ -238,7 +230,7 @@ def _teller(
 ) -> Callable[[Sequence[Mapping[str, float]]], None]:
     """What is done once an epoch's checkpoint is written."""
     if not (folder.path / LAST).exists():
-        (folder.path / "metrics.jsonl").unlink(missing_ok=True)  # it is all trained again
+        (folder.path / METRICS).unlink(missing_ok=True)  # it is all trained again
     log = EpochLog(folder.path)
 
     def send(history: Sequence[Mapping[str, float]]) -> None:
@@ -246,8 +238,12 @@ def _teller(
             log.append(history)
         except OSError as error:
             raise DiskError(f"{folder.path} cannot be written: {error.strerror}. Make room.") from None
-        scheduler.send(EpochEnded(len(history), dict(history[-1])))
-        if job.asks and scheduler.recv() == "prune":
+        try:
+            scheduler.send(EpochEnded(len(history), dict(history[-1])))
+            pruned = job.asks and scheduler.recv() == "prune"
+        except (EOFError, ConnectionError):
+            os._exit(1)  # the sweep was killed: that is no failure of the trial's, and the epoch is on disk
+        if pruned:
             raise Pruned
 
     return send
