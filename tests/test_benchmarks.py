@@ -60,3 +60,11 @@ def test_asha_prints_the_share_of_epochs_and_what_was_reached() -> None:
     assert re.fullmatch(told, repetition)
     assert re.fullmatch(r"epochs ratio \d\.\d{3} \(at most 0\.333\), largest \d\.\d{3}", epochs)
     assert re.fullmatch(r"reached \d\.\d{4} less, largest \d\.\d{4}; sd over seeds \d\.\d{4}", reached)
+
+
+def test_trial_prints_what_a_trial_takes_beyond_its_steps() -> None:
+    one, two, beyond = lines_of("trial.py")
+    for line, epochs in ((one, 1), (two, 2)):
+        told = rf"a trial of +{epochs} epochs: \d+\.\d+ s, its steps by hand \d+\.\d+ s, beyond them -?\d+\.\d+ s"
+        assert re.fullmatch(told, line)
+    assert re.fullmatch(r"a trial -?\d\.\d{3} s beyond its steps \(at most 0\.15\), and .* further epoch", beyond)
