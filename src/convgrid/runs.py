@@ -1,9 +1,10 @@
 """A trial's folder below `runs/`: claimed by one process at a time, found again by what a person remembers."""
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,20 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     file = path / RECORD
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def read_records(runs: Path = RUNS) -> Iterator[dict[str, Any]]:
+    """Read what is known of every trial's run, without taking its lock.
+
+    Args:
+        runs: Where the trials' folders are.
+
+    Yields:
+        A record; one that is being written, or broken, is left out: the trial's own folder tells when it starts.
+    """
+    for file in runs.glob(f"*/{RECORD}"):
+        with contextlib.suppress(OSError, ValueError):
+            yield json.loads(file.read_text(encoding="utf-8"))
 
 
 def set_right(runs: Path = RUNS) -> list[Path]:

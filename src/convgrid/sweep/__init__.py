@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.config import Composer, from_hydra
+from convgrid.sweep.estimate import estimate
 from convgrid.sweep.executor import warm_up
 from convgrid.sweep.job import Survey
 from convgrid.sweep.prospect import plan_random, prospect
@@ -43,7 +44,8 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
         show_space(learns.space, settings, console)
     else:
         survey = plan_random(found, settings) if found else plan_grid(config, arguments, composer, settings)
-        show_survey(survey, console)
+        todo = [trial for trial in survey.trials if trial.key not in survey.finished]
+        show_survey(survey, console, seconds=estimate(todo, settings))
     if settings.values["dry_run"]:
         return 0
     return train(survey, settings, _command(), console, learns)

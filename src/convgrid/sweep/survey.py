@@ -24,7 +24,7 @@ from convgrid.config import (
 )
 from convgrid.errors import ConfigError, ConvgridError, refuse
 from convgrid.plan import Plan
-from convgrid.runs import RECORD, RUNS
+from convgrid.runs import read_records
 from convgrid.sweep.grid import Point
 from convgrid.sweep.job import Survey, Trial
 from convgrid.sweep.where import Where
@@ -210,12 +210,8 @@ def finished(trials: Iterable[Trial]) -> frozenset[str]:
     Returns:
         Their keys.
     """
-    done: set[str] = set()
-    for path in RUNS.glob(f"*/{RECORD}"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # it is being written, or broken: the trial's own folder tells when it starts
-            continue
+    done: set[str | None] = set()
+    for record in read_records():
         if record.get("status") in DONE or ("status" not in record and "result" in record):
             done.add(record.get("config_key"))
     return frozenset(trial.key for trial in trials if trial.config_key in done)

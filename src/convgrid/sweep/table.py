@@ -21,7 +21,7 @@ def show_survey(survey: Survey, console: Console, *, seconds: float | None = Non
     Args:
         survey: Of its points.
         console: Where to.
-        seconds: That it will take; None where nobody knows yet.
+        seconds: That it will take, as earlier trials did; None where nobody knows yet.
     """
     todo = [trial for trial in survey.trials if trial.key not in survey.finished]
     repeats = sum(map(len, survey.repeats.values()))
@@ -40,7 +40,7 @@ def show_survey(survey: Survey, console: Console, *, seconds: float | None = Non
     rows["parameters"] = _range(trial.plan.parameters for trial in survey.trials)
     rows["multiply-adds"] = f"{_range(trial.plan.multiply_adds for trial in survey.trials)} an image"
     if seconds is not None:
-        rows["time"] = f"about {duration(seconds)}"
+        rows["time"] = f"about {duration(seconds)}, as earlier trials took"
     if survey.notes:
         rows["notes"] = "\n".join(survey.notes)
     show_result(rows, console)

@@ -19,6 +19,7 @@ from convgrid.sweep.table import duration
 BAR = 20  # characters
 REASON = 80  # characters of a failure's reason; the ranking has it in full
 OTHERS = 6  # lines of the screen that are not a worker's
+WORTH_TELLING = 5.0  # seconds left
 REDRAWN = 0.1  # seconds after which the screen is drawn again at the earliest
 
 
@@ -148,8 +149,9 @@ class Lines:
         self.progress.ended(worker, trial, outcome)
         if self.progress.is_from_before(trial):
             return
-        count = f"[{self.progress.done}/{self.progress.total}]"
-        self.note(f"{count} {setting(trial)}  {_outcome(outcome, self._metric)}  {outcome.seconds:.1f} s")
+        count, seconds = f"[{self.progress.done}/{self.progress.total}]", self.progress.seconds_left()
+        told = f"{count} {setting(trial)}  {_outcome(outcome, self._metric)}  {outcome.seconds:.1f} s"
+        self.note(f"{told}, about {duration(seconds)} left" if seconds and seconds >= WORTH_TELLING else told)
 
     def note(self, text: str) -> None:
         """Print something that a person should know now."""

@@ -1,0 +1,57 @@
+"""How long trials will take, by those that this folder has finished on the same data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, linear_regression
+
+from convgrid.config import Settings, flatten
+from convgrid.environment import cores
+from convgrid.runs import RUNS, read_records
+from convgrid.sweep.job import Trial
+
+ALIKE = ("data", "data.limit", "data.batch_size", "trainer.limit", "trainer.precision")  # what an epoch's time goes by
+
+
+def estimate(trials: Sequence[Trial], settings: Settings, runs: Path = RUNS) -> float | None:
+    """Estimate the seconds that trials will take on this sweep's workers.
+
+    An epoch takes a + b * multiply-adds seconds: least squares over earlier trials of the same data and batches, a and
+    b at least 0.
+
+    Args:
+        trials: To train.
+        settings: What is not swept, and the `sweep` group.
+        runs: Where earlier trials' folders are.
+
+    Returns:
+        Seconds; None where no earlier trial tells.
+    """
+    known: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+    for record in read_records(runs):
+        params = record.get("params", {})
+        if record.get("status") == "finished" and all(key in params for key in (*ALIKE, "plan.multiply_adds")):
+            point = int(params["plan.multiply_adds"]), record["seconds"] / record["epochs"]
+            known.setdefault(tuple(params[key] for key in ALIKE), []).append(point)
+    lines = {kind: _line(points) for kind, points in known.items()}
+    seconds = 0.0
+    for trial in trials:
+        values = {**dict(flatten(trial.settings.values)), **trial.settings.choices}
+        line = lines.get(tuple(str(values.get(key)) for key in ALIKE))
+        if line is None:
+            return None
+        seconds += values["trainer.max_epochs"] * (line[0] + line[1] * trial.plan.multiply_adds)
+    workers = settings.values["sweep"]["workers"] or max(1, cores() // settings.values["trainer"]["threads"])
+    return seconds / min(workers, len(trials)) if trials else None
+
+
+def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Intercept and slope, both at least 0."""
+    costs, seconds = zip(*points, strict=True)
+    if len(set(costs)) == 1:
+        return 0.0, fmean(seconds) / costs[0]
+    fitted = linear_regression(costs, seconds)
+    if fitted.slope < 0:
+        return fmean(seconds), 0.0
+    if fitted.intercept < 0:
+        return 0.0, linear_regression(costs, seconds, proportional=True).slope
+    return fitted.intercept, fitted.slope
