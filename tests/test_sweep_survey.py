@@ -334,6 +334,19 @@ def test_checkpoints_kept_are_all_none_or_so_many(kept: str) -> None:
 # --- an experiment that is a sweep
 
 
+def test_experiments_that_are_sweeps_of_their_own_are_no_points_of_one(
+    experiments: Callable[[str], None], tmp_path: Path
+) -> None:
+    (tmp_path / "repeated.yaml").write_text("# @package _global_\nsweep:\n  seeds: 3\n")
+    (tmp_path / "gridded.yaml").write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      arch.n: 1,2\n")
+    experiments("optimizer:\n  lr: 0.5\n")
+    text = "experiments=mine,repeated,gridded"
+    assert told(text) == [
+        f"ConfigError: {text}: {name} is a sweep of its own. Run it by itself: python run.py experiments={name}"
+        for name in ("repeated", "gridded")
+    ]
+
+
 def test_an_experiment_can_be_a_sweep_of_its_own(experiments: Callable[[str], None]) -> None:
     experiments(
         "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      arch.n: 1,2,3\n      optimizer.lr: range(1,3)\n"

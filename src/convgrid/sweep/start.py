@@ -17,6 +17,7 @@ from convgrid.config import (
     grids,
     mistakes_in_sweep,
     shown,
+    values_of,
 )
 from convgrid.errors import ConfigError, ConvgridError, gather, refuse
 from convgrid.sweep.grid import Point, axes, points, repetitions, size
@@ -44,7 +45,7 @@ def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, 
     refuse(mistakes_in_sweep(settings))
     found = grids(config, arguments, composer.loader)
     composition = Composition(composer, list(config.hydra.overrides.hydra))
-    refuse(gather(_checks(found, node, composition, settings)))
+    refuse(gather(_checks(found, node, composition, composer, settings)))
     divided = [axes(grid, node["zip"]) for grid in found]
     each = itertools.chain.from_iterable(map(points, divided))
     looked = survey(
@@ -93,11 +94,12 @@ def read_where(text: str | None, found: Sequence[Grid], composition: Composition
 
 
 def _checks(
-    found: Sequence[Grid], node: Mapping[str, Any], composition: Composition, settings: Settings
+    found: Sequence[Grid], node: Mapping[str, Any], composition: Composition, composer: Composer, settings: Settings
 ) -> Iterator[Callable[[], object]]:
     """What can be wrong with a grid as a whole."""
     yield partial(_check_zips, node["zip"], found)
     yield partial(read_where, node["where"], found, composition, settings)
+    yield partial(_check_experiments, found, composer)
     yield partial(_check_folds, node["folds"], "fold" in typed(found) or settings.values["fold"] is not None)
 
 
@@ -119,6 +121,20 @@ def _check_zips(zips: Sequence[Any], found: Sequence[Grid]) -> None:
         if keys.count(key) > 1
     ]
     refuse(mistakes or gather(partial(axes, grid, zips) for grid in found))
+
+
+def _check_experiments(found: Sequence[Grid], composer: Composer) -> None:
+    """Several experiments are compared as points of one sweep: what makes one a sweep of its own would be lost."""
+    swept = [override for grid in found for override in grid if override.key_or_group == "experiments"]
+    names = [str(name) for override in swept for name in values_of(override) if override.is_sweep_override()]
+    own = {*composer.options_with("experiments", "sweep"), *composer.options_with("experiments", "hydra.sweeper")}
+    text = f"experiments={','.join(names)}"
+    mistakes = [
+        ConfigError(f"{text}: {name} is a sweep of its own. Run it by itself: python run.py experiments={name}")
+        for name in names
+        if name in own
+    ]
+    refuse(mistakes)
 
 
 def _check_folds(folds: int | None, given: bool) -> None:
