@@ -256,6 +256,16 @@ def test_ctrl_c_ends_trials_cleanly_and_the_sweep_goes_on(folder: Path, undistur
     assert results(folder) == undisturbed
 
 
+def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> None:
+    process = start(folder, *FOUR)
+    assert process.stdout is not None
+    process.stdout.readline()  # the plan's first line: torch is being imported beside
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in output
+
+
 def test_two_sweeps_at_once_train_each_trial_once(folder: Path, undisturbed: dict[str, Any]) -> None:
     processes = [start(folder, *FOUR, "sweep.workers=1") for _ in range(2)]
     for process in processes:

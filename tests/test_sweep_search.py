@@ -349,5 +349,5 @@ def test_the_storage_of_another_program_is_no_place_for_a_search(tmp_path: Path)
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
         store.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
         store.execute("INSERT INTO alembic_version VALUES ('1b2c3d4e5f60')")
-    with pytest.raises(ConfigError, match=r"mlflow.db cannot be used: .* Try sqlite:///optuna.db"):
+    with pytest.raises(ConfigError, match=r"mlflow.db cannot be used: .* Give another, such as sqlite:///searches.db"):
         open_study(f"sqlite:///{tmp_path}/mlflow.db", "study", ["max"])

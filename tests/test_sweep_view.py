@@ -277,6 +277,17 @@ def test_sweeps_are_listed_with_their_state_and_the_command_that_goes_on(tmp_pat
     assert max(map(len, lines)) <= 80
 
 
+def test_a_sweep_whose_file_is_broken_is_named_below_the_others(tmp_path: Path) -> None:
+    sweeps, runs = tmp_path / "sweeps", tmp_path / "runs"
+    finish(make_trial(runs, "a", params={"arch.n": "3", "seed": "1"}))
+    make_sweep(sweeps, "search", ["a"], status="finished", varying={}, searched=["arch.n", "arch.m"])
+    (make_sweep(sweeps, "torn", []) / "sweep.json").write_text('{"id": "to')
+    out = console()
+    show_sweeps(out, sweeps, runs)
+    assert "  best      val/accuracy 0.9  arch.n=3" in shown(out)
+    assert shown(out)[-1] == f"{sweeps}/torn/sweep.json does not read. Its sweep, started again, writes it anew."
+
+
 def test_the_command_lists_sweeps_or_says_that_there_are_none(
     in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,11 @@ def warm_up() -> None:
     """Start the fork server, which imports torch and Lightning while the caller goes on."""
     if HAS_FORK_SERVER:
         multiprocessing.set_forkserver_preload(["convgrid.sweep.worker"])
-        forkserver.ensure_running()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is for the sweep's process
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class Local:

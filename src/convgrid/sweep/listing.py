@@ -1,7 +1,7 @@
 """`convgrid sweeps`: the sweeps of a folder, how far each is, and the command that goes on with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,23 @@ def show_sweeps(console: Console, sweeps: Path = SWEEPS, runs: Path = RUNS) -> N
         sweeps: Where the sweeps' folders are.
         runs: Where the trials' folders are.
     """
-    files = [(json.loads(file.read_text(encoding="utf-8")), file.parent) for file in sweeps.glob(f"*/{SWEEP}")]
-    if not files:
-        console.print(Text(printable(f"There are no sweeps in {sweeps.resolve()}.", console)), soft_wrap=True)
-        return
-    found = [(sweep, STATES[status(sweep, folder)], standing(sweep, runs)) for sweep, folder in files]
+    found, broken = [], []
+    for file in sorted(sweeps.glob(f"*/{SWEEP}")):
+        try:
+            sweep = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            broken.append(f"{file} does not read. Its sweep, started again, writes it anew.")
+            continue
+        found.append((sweep, STATES[status(sweep, file.parent)], standing(sweep, runs)))
     for number, (sweep, state, now) in enumerate(sorted(found, key=lambda item: item[0]["created"])):
         console.print(_table(sweep, state, now, with_head=number == 0))
-        for line in _lines(sweep, state, now):
-            console.print(Text(printable(line, console)), soft_wrap=True)
+        _print(_lines(sweep, state, now), console)
+    _print(broken if found or broken else [f"There are no sweeps in {sweeps.resolve()}."], console)
+
+
+def _print(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
+        console.print(Text(printable(line, console)), soft_wrap=True)
 
 
 def _table(sweep: Mapping[str, Any], state: str, now: Standing, *, with_head: bool) -> Table:
@@ -47,11 +55,16 @@ def _table(sweep: Mapping[str, Any], state: str, now: Standing, *, with_head: bo
     return table
 
 
+def _keys(sweep: Mapping[str, Any]) -> list[str]:
+    """What the trials differ in: values of a grid, or what a search draws."""
+    return [*sweep["varying"], *sweep.get("searched", [])]
+
+
 def _lines(sweep: Mapping[str, Any], state: str, now: Standing) -> list[str]:
     lines = []
     if now.best is not None:
         metric, _ = sweep["objective"]
-        setting = " ".join(f"{key}={now.params[key]}" for key in sweep["varying"] if key in now.params)
+        setting = " ".join(f"{key}={now.params[key]}" for key in _keys(sweep) if key in now.params)
         lines.append(f"  best      {metric} {now.best.metrics[f'best/{metric}']:.4g}  {setting}".rstrip())
     goes_on = now.counts["left"] and state != "running"
     return [*lines, f"  {'to go on' if goes_on else 'command '}  {sweep['command']}"]

@@ -53,7 +53,8 @@ def open_study(storage: str, name: str, modes: Sequence[Mode]) -> Study:
         return optuna.create_study(storage=opened, study_name=name, directions=directions, load_if_exists=True)
     except (SQLAlchemyError, CommandError, ImportError, RuntimeError, ValueError) as error:
         cause = str(error).strip().splitlines()[0].rstrip(".")
-        raise ConfigError(f"sweep.storage={storage} cannot be used: {cause}. Try sqlite:///optuna.db.") from None
+        fix = "Give another, such as sqlite:///searches.db; finished trials are found in runs/ again."
+        raise ConfigError(f"sweep.storage={storage} cannot be used: {cause}. {fix}") from None
 
 
 def search_of(settings: Settings, name: str, space: Space, make: Callable[[Overrides], Sequence[Trial]]) -> "Search":

@@ -96,7 +96,10 @@ class SweepFolder:
 
     def _read(self) -> dict[str, Any]:
         file = self.path / SWEEP
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # a broken one is written anew: the trials' own folders say the same
+            return {}
 
     def _take_lock(self, shared: bool) -> None:
         """Held, it says that the sweep runs; where another process runs the same, that one says it."""

@@ -104,7 +104,12 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     sweep = SweepFolder(
         digest_of({"trials": points, "objective": list(objective)})[:12],
         survey,
-        {"command": command, "definition": {"sweep": options}, "objective": objective},
+        {
+            "command": command,
+            "definition": {"sweep": options},
+            "objective": objective,
+            "searched": [dimension.key for dimension in search.space.dimensions] if search else [],
+        },
         shared=search is None,
     )
     asked = _ask(settings, sweep.id, search) if search else None
