@@ -133,6 +133,19 @@ TOLD = {
         "optimizer.rho is not a key of optimizer=sgd, but of optimizer=adadelta."
     ),
     "-m dry_run=true,false": ("dry_run=true,false cannot be swept: dry_run is of the whole sweep. Give it one value."),
+    "-m objective.metric=val/loss,val/accuracy": (
+        "objective.metric=val/loss,val/accuracy cannot be swept: objective is of the whole sweep. Give it one value."
+    ),
+    "-m arch.n=5,6 sweep.union=[['arch.n=1,2'],['arch.n=1','arch.m=1']]": (
+        "arch.n=5,6 has no effect: every grid of sweep.union has its own arch.n. Leave out one of the two."
+    ),
+    "-m sweep=random sweep.max_trials=3 arch.filters=int(interval(1,10)),64": (
+        "arch.filters=int(interval(1,10)),64: an interval stands alone. Leave out what is beside it."
+    ),
+    "-m sweep=random sweep.max_trials=3 arch.filters=interval(1,10)": (
+        "arch.filters=interval(1,10) draws fractions, and arch.filters takes whole numbers. "
+        "Use arch.filters=int(interval(1,10))."
+    ),
     "-m sweep=grid,grid": "sweep=grid,grid cannot be swept: sweep is of the whole sweep. Give it one value.",
     "-m sweep.seeds=x": "sweep.seeds=x must be a whole number or null.",
     "-m sweep.union=[[a]]": (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,7 +23,7 @@ from convgrid.errors import ConfigError, ConvgridError
 MISSING = object()
 SEARCH = "Add sweep=optuna sweep.max_trials=30 (or sweep=random), or give values: range(start,stop,step)"
 OURS = "hydra_plugins.convgrid_sweeper.ConvgridSweeper"
-OF_THE_SWEEP = ("dry_run", "resume", "sweep", "tracking")  # one value for all points
+OF_THE_SWEEP = ("dry_run", "objective", "resume", "sweep", "tracking")  # one value for all points
 
 
 class CommandLine:
@@ -151,6 +151,8 @@ class CommandLine:
     def _unreadable(self, override: Override) -> Iterator[str]:
         if override.is_interval_sweep() and (self.sweep == "grid" or not self.multirun):
             yield f"{override.input_line}: an interval is for a search. {SEARCH}."
+        elif any(isinstance(value, IntervalSweep) for value in values_of(override)):
+            yield f"{override.input_line}: an interval stands alone. Leave out what is beside it."
         elif not values_of(override):
             yield f"{override.input_line} stands for no value at all."
 
@@ -165,8 +167,13 @@ class CommandLine:
             yield f"{text} cannot be swept: {root} is of the whole sweep. Give it one value."
         elif root in OF_THE_SWEEP and not any(override is one for one in self.common):
             yield f"{text} cannot be in sweep.union: {root} is of the whole sweep. Give it beside."
+        elif any(override is one for one in self.common) and name in self._in_all_members():
+            yield f"{text} has no effect: every grid of sweep.union has its own {name}. Leave out one of the two."
         elif name == "resume" and override.value() is not None:
             yield f"{text}: a sweep goes on with what is unfinished when it is started again. Leave out resume."
+
+    def _in_all_members(self) -> set[str]:
+        return set.intersection(*({override.key_or_group for override in member} for member in self.members))
 
     def _wrong_options(self, override: Override) -> Iterator[str]:
         group, options = override.key_or_group, self.composer.options(override.key_or_group)
@@ -240,6 +247,10 @@ class CommandLine:
                 yield f"{override.input_line}: {key} is a key already. Leave out the +."
             elif isinstance(known[0], DictConfig) and self.composer.options(group) and not isinstance(value, dict):
                 yield f"{text} cannot be: {key} is a group. Did you mean {group}={shown(value)}?"
+            elif override.is_interval_sweep() and type(known[0]) is int and type(value) is float:
+                drawn = str(override.input_line).partition("=")[2]
+                yield f"{override.input_line} draws fractions, and {key} takes whole numbers. Use {key}=int({drawn})."
+                return
             elif all(wrong_type(key, value, default) is not None for default in known) and not refers(value):
                 yield f"{text} {wrong_type(key, value, known[0])}."
 
