@@ -35,6 +35,10 @@ class DiskError(ConvgridError):
     """A disk that is full or cannot be written: what was interrupted can go on later."""
 
 
+class ModelError(ConvgridError):
+    """A trained model that cannot be found, put together again, exported or asked."""
+
+
 class TrackingError(ConvgridError):
     """A tracking store that cannot be used, or does not hold a run."""
 

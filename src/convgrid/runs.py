@@ -12,14 +12,14 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from convgrid.config import Settings, flatten, is_outside_identity
+from convgrid.config import CONF, Settings, flatten, is_outside_identity
 from convgrid.errors import ConfigError, DiskError
 
 RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
-PLAN, ENVIRONMENT, LOG = "plan.json", "environment.json", "log.txt"
+PLAN, ENVIRONMENT, DATA, LOG = "plan.json", "environment.json", "data.json", "log.txt"
 BEST, LAST = "best.ckpt", "last.ckpt"
 TRACKED = "tracked.json"  # what the tracking store has of the folder
 ENDED = "its process ended"  # why a run was killed that nobody could give a status
@@ -252,8 +252,8 @@ def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[s
     Raises:
         ConfigError: If something typed would change the result.
     """
-    stored = yaml.safe_load((folder.path / CONFIG).read_text(encoding="utf-8"))
-    before = dict(flatten(stored["values"])) | stored["choices"]
+    stored = read_settings(folder.path)
+    before = dict(flatten(stored.values)) | dict(stored.choices)
     now = dict(flatten(settings.values)) | dict(settings.choices)
     changed = [key for key in typed if before.get(key) != now.get(key)]
     refused = [f"{key}={now.get(key)} (it was {before.get(key)})" for key in changed if not is_outside_identity(key)]
@@ -262,10 +262,24 @@ def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[s
             f"resume={settings.values['resume']} goes on with the config that the run was started with. "
             f"Leave out {', '.join(refused)}, or start a new run."
         )
-    values = stored["values"] | {"resume": settings.values["resume"], "dry_run": settings.values["dry_run"]}
+    values = {**stored.values, "resume": settings.values["resume"], "dry_run": settings.values["dry_run"]}
     for key in changed:
         _set(values, key.split("."), now[key])
-    return replace(settings, values=values, choices=stored["choices"])
+    return replace(settings, values=values, choices=stored.choices)
+
+
+def read_settings(path: Path) -> Settings:
+    """Read the config that a trial was started with.
+
+    Args:
+        path: The trial's folder.
+
+    Returns:
+        The config; its own options are looked up where they were then.
+    """
+    stored = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+    folders = (*map(Path, stored.get("config_dirs", [])), CONF)
+    return Settings(stored["values"], stored["choices"], folders)
 
 
 def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
@@ -292,7 +306,8 @@ def lock(path: Path) -> TrialFolder | None:
 
 
 def _store(path: Path, settings: Settings) -> None:
-    stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
+    own = [str(folder.absolute()) for folder in settings.folders if folder != CONF]
+    stored = {"choices": dict(settings.choices), "values": dict(settings.values), "config_dirs": own}
     partial = path / f"{CONFIG}.partial"
     partial.write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf-8")
     partial.replace(path / CONFIG)

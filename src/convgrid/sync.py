@@ -19,14 +19,14 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.environment import environment
-from convgrid.runs import BEST, CONFIG, ENDED, ENVIRONMENT, LOG, PLAN, RUNS, TRACKED, now, read_epochs, read_record
+from convgrid.runs import BEST, CONFIG, DATA, ENDED, ENVIRONMENT, LOG, PLAN, RUNS, TRACKED, now, read_epochs, read_record
 from convgrid.sweep.results import SWEEP, standing, status
 from convgrid.tracking import REASON, connect
 
 LOCK = "sync.lock"
 PARENT = "parent.json"
 OUTCOME, BEST_EPOCH = "convgrid.outcome", "convgrid.best_epoch"
-TRIAL_FILES = (CONFIG, PLAN, ENVIRONMENT)
+TRIAL_FILES = (CONFIG, DATA, PLAN, ENVIRONMENT)
 NAME_LENGTH = 100  # characters that the dashboard shows of a sweep's command
 
 STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from convgrid.augment import Augment, Mixed, mixed_losses
 from convgrid.build import kernels
-from convgrid.data import Batch, Batches, Chunk, ImageData, Split, batches
+from convgrid.data import Batch, Batches, Chunk, ImageData, Split, batches, pick_examples
 from convgrid.errors import DiskError, TrainingError
 from convgrid.metrics import confusion, measurable, measure
-from convgrid.objective import Objective
+from convgrid.predictor import Predictor
 from convgrid.runs import BEST, LAST
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
@@ -80,39 +80,6 @@ class Recipe:
     detect_anomaly: bool = False
 
 
-class Predictor(nn.Module):
-    """Raw images in, predictions out: normalisation, network and link.
-
-    Args:
-        network: From normalised images to scores.
-        objective: From scores to predictions.
-        mean: Of each channel of the training split, in raw pixel units.
-        std: Likewise.
-        size: Height and width of the images.
-    """
-
-    def __init__(
-        self, network: nn.Module, objective: Objective, mean: Sequence[float], std: Sequence[float], size: Sequence[int]
-    ) -> None:
-        super().__init__()
-        self.network, self.objective = network, objective
-        self.mean, self.std = nn.Buffer(_each_pixel(mean, size)), nn.Buffer(_each_pixel(std, size))
-
-    def scores(self, images: Tensor) -> Tensor:
-        """Normalise raw images (B, C, H, W) and score them, (B, U)."""
-        return self.network((images - self.mean) / self.std)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Predict from raw images (B, C, H, W) probabilities (B, C), or numbers in the data's units (B, T)."""
-        return self.objective.predictions(self.scores(images))
-
-
-def _each_pixel(values: Sequence[float], size: Sequence[int]) -> Tensor:
-    """Repeat a value for each channel: without broadcasting over channels, a CPU normalises 5 times faster."""
-    channels = torch.tensor(values).view(1, -1, 1, 1).expand(1, -1, *size)
-    return channels.contiguous(memory_format=torch.channels_last)
-
-
 class Learner(L.LightningModule):
     """Training of one predictor on one data set; nothing in it is global, nothing is logged in a step.
 
@@ -125,6 +92,7 @@ class Learner(L.LightningModule):
         history: One mapping of metrics a finished epoch.
         tested: The metrics of the test part.
         confusions: Of classes, the images of "val" and "test" by class and by prediction, (C, C).
+        examples: A few validation images, and what was predicted of them in the last epoch.
     """
 
     def __init__(self, predictor: Predictor, data: ImageData, recipe: Recipe) -> None:
@@ -136,6 +104,7 @@ class Learner(L.LightningModule):
         self.history: list[dict[str, float]] = []
         self.tested: dict[str, float] = {}
         self.confusions: dict[str, Tensor] = {}
+        self.examples: dict[str, Tensor] = {}
         self.steps_done = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -236,10 +205,15 @@ class Learner(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs beside weights and optimizer."""
         checkpoint |= {"history": self.history, "steps_done": self.steps_done, "confusions": self.confusions}
+        checkpoint["examples"] = self.examples  # what a model that is made of this checkpoint is held against
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         self.history, self.steps_done = checkpoint["history"], checkpoint["steps_done"]
+
+    @cached_property
+    def _examples(self) -> tuple[Tensor, Tensor]:
+        return pick_examples(self.data.validation)
 
     def _backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> None:
         """Add a batch's gradient, part by part where the whole does not fit into memory."""
@@ -320,6 +294,9 @@ class Learner(L.LightningModule):
         task, row = self.predictor.objective.task, self.predictor.objective.fit
         if task == "classification":
             self.confusions[part] = confusion(predictions, targets).cpu()
+        if part == "val":
+            places, images = self._examples
+            self.examples = {"images": images, "predictions": predictions[places.to(predictions.device)].cpu()}
         names = measurable(task, row, self.data.num_classes, split.targets)
         found = {"loss": losses.double().mean().item(), **measure(names, task, row, predictions, targets)}
         return {f"{part}/{name}": value for name, value in found.items()}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from convgrid.build import build
 from convgrid.config import Settings, architecture, component, config_key, fits, flatten, identity
-from convgrid.data import ImageData, check_data, refold, statistics
+from convgrid.data import ImageData, Profile, check_data, refold, statistics
 from convgrid.display import show_result
 from convgrid.environment import environment
 from convgrid.errors import ConfigError, ConvgridError, DataError, Interrupted, gather, refuse
@@ -24,12 +24,13 @@ from convgrid.metrics import measurable
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.progress import Bar, Lines
-from convgrid.runs import CONFIG, ENVIRONMENT, PLAN, TrialFolder, create
+from convgrid.predictor import Predictor
+from convgrid.runs import CONFIG, DATA, ENVIRONMENT, PLAN, TrialFolder, create
 from convgrid.scales import Scale, check_scaled
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
 from convgrid.targets import Fit, check_domain, fit, num_outputs
-from convgrid.training import BEST, Learner, Predictor, Recipe, best_epoch, train
+from convgrid.training import BEST, Learner, Recipe, best_epoch, train
 
 if TYPE_CHECKING:
     from convgrid.tracking import Run
@@ -59,7 +60,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     data = read(settings)
     learner, planned = prepare(settings, data)
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
-    describe(folder, planned)
+    describe(folder, settings, planned, data)
     with tracked(settings, planned, folder) as tracker:
         started = time.perf_counter()
         tested = _train(learner, folder, device, console, tracker)
@@ -392,15 +393,33 @@ def _check_objective(metric: str, row: Fit, data: ImageData) -> None:
         )
 
 
-def describe(folder: TrialFolder, planned: Plan) -> None:
-    """Write the plan and the environment into a trial's folder.
+def describe(folder: TrialFolder, settings: Settings, planned: Plan, data: ImageData) -> None:
+    """Write into a trial's folder what its model is, what it was trained on, and where.
 
     Args:
         folder: The trial's.
+        settings: The resolved config.
         planned: The network's plan.
+        data: What is trained on.
     """
+    profile(settings, data).write(folder.path / DATA)
     (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
     (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+
+
+def profile(settings: Settings, data: ImageData) -> Profile:
+    """Look at a trial's data.
+
+    Args:
+        settings: The resolved config.
+        data: What is trained on.
+
+    Returns:
+        What is known of it without its images.
+    """
+    columns = settings.values["data"].get("targets")  # as a table has them; a person's own option may mean another thing
+    named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
+    return Profile.of(data, settings.choices["data"], named)
 
 
 def write_confusions(folder: TrialFolder, learner: Learner) -> None:
@@ -437,7 +456,7 @@ def _train(
 def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, tested: Mapping[str, float]) -> None:
     """Store what somebody needs to understand the run, and to use its model."""
     tracker.result(*result(learner.history, learner.recipe, tested))
-    for name in (CONFIG, PLAN, ENVIRONMENT, BEST, *(CONFUSION[part] for part in learner.confusions)):
+    for name in (CONFIG, DATA, PLAN, ENVIRONMENT, BEST, *(CONFUSION[part] for part in learner.confusions)):
         tracker.keep(folder.path / name)
     keep_model(tracker, learner, planned)
 

@@ -9,6 +9,7 @@ from convgrid.data.idx import fashion_mnist, mnist
 from convgrid.data.loader import Batches, Chunk, batches
 from convgrid.data.moments import statistics
 from convgrid.data.npz import arrays
+from convgrid.data.profile import Profile, pick_examples
 from convgrid.data.splits import divide, refold
 from convgrid.data.tables import table_images
 
@@ -18,6 +19,7 @@ __all__ = [
     "Chunk",
     "Files",
     "ImageData",
+    "Profile",
     "Split",
     "arrays",
     "batches",
@@ -31,6 +33,7 @@ __all__ = [
     "fingerprint",
     "image_folder",
     "mnist",
+    "pick_examples",
     "random",
     "refold",
     "statistics",

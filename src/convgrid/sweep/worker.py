@@ -190,7 +190,7 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
         learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
     if "finished" in job.again:
         _start_over(folder)
-    describe(folder, planned)
+    describe(folder, settings, planned, data)
     tags = {"seed": str(settings.values["seed"]), **environment()}
     folder.update(
         status="running",

@@ -1,0 +1,144 @@
+"""What is known of a data set without its images: what a model of it takes, gives, and was trained on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from convgrid.data.dataset import Files, ImageData, Split
+from convgrid.data.decoding import decode, strict
+from convgrid.targets import Task
+
+EXAMPLE_BYTES, MOST_EXAMPLES = 2**18, 64  # of images kept beside a model's weights; at least 2 images
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A data set in numbers and names, as a trial's `data.json` keeps it.
+
+    Args:
+        name: The option, as in `data=digits`.
+        digest: Of what was read.
+        task: What the targets are.
+        names: Of the classes, the labels, or the numbers to predict.
+        shape: Channels, height, width.
+        dtype: Of the pixels: "uint8" or "float32".
+        pixels: The least and the greatest of the training part.
+        images: How many each part has: "train", "validation", "test".
+        counts: Training images of each class or label; () for numbers.
+        ranges: The least and the greatest training target of each column of numbers; () for classes and labels.
+    """
+
+    name: str
+    digest: str
+    task: Task
+    names: tuple[str, ...]
+    shape: tuple[int, int, int]
+    dtype: str
+    pixels: tuple[float, float]
+    images: Mapping[str, int]
+    counts: tuple[int, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def of(cls, data: ImageData, name: str, columns: Sequence[str] | None = None) -> Self:
+        """Look at a data set.
+
+        Args:
+            data: The data set.
+            name: The option, as in `data=digits`.
+            columns: Names of the numbers to predict, where they have some.
+
+        Returns:
+            What is known of it.
+
+        Example:
+            >>> part = Split(torch.tensor([[[[0, 9]]]], dtype=torch.uint8), torch.tensor([1]))
+            >>> Profile.of(ImageData(part, part, None, ("cat", "dog"), "d1g3"), "own").counts
+            (0, 1)
+        """
+        images, targets = data.train.images, data.train.targets
+        parts = {"train": data.train, "validation": data.validation, "test": data.test}
+        channels, height, width = images.shape[-3:]
+        least, most = (0, 255) if isinstance(images, Files) else (value.item() for value in images.aminmax())
+        return cls(
+            name=name,
+            digest=data.digest,
+            task=data.task,
+            names=data.class_names or tuple(columns or _numbered(data.num_classes)),
+            shape=(channels, height, width),
+            dtype="uint8" if isinstance(images, Files) else str(images.dtype).removeprefix("torch."),
+            pixels=(least, most),
+            images={part: len(split) for part, split in parts.items() if split is not None},
+            counts=_counts(data),
+            ranges=() if data.class_names else tuple(zip(*(side.tolist() for side in targets.aminmax(dim=0)))),
+        )
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read what `write` wrote."""
+        return cls.load(json.loads(file.read_text(encoding="utf-8")))
+
+    @classmethod
+    def load(cls, known: Mapping[str, object]) -> Self:
+        """Make it of what JSON holds: lists become tuples again."""
+        return cls(**{key: _frozen(value) for key, value in known.items()})  # pyright: ignore[reportArgumentType]
+
+    def dump(self) -> dict[str, object]:
+        """What JSON can hold."""
+        return asdict(self)
+
+    def write(self, file: Path) -> None:
+        """Write it as JSON."""
+        file.write_text(json.dumps(self.dump(), indent=2), encoding="utf-8")
+
+
+def pick_examples(split: Split) -> tuple[Tensor, Tensor]:
+    """Pick a few images, evenly over a part, in which classes may stand one after another.
+
+    Args:
+        split: Such as the validation part.
+
+    Returns:
+        Their places, shape (E,), and their pixels, shape (E, C, H, W), on the CPU.
+
+    Example:
+        >>> pick_examples(Split(torch.zeros(200, 1, 32, 32), torch.zeros(200)))[0][:3].tolist()
+        [0, 3, 6]
+    """
+    pixels = 1 if isinstance(split.images, Files) else split.images.element_size()
+    size = pixels * math.prod(split.images.shape[-3:])
+    count = min(len(split), max(2, min(MOST_EXAMPLES, EXAMPLE_BYTES // size)))
+    places = torch.arange(count) * len(split) // count
+    if isinstance(split.images, Tensor):
+        return places, split.images[places].contiguous()
+    paths, shape = split.images.paths, split.images.shape
+    with strict():
+        decoded = [torch.tensor(decode(Path(paths[place]).read_bytes(), shape)) for place in places]
+    return places, torch.stack(decoded).permute(0, 3, 1, 2).contiguous()
+
+
+def _counts(data: ImageData) -> tuple[int, ...]:
+    targets = data.train.targets
+    match data.task:
+        case "classification":
+            return tuple(targets.bincount(minlength=data.num_classes).tolist())
+        case "multilabel":
+            return tuple(targets.sum(0).tolist())
+        case "regression":
+            return ()
+
+
+def _numbered(count: int) -> list[str]:
+    return ["target"] if count == 1 else [f"target {number}" for number in range(1, count + 1)]
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
