@@ -8,6 +8,8 @@ from convgrid.preview import preview
 USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
        convgrid preview [group=option | key=value ...] [out=FILE.png]
        convgrid sweeps
+       convgrid export RUN [--format torch_export|onnx|safetensors] [--out FILE]
+       convgrid predict RUN IMAGE... [--json|--csv]
 
   convgrid run                            train the default ConvNet
   convgrid run optimizer=sgd arch.m=3     with other options and values
@@ -15,7 +17,9 @@ USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
   convgrid run -m arch.n=1,2 arch.m=1,2   train every combination: a sweep
   convgrid run --help                     all groups, options, keys and defaults
   convgrid preview augment=cifar          draw what augmentation makes of training images
-  convgrid sweeps                         the sweeps of this folder, and how to go on with each"""
+  convgrid sweeps                         the sweeps of this folder, and how to go on with each
+  convgrid export last                    the last model in one file: images in, predictions out
+  convgrid predict last photo.jpg         what the last model says of an image"""
 
 
 def main() -> int:
@@ -35,6 +39,14 @@ def main() -> int:
 
             show_sweeps(Console())
             return 0
+        case ["export", *words]:
+            from convgrid.model.commands import export
+
+            return export(words)
+        case ["predict", *words]:
+            from convgrid.model.commands import predict
+
+            return predict(words)
         case ["preview", *overrides]:
             return preview(overrides)
         case ["-h" | "--help"]:

@@ -275,11 +275,10 @@ def read_settings(path: Path) -> Settings:
         path: The trial's folder.
 
     Returns:
-        The config; its own options are looked up where they were then.
+        The config.
     """
     stored = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    folders = (*map(Path, stored.get("config_dirs", [])), CONF)
-    return Settings(stored["values"], stored["choices"], folders)
+    return Settings(stored["values"], stored["choices"], (CONF,))
 
 
 def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
@@ -306,8 +305,7 @@ def lock(path: Path) -> TrialFolder | None:
 
 
 def _store(path: Path, settings: Settings) -> None:
-    own = [str(folder.absolute()) for folder in settings.folders if folder != CONF]
-    stored = {"choices": dict(settings.choices), "values": dict(settings.values), "config_dirs": own}
+    stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
     partial = path / f"{CONFIG}.partial"
     partial.write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf-8")
     partial.replace(path / CONFIG)

@@ -419,7 +419,10 @@ def profile(settings: Settings, data: ImageData) -> Profile:
     """
     columns = settings.values["data"].get("targets")  # as a table has them; a person's own option may mean another thing
     named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
-    return Profile.of(data, settings.choices["data"], named)
+    reader = component(settings, "data")
+    assert reader is not None
+    from_files = reader.target in ("convgrid.data.image_folder", "convgrid.data.table_images")
+    return Profile.of(data, reader.name, named, from_files=from_files)
 
 
 def write_confusions(folder: TrialFolder, learner: Learner) -> None:

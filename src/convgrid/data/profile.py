@@ -17,6 +17,8 @@ from convgrid.data.decoding import decode, strict
 from convgrid.targets import Task
 
 EXAMPLE_BYTES, MOST_EXAMPLES = 2**18, 64  # of images kept beside a model's weights; at least 2 images
+FILE_SCALE = (0, 255)  # of an image file's pixels
+DARK = 127  # bytes none of which is above it have another white than 255, such as digits' 16
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Profile:
         shape: Channels, height, width.
         dtype: Of the pixels: "uint8" or "float32".
         pixels: The least and the greatest of the training part.
+        scale: What black and white of an image file, 0 and 255, are among these pixels.
         images: How many each part has: "train", "validation", "test".
         counts: Training images of each class or label; () for numbers.
         ranges: The least and the greatest training target of each column of numbers; () for classes and labels.
@@ -43,18 +46,22 @@ class Profile:
     shape: tuple[int, int, int]
     dtype: str
     pixels: tuple[float, float]
+    scale: tuple[float, float]
     images: Mapping[str, int]
     counts: tuple[int, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()
 
     @classmethod
-    def of(cls, data: ImageData, name: str, columns: Sequence[str] | None = None) -> Self:
+    def of(
+        cls, data: ImageData, name: str, columns: Sequence[str] | None = None, *, from_files: bool = False
+    ) -> Self:
         """Look at a data set.
 
         Args:
             data: The data set.
             name: The option, as in `data=digits`.
             columns: Names of the numbers to predict, where they have some.
+            from_files: Whether its images were image files.
 
         Returns:
             What is known of it.
@@ -67,15 +74,18 @@ class Profile:
         images, targets = data.train.images, data.train.targets
         parts = {"train": data.train, "validation": data.validation, "test": data.test}
         channels, height, width = images.shape[-3:]
-        least, most = (0, 255) if isinstance(images, Files) else (value.item() for value in images.aminmax())
+        dtype = "uint8" if isinstance(images, Files) else str(images.dtype).removeprefix("torch.")
+        least, most = FILE_SCALE if isinstance(images, Files) else (value.item() for value in images.aminmax())
+        is_as_files = from_files or (dtype == "uint8" and most > DARK)
         return cls(
             name=name,
             digest=data.digest,
             task=data.task,
             names=data.class_names or tuple(columns or _numbered(data.num_classes)),
             shape=(channels, height, width),
-            dtype="uint8" if isinstance(images, Files) else str(images.dtype).removeprefix("torch."),
+            dtype=dtype,
             pixels=(least, most),
+            scale=FILE_SCALE if is_as_files else (least, most),
             images={part: len(split) for part, split in parts.items() if split is not None},
             counts=_counts(data),
             ranges=() if data.class_names else tuple(zip(*(side.tolist() for side in targets.aminmax(dim=0)))),

@@ -3,10 +3,12 @@
 import bisect
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from convgrid import pattern as pattern_language
+from convgrid.component import Component
 from convgrid.errors import PlanError
 from convgrid.pattern import Layer, Pattern
 from convgrid.plan.planned import PLANNERS, Groups, PlannedLayer, Shape, TooSmall, Walk, check_num_groups
@@ -52,6 +54,30 @@ class Plan:
     def pattern(self) -> str:
         """The expanded pattern; under the same layer groups it reads back to the same layers."""
         return pattern_language.render([layer.written for layer in self.layers])
+
+    @classmethod
+    def load(cls, known: Mapping[str, Any]) -> Self:
+        """Make it of what JSON holds of `dataclasses.asdict(plan)`: lists become tuples again.
+
+        Args:
+            known: As read.
+
+        Returns:
+            The plan.
+        """
+        layers = tuple(map(_loaded, known["layers"]))
+        return cls(layers, tuple(known["input_shape"]), known["num_outputs"])
+
+
+def _loaded(layer: Mapping[str, Any]) -> PlannedLayer:
+    known = {key: _frozen(value) for key, value in layer.items()}
+    component = {**layer["component"], "options": {k: _frozen(v) for k, v in layer["component"]["options"].items()}}
+    written = {**layer["written"], "args": _frozen(layer["written"]["args"])}
+    return PlannedLayer(**{**known, "component": Component(**component), "written": Layer(**written)})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def plan(architecture: Architecture, input_shape: Sequence[int], num_outputs: int) -> Plan:

@@ -1,0 +1,70 @@
+"""A run's model in one file, held against the trained one before it gets its name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from convgrid.errors import ModelError
+from convgrid.model.asking import Agreement, hold_against
+from convgrid.model.card import card
+from convgrid.model.formats import FORMATS, in_process
+from convgrid.model.images import check_readable, find_images, read_images
+from convgrid.model.trained import Trained, load
+
+
+def export(folder: Path, format_: str, out: Path, described: Path, named: Sequence[str] = ()) -> Agreement:
+    """Write a trial's model into a file, and its card beside it.
+
+    Args:
+        folder: The trial's.
+        format_: A name in `FORMATS`.
+        out: The file, which is not there yet.
+        described: The card, which is not there yet, either.
+        named: Image files and folders to hold the model against; () takes some of those it was validated on.
+
+    Returns:
+        How alike the file's model and the trained one predict.
+
+    Raises:
+        ConvgridError: If they differ, or something cannot be read or written: then there is no file.
+    """
+    trained = load(folder)
+    agreement = write(trained, format_, out, _given(named, trained) if named else trained.images)
+    described.write_text(card(folder, trained.meta, format_, out.name), encoding="utf-8")
+    return agreement
+
+
+def write(trained: Trained, format_: str, out: Path, images: Tensor) -> Agreement:
+    """Write a model file that predicts what the trained model does; one that does not leaves nothing.
+
+    Args:
+        trained: The model.
+        format_: A name in `FORMATS`.
+        out: The file, which is not there yet.
+        images: Real ones to hold it against, shape (E, C, H, W).
+
+    Returns:
+        How alike the two predict.
+
+    Raises:
+        ModelError: If they differ, or the file cannot be made.
+    """
+    partial = out.with_name(f".{out.name}.partial{out.suffix}")
+    try:
+        FORMATS[format_].write(trained, partial)
+        agreement = hold_against(FORMATS[format_].read(partial), in_process(trained), images)
+        partial.rename(out)
+    except OSError as error:
+        raise ModelError(f"{out} cannot be written: {error.strerror or error}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return agreement
+
+
+def _given(named: Sequence[str], trained: Trained) -> Tensor:
+    check_readable(trained.meta.profile)
+    _, pixels, broken = read_images(find_images(named), trained.meta.profile)
+    if broken:
+        raise ModelError(f"--images: {'; '.join(broken)}.")
+    return pixels

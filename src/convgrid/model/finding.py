@@ -1,0 +1,86 @@
+"""From what a person remembers of a run to its folder: no torch, no MLflow."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from convgrid.errors import ModelError
+from convgrid.runs import BEST, CONFIG, RECORD, RUNS, TRACKED, read_record
+from convgrid.sweep.results import SWEEP, SWEEPS, standing
+
+LAST = "last"
+SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # of the formats' files
+HOW = f"Give a run's folder, the start of its id, its MLflow run id, a sweep's id, or {LAST}"
+
+
+def find_trained(run: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
+    """Find the folder of a trained model.
+
+    Args:
+        run: A folder; the id of a run or a sweep, or how it starts; an MLflow run's id; "last" for what was trained last.
+            A sweep stands for its winner.
+        runs: Where the trials' folders are.
+        sweeps: Where the sweeps' folders are.
+
+    Returns:
+        The trial's folder, which has weights.
+
+    Raises:
+        ModelError: If there is none, there are several, or its weights are gone.
+    """
+    named = Path(run)
+    for path in (named, named.parent):  # a folder, or its best.ckpt
+        if (path / CONFIG).is_file():
+            return _with_weights(path)
+    if (named / SWEEP).is_file():
+        return _winner(named, runs)
+    if run == LAST:
+        return _last(runs, sweeps)
+    trials, asked = _starting(runs.glob(f"*/{CONFIG}"), run), _starting(sweeps.glob(f"*/{SWEEP}"), run)
+    found = trials + asked or _tracked(runs, run)
+    if len(found) != 1:
+        raise ModelError(_not_one(run, found, runs))
+    return _winner(found[0], runs) if asked else _with_weights(found[0])
+
+
+def _starting(files: Iterable[Path], start: str) -> list[Path]:
+    """Folders whose names start so; the one that is called so, if there is one."""
+    folders = sorted(file.parent for file in files if start and file.parent.name.startswith(start))
+    return [folder for folder in folders if folder.name == start] or folders
+
+
+def _tracked(runs: Path, run_id: str) -> list[Path]:
+    files = (file for name in (RECORD, TRACKED) for file in runs.glob(f"*/{name}"))
+    return [file.parent for file in files if json.loads(file.read_text(encoding="utf-8")).get("run_id") == run_id][:1]
+
+
+def _last(runs: Path, sweeps: Path) -> Path:
+    """What a person trained last: a sweep's trials are the sweep's."""
+    trials = [file for file in runs.glob(f"*/{BEST}") if not read_record(file.parent).get("sweep")]
+    files = [*trials, *sweeps.glob(f"*/{SWEEP}")]
+    if not files:
+        raise ModelError(f"There is no trained model in {runs.resolve()}. Train one: python run.py")
+    latest = max(files, key=lambda file: file.stat().st_mtime_ns).parent
+    return _winner(latest, runs) if (latest / SWEEP).exists() else _with_weights(latest)
+
+
+def _winner(sweep: Path, runs: Path) -> Path:
+    known = json.loads((sweep / SWEEP).read_text(encoding="utf-8"))
+    best = standing(known, runs).best
+    if best is None:
+        raise ModelError(f"sweep {sweep.name} has no finished trial yet. To go on: {known['command']}")
+    return _with_weights(Path(best.folder))
+
+
+def _with_weights(folder: Path) -> Path:
+    if not (folder / BEST).exists():
+        record = read_record(folder)
+        why = "sweep.keep_checkpoints let them go" if record.get("sweep") else f"it has no {BEST}"
+        raise ModelError(f"{folder} keeps no weights: {why}. Train it again, or take another run.")
+    return folder
+
+
+def _not_one(run: str, found: list[Path], runs: Path) -> str:
+    if not found:
+        return f"{run} is no run, sweep or exported model that is known in {runs.resolve().parent}. {HOW}."
+    return f"{run} may be {', '.join(folder.name for folder in found)}. Give more of the id."

@@ -1,0 +1,193 @@
+"""A model in one file, in three formats: each is written, and read back to be asked.
+
+Shapes: B batch, K predictions of an image.
+"""
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from convgrid.errors import ModelError
+from convgrid.model.finding import SUFFIXES
+from convgrid.model.meta import KEY, Meta
+from convgrid.model.trained import Trained, assemble
+
+META_FILE = f"{KEY}.json"  # in a torch.export archive
+IMAGES, PREDICTIONS = "images", "predictions"  # a program's input and output
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be asked.
+
+    Args:
+        meta: What it says of itself.
+        predict: From raw images (B, C, H, W) to predictions (B, K).
+    """
+
+    meta: Meta
+    predict: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to keep a model in a file.
+
+    Args:
+        write: Makes the file.
+        read: Makes the model again.
+    """
+
+    write: Callable[[Trained, Path], None]
+    read: Callable[[Path], Model]
+
+
+def in_process(trained: Trained) -> Model:
+    """The trained model itself.
+
+    Args:
+        trained: It.
+
+    Returns:
+        What can be asked.
+    """
+    return Model(trained.meta, trained.predictor)
+
+
+def program_of(trained: Trained) -> ExportedProgram:
+    """Trace a model into a program that any number of images can be given to, and that needs no code but torch's.
+
+    Args:
+        trained: The model.
+
+    Returns:
+        From `images` (B, C, H, W) to predictions (B, K).
+
+    Raises:
+        ModelError: If a layer of a person's own cannot be traced.
+    """
+    images = trained.images[:1].expand(2, -1, -1, -1).contiguous()  # of two: one would fix the batch size at 1
+    try:
+        with _quiet():
+            return torch.export.export(trained.predictor, (images,), dynamic_shapes=({0: Dim("batch")},))
+    except Exception as error:  # torch.export has many
+        cause = str(error).strip().partition("\n")[0]
+        raise ModelError(f"{trained.meta.trial}: torch.export cannot trace the network: {cause}") from None
+
+
+def _write_program(trained: Trained, file: Path) -> None:
+    with _quiet():
+        torch.export.save(program_of(trained), file, extra_files={META_FILE: trained.meta.dumps()})
+
+
+def _read_program(file: Path) -> Model:
+    kept = {META_FILE: ""}
+    with _quiet():
+        program = torch.export.load(file, extra_files=kept).module()
+    return Model(_meta(kept[META_FILE], file), program)
+
+
+def _write_onnx(trained: Trained, file: Path) -> None:
+    _need("onnx", "onnxscript", "onnxruntime")
+    shapes = ({0: Dim("batch")},)
+    with _quiet():
+        made = torch.onnx.export(
+            program_of(trained),
+            input_names=[IMAGES],
+            output_names=[PREDICTIONS],
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    assert made is not None
+    made.model.metadata_props[KEY] = trained.meta.dumps()
+    made.save(str(file))
+
+
+def _read_onnx(file: Path) -> Model:
+    _need("onnxruntime")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    meta = _meta(session.get_modelmeta().custom_metadata_map.get(KEY, ""), file)
+    return Model(meta, lambda images: torch.from_numpy(session.run([PREDICTIONS], {IMAGES: images.numpy()})[0]))
+
+
+def _write_safetensors(trained: Trained, file: Path) -> None:
+    from safetensors.torch import save
+
+    weights = {name: weight.contiguous() for name, weight in trained.predictor.state_dict().items()}
+    file.write_bytes(save(weights, {"format": "pt", KEY: trained.meta.dumps()}))  # its own writing is for one's own eyes
+
+
+def _read_safetensors(file: Path) -> Model:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        meta = _meta((opened.metadata() or {}).get(KEY, ""), file)
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)
+    return Model(meta, assemble(meta, weights))
+
+
+FORMATS: Mapping[str, Format] = {
+    "torch_export": Format(_write_program, _read_program),
+    "onnx": Format(_write_onnx, _read_onnx),
+    "safetensors": Format(_write_safetensors, _read_safetensors),
+}
+
+
+def read(file: Path) -> Model:
+    """Read a model file of any format, by its suffix.
+
+    Args:
+        file: As `convgrid export` made it. One of torch_export may run code when it is read: trust its maker.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    (name,) = (name for name, suffix in SUFFIXES.items() if suffix == file.suffix)
+    try:
+        return FORMATS[name].read(file)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever its library raises of a broken file
+        cause = str(error).strip().partition("\n")[0]
+        raise ModelError(f"{file} does not read: {cause}. Export the model again.") from None
+
+
+def _meta(text: str, file: Path) -> Meta:
+    if not text:
+        raise ModelError(f"{file} is not of convgrid: it does not say what its images and predictions are.")
+    return Meta.loads(text)
+
+
+def _need(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"The format onnx needs {' and '.join(missing)}: pip install 'convgrid[onnx]'")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what torch's exporters tell of themselves."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)

@@ -1,0 +1,103 @@
+"""Image files to what a model takes: decoded, converted and resized as for its training."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convgrid.data.decoding import decode, strict
+from convgrid.data.folders import EXTENSIONS
+from convgrid.data.profile import FILE_SCALE, Profile
+from convgrid.environment import cores
+from convgrid.errors import ModelError
+
+
+def find_images(named: Iterable[str]) -> list[Path]:
+    """List files, and all images below folders.
+
+    Args:
+        named: Files and folders.
+
+    Returns:
+        Files as they were named, and in the order of their names below each folder.
+
+    Raises:
+        ModelError: If a folder holds none.
+    """
+    found: list[Path] = []
+    for path in map(Path, named):
+        inside = sorted(_below(path)) if path.is_dir() else [path]
+        if not inside:
+            raise ModelError(f"{path} holds no images ({', '.join(EXTENSIONS)}).")
+        found += inside
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in names if name.lower().endswith(EXTENSIONS))
+
+
+def read_images(files: Sequence[Path], profile: Profile) -> tuple[list[Path], Tensor, list[str]]:
+    """Decode image files for a model: upright, grey or RGB, resized and cropped, on the training's scale of pixels.
+
+    Args:
+        files: Images.
+        profile: Of what the model was trained on.
+
+    Returns:
+        The files that could be read, their pixels (B, C, H, W), and a line for each of the others.
+    """
+    with strict(), ThreadPoolExecutor(min(8, cores())) as pool:
+        decoded = list(pool.map(lambda file: _decoded(file, profile.shape), files))
+    pairs = [(file, pixels) for file, pixels in zip(files, decoded, strict=True) if isinstance(pixels, np.ndarray)]
+    broken = [pixels for pixels in decoded if isinstance(pixels, str)]
+    empty = torch.empty(0, *profile.shape, dtype=torch.uint8)
+    pixels = torch.from_numpy(np.stack([pixels for _, pixels in pairs])).permute(0, 3, 1, 2) if pairs else empty
+    return [file for file, _ in pairs], on_scale(pixels.contiguous(), profile), broken
+
+
+def check_readable(profile: Profile) -> None:
+    """Refuse a model whose images no file can hold.
+
+    Args:
+        profile: Of what the model was trained on.
+
+    Raises:
+        ModelError: If its images are neither grey nor of three colours.
+    """
+    if profile.shape[0] not in (1, 3):
+        raise ModelError(
+            f"The model takes images of {profile.shape[0]} channels, and files have 1 (grey) or 3 (RGB). "
+            "Give arrays to its exported program instead."
+        )
+
+
+def on_scale(pixels: Tensor, profile: Profile) -> Tensor:
+    """Bring a file's pixels, 0 to 255, to those of the training.
+
+    Args:
+        pixels: Shape (B, C, H, W), uint8.
+        profile: Of what the model was trained on.
+
+    Returns:
+        The same shape, of the training's type.
+    """
+    least, most = profile.scale
+    if (least, most) == FILE_SCALE:
+        return pixels
+    scaled = least + pixels.float() * ((most - least) / FILE_SCALE[1])
+    return scaled.round().to(torch.uint8) if profile.dtype == "uint8" else scaled
+
+
+def _decoded(file: Path, shape: tuple[int, int, int]) -> np.ndarray | str:
+    try:
+        return decode(file.read_bytes(), shape)
+    except OSError as error:
+        return f"{file}: {error.strerror or 'it is no image that can be read'}"
+    except Exception as error:  # whatever Pillow raises on a corrupt or hostile file
+        return f"{file}: {error}"

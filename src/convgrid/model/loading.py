@@ -1,0 +1,54 @@
+"""The few lines of Python that load a model, as its card shows them."""
+
+from convgrid.model.meta import Meta
+
+
+def example(meta: Meta, format_: str, place: str) -> str:
+    """Write a program that loads a model and asks it.
+
+    Args:
+        meta: Of the model.
+        format_: A name in `formats.FORMATS`, or "mlflow".
+        place: Its file, or its address.
+
+    Returns:
+        Python, which runs as it is where the model lies.
+    """
+    head, predictions = {
+        "torch_export": (
+            ["import torch"],
+            [f'program = torch.export.load("{place}").module()', "predictions = program(torch.from_numpy(images))"],
+        ),
+        "onnx": (
+            ["import onnxruntime"],
+            [
+                f'session = onnxruntime.InferenceSession("{place}", providers=["CPUExecutionProvider"])',
+                '(predictions,) = session.run(None, {"images": images})',
+            ],
+        ),
+        "safetensors": (
+            ["from pathlib import Path", "import torch", "from convgrid.model.formats import read"],
+            [
+                f'model = read(Path("{place}"))  # its metadata hold the layers, for a program without convgrid',
+                "predictions = model.predict(torch.from_numpy(images))",
+            ],
+        ),
+        "mlflow": (["import mlflow"], [f'model = mlflow.pyfunc.load_model("{place}")', "print(model.predict(images))"]),
+    }[format_]
+    profile = meta.profile
+    shape = ", ".join(map(str, profile.shape))
+    images = f"images = np.zeros((2, {shape}), np.{profile.dtype})  # yours: any number of them"
+    shown = [] if format_ == "mlflow" else _shown(meta)
+    return "\n".join(["import numpy as np", *head, "", images, *predictions, *shown]) + "\n"
+
+
+def _shown(meta: Meta) -> list[str]:
+    names = f"names = {list(meta.profile.names)!r}"
+    match meta.profile.task:
+        case "classification":
+            return [names, "print([names[row.argmax()] for row in predictions], predictions)"]
+        case "multilabel":
+            told = f"[[name for name, value in zip(names, row) if value > {meta.threshold:g}] for row in predictions]"
+            return [names, f"print({told}, predictions)"]
+        case "regression":
+            return [f"print(predictions)  # {', '.join(meta.profile.names)}"]

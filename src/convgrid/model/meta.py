@@ -1,0 +1,107 @@
+"""What a model says of itself: what it takes and gives, how it is put together, and where it comes from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from convgrid import __version__
+from convgrid.component import Component
+from convgrid.config import component, fits, flatten, is_outside_identity
+from convgrid.data.profile import Profile
+from convgrid.plan import Plan
+from convgrid.runs import PLAN, read_settings
+from convgrid.targets import Fit, fit
+
+KEY = "convgrid"  # of this text among a file's metadata
+Kind = Literal["probability", "score", "number"]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """A model's description of itself.
+
+    Args:
+        trial: Name of the folder that it was trained in.
+        version: Of the convgrid that wrote it.
+        profile: Of what it was trained on.
+        plan: Of its network.
+        fit: From scores to predictions.
+        target: What scales the numbers to predict; None for what suits the loss.
+        config: What it was trained with, by dotted key or group, less paths and addresses.
+    """
+
+    trial: str
+    version: str
+    profile: Profile
+    plan: Plan
+    fit: Fit
+    target: Component | None
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path, profile: Profile) -> Self:
+        """Gather it from a trial's folder.
+
+        Args:
+            folder: The trial's.
+            profile: Of its data.
+
+        Returns:
+            The description.
+        """
+        settings = read_settings(folder)
+        kept = {key: value for key, value in flatten(settings.values) if not is_outside_identity(key)}
+        return cls(
+            trial=folder.resolve().name,
+            version=__version__,
+            profile=profile,
+            plan=Plan.load(json.loads((folder / PLAN).read_text(encoding="utf-8"))),
+            fit=fit(settings.choices["loss"], profile.task, len(profile.names), fits(settings)),
+            target=component(settings, "target"),
+            config={key: value for key, value in kept.items() if "_target_" not in key} | dict(settings.choices),
+        )
+
+    @property
+    def kind(self) -> Kind:
+        """What is predicted: probabilities or scores of the classes or labels, or numbers in the data's units."""
+        if self.profile.task == "regression":
+            return "number"
+        return "probability" if self.fit.gives_probabilities else "score"
+
+    @property
+    def columns(self) -> list[str]:
+        """Of a table of predictions: of which class they are, and what; or the names of the numbers."""
+        names = self.profile.names
+        return list(names) if self.kind == "number" else [f"{self.kind}_{name}" for name in names]
+
+    @property
+    def answer(self) -> str | None:
+        """The column before them, for the class that is predicted or the labels that are; None for numbers."""
+        return {"classification": "class", "multilabel": "labels", "regression": None}[self.profile.task]
+
+    @property
+    def threshold(self) -> float:
+        """A label is told whose prediction is above it."""
+        return 0.5 if self.kind == "probability" else 0.0
+
+    def dumps(self) -> str:
+        """As JSON, with what a program without convgrid needs to read predictions."""
+        reading = {key: getattr(self, key) for key in ("kind", "columns", "answer", "threshold")}
+        return json.dumps({**asdict(self), **reading})
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """Read what `dumps` made."""
+        known = json.loads(text)
+        target = known["target"]
+        return cls(
+            trial=known["trial"],
+            version=known["version"],
+            profile=Profile.load(known["profile"]),
+            plan=Plan.load(known["plan"]),
+            fit=Fit(**known["fit"]),
+            target=Component(**target) if target else None,
+            config=known["config"],
+        )

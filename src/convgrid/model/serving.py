@@ -1,0 +1,42 @@
+"""What an MLflow model of convgrid runs when it is loaded: this file lies in the model, and convgrid does not.
+
+It needs mlflow, numpy, pandas and torch. Shapes: B batch, K predictions of an image.
+"""
+
+import json
+import warnings
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow asks for type hints, which it has none of for arrays
+
+    class Predictions(mlflow.pyfunc.PythonModel):
+        """From raw images (B, C, H, W) to a table: the class or the labels, and a column a prediction."""
+
+        def load_context(self, context: Any) -> None:
+            """Read the program, and what its predictions are."""
+            kept = {"convgrid.json": ""}
+            self.program = torch.export.load(context.artifacts["program"], extra_files=kept).module()
+            self.meta = json.loads(kept["convgrid.json"])
+
+        def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
+            """Ask the program."""
+            images = torch.from_numpy(np.ascontiguousarray(model_input))
+            with torch.inference_mode():
+                predictions = self.program(images).numpy()
+            table = pd.DataFrame(predictions, columns=self.meta["columns"])
+            names = self.meta["profile"]["names"]
+            if self.meta["answer"] == "class":
+                table.insert(0, "class", [names[best] for best in predictions.argmax(1)])
+            if self.meta["answer"] == "labels":
+                told = predictions > self.meta["threshold"]
+                table.insert(0, "labels", [", ".join(np.asarray(names)[row]) for row in told])
+            return table
+
+
+mlflow.models.set_model(Predictions())

@@ -1,0 +1,156 @@
+"""A trial's folder becomes its model again, held against what the training itself predicted.
+
+Shapes: E example images, K predictions of an image.
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convgrid.build import build
+from convgrid.data.profile import Profile, pick_examples
+from convgrid.errors import ConfigError, ConvgridError, ModelError
+from convgrid.losses import mean_squared_error
+from convgrid.model.meta import Meta
+from convgrid.objective import Objective
+from convgrid.predictor import Predictor
+from convgrid.runs import BEST, DATA, read_record, read_settings
+
+TRAINING = "predictor."  # what a checkpoint's names of weights start with
+EXACT, ROUGH = 1e-3, 5e-2  # differences that rounding makes, as shares of the largest prediction: in float32, in 16 bits
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model in this process.
+
+    Args:
+        meta: What it says of itself.
+        predictor: From raw images (B, C, H, W) to predictions (B, K); on the CPU, in evaluation mode.
+        images: A few of those that it was validated on, shape (E, C, H, W).
+    """
+
+    meta: Meta
+    predictor: Predictor
+    images: Tensor
+
+
+def load(folder: Path) -> Trained:
+    """Put a trial's model together again: from its folder alone, or with its data where the folder does not do.
+
+    Args:
+        folder: The trial's, with `best.ckpt`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConvgridError: If a component of a person's own is missing, or does not do what it did in the training.
+    """
+    best = _checkpoint(folder / BEST)
+    try:
+        trained = _from_folder(folder, best)
+        _check(trained, best, folder)
+    except ConfigError:  # a component is missing, with the data as well
+        raise
+    except Exception as error:  # a scale of a person's own may need its targets
+        trained = _with_data(folder, best, error)
+        _check(trained, best, folder)
+    return trained
+
+
+def assemble(meta: Meta, weights: dict[str, Tensor]) -> Predictor:
+    """Build a model and give it its weights.
+
+    Args:
+        meta: What it says of itself.
+        weights: By name; scales of pixels and of numbers among them.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConvgridError: If a component of a person's own is missing.
+        RuntimeError: If the weights are another model's.
+        KeyError: If one is missing.
+    """
+    channels, *size = meta.profile.shape
+    targets = torch.ones(2, len(meta.profile.names))  # a scale is fitted on them, then takes its true values
+    target = meta.target.bind() if meta.target else None
+    # Nobody asks for the loss, and that of a person's own may not be there.
+    objective = Objective(mean_squared_error, meta.profile.task, meta.fit, targets, target)
+    network = build(meta.plan, init="torch")
+    predictor = Predictor(network, objective, [0.0] * channels, [1.0] * channels, size)
+    predictor.load_state_dict({name: weights[name] for name in predictor.state_dict()})
+    return _at_rest(predictor)
+
+
+def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
+    meta = Meta.of(folder, Profile.read(folder / DATA))
+    weights = {name.removeprefix(TRAINING): weight for name, weight in best["state_dict"].items()}
+    return Trained(meta, assemble(meta, weights), best["examples"]["images"])
+
+
+def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
+    """As the training did: for folders of earlier versions, and scales of a person's own that keep more than weights say."""
+    from convgrid.trial import prepare, profile, read  # Lightning takes seconds to import
+
+    settings = read_settings(folder)
+    try:
+        data = read(settings)
+    except ConvgridError as error:
+        raise ModelError(f"{folder} alone does not make its model ({cause}), nor does its data: {error}") from None
+    learner, _ = prepare(settings, data)
+    learner.load_state_dict(best["state_dict"])
+    meta = Meta.of(folder, profile(settings, data))
+    return Trained(meta, _at_rest(learner.predictor), pick_examples(data.validation)[1])
+
+
+def _at_rest(predictor: Predictor) -> Predictor:
+    predictor.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  (as torch.export wants it)
+    return predictor.cpu().eval().requires_grad_(False)
+
+
+def _check(trained: Trained, best: dict[str, Any], folder: Path) -> None:
+    """The model predicts what the training did: neither is a part missing nor has the code of one changed."""
+    examples = best.get("examples")
+    if not examples:  # of earlier versions
+        return
+    with torch.inference_mode():
+        found = trained.predictor(examples["images"])
+    exact = trained.meta.config["trainer.precision"] == "32-true"
+    if not is_close(found, examples["predictions"].float(), EXACT if exact else ROUGH):
+        raise ModelError(
+            f"{folder}: the model predicts otherwise than in its training, by up to "
+            f"{(found - examples['predictions']).abs().max():.3g}. Has the code of one of its components changed?"
+        )
+
+
+def is_close(found: Tensor, expected: Tensor, share: float = EXACT) -> bool:
+    """Say whether two models predict the same up to rounding.
+
+    Args:
+        found: Shape (E, K).
+        expected: Shape (E, K).
+        share: Of the largest prediction, that one may differ by.
+
+    Returns:
+        False for NaN, too.
+
+    Example:
+        >>> is_close(torch.tensor([[0.9, 0.1]]), torch.tensor([[0.90001, 0.09999]]))
+        True
+    """
+    return bool(((found - expected).abs() <= share * expected.abs().max()).all())
+
+
+def _checkpoint(file: Path) -> dict[str, Any]:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise ModelError(f"{file} does not read: {cause}. Train it again, or take another run.") from None
