@@ -19,7 +19,20 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.environment import environment
-from convgrid.runs import BEST, CONFIG, DATA, ENDED, ENVIRONMENT, LOG, PLAN, RUNS, TRACKED, now, read_epochs, read_record
+from convgrid.runs import (
+    BEST,
+    CONFIG,
+    DATA,
+    ENDED,
+    ENVIRONMENT,
+    LOG,
+    PLAN,
+    RUNS,
+    TRACKED,
+    now,
+    read_epochs,
+    read_record,
+)
 from convgrid.sweep.results import SWEEP, standing, status
 from convgrid.tracking import REASON, connect
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -18,13 +18,9 @@ from convgrid.runs import now
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
 
-from mlflow import set_tracking_uri, start_run
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-
-if TYPE_CHECKING:
-    from torch import nn
 
 ARTIFACTS = "mlartifacts"  # beside a local store; a server keeps its own
 REASON = "convgrid.reason"
@@ -148,36 +144,6 @@ class Run:
             folder: Where among the artifacts; "" is the top.
         """
         self._client.log_artifact(self.run_id, str(path), folder or None)
-
-    @undisturbed()
-    def keep_model(self, model: "nn.Module", input_shape: Sequence[int], width: int) -> None:
-        """Store a model that any batch size of raw images can be given to, as a pickle-free torch.export archive.
-
-        Args:
-            model: From float32 images (B, C, H, W) to predictions (B, W), in evaluation mode on the CPU.
-            input_shape: (C, H, W).
-            width: W.
-        """
-        import numpy as np
-        import torch
-        from mlflow.models import ModelSignature
-        from mlflow.pytorch import log_model
-        from mlflow.types import Schema, TensorSpec
-
-        images, outputs = (
-            TensorSpec(np.dtype("float32"), (-1, *input_shape)),
-            TensorSpec(np.dtype("float32"), (-1, width)),
-        )
-        set_tracking_uri(self.uri)
-        with start_run(run_id=self.run_id):
-            log_model(
-                model,
-                name="model",
-                signature=ModelSignature(Schema([images]), Schema([outputs])),
-                input_example=np.zeros((2, *input_shape), np.float32),  # of two: one would fix the batch size at 1
-                pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"],
-                serialization_format="pt2",
-            )
 
     @property
     def dashboard(self) -> str:

@@ -23,8 +23,8 @@ from convgrid.memory import keep_freed_memory
 from convgrid.metrics import measurable
 from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
-from convgrid.progress import Bar, Lines
 from convgrid.predictor import Predictor
+from convgrid.progress import Bar, Lines
 from convgrid.runs import CONFIG, DATA, ENVIRONMENT, PLAN, TrialFolder, create
 from convgrid.scales import Scale, check_scaled
 from convgrid.schedules import Progress
@@ -67,7 +67,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
         write_confusions(folder, learner)
         rows = _rows(learner, planned, tested, device, time.perf_counter() - started)
         if tracker:
-            _keep(tracker, folder, learner, planned, tested)
+            _keep(tracker, folder, learner, settings.values["tracking"].get("register"), tested)
             rows |= {"MLflow run": tracker.run_id, "dashboard": tracker.dashboard}
     metrics, best = result(learner.history, learner.recipe, tested)
     epochs, seconds = len(learner.history), time.perf_counter() - started
@@ -417,7 +417,9 @@ def profile(settings: Settings, data: ImageData) -> Profile:
     Returns:
         What is known of it without its images.
     """
-    columns = settings.values["data"].get("targets")  # as a table has them; a person's own option may mean another thing
+    columns = settings.values["data"].get(
+        "targets"
+    )  # as a table has them; a person's own option may mean another thing
     named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
     reader = component(settings, "data")
     assert reader is not None
@@ -456,26 +458,18 @@ def _train(
             tracker.send(learner.history)
 
 
-def _keep(tracker: "Run", folder: TrialFolder, learner: Learner, planned: Plan, tested: Mapping[str, float]) -> None:
+def _keep(
+    tracker: "Run", folder: TrialFolder, learner: Learner, register: str | None, tested: Mapping[str, float]
+) -> None:
     """Store what somebody needs to understand the run, and to use its model."""
     tracker.result(*result(learner.history, learner.recipe, tested))
     for name in (CONFIG, DATA, PLAN, ENVIRONMENT, BEST, *(CONFUSION[part] for part in learner.confusions)):
         tracker.keep(folder.path / name)
-    keep_model(tracker, learner, planned)
+    from convgrid.model.store import store  # it imports MLflow
+    from convgrid.tracking import undisturbed
 
-
-def keep_model(tracker: "Run", learner: Learner, planned: Plan) -> None:
-    """Store a trained learner's model.
-
-    Args:
-        tracker: The trial's MLflow run.
-        learner: With the weights to store; it is on the CPU afterwards.
-        planned: The network's plan.
-    """
-    model = learner.predictor.cpu().eval()
-    model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  (as torch.export wants it)
-    width = model.objective.predictions(torch.zeros(1, planned.num_outputs)).shape[-1]  # of one unit, two classes
-    tracker.keep_model(model, planned.input_shape, width)
+    with undisturbed():
+        store(folder.path, tracker.uri, tracker.run_id, register=register)
 
 
 def result(

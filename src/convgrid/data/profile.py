@@ -52,9 +52,7 @@ class Profile:
     ranges: tuple[tuple[float, float], ...] = ()
 
     @classmethod
-    def of(
-        cls, data: ImageData, name: str, columns: Sequence[str] | None = None, *, from_files: bool = False
-    ) -> Self:
+    def of(cls, data: ImageData, name: str, columns: Sequence[str] | None = None, *, from_files: bool = False) -> Self:
         """Look at a data set.
 
         Args:
@@ -71,7 +69,7 @@ class Profile:
             >>> Profile.of(ImageData(part, part, None, ("cat", "dog"), "d1g3"), "own").counts
             (0, 1)
         """
-        images, targets = data.train.images, data.train.targets
+        images = data.train.images
         parts = {"train": data.train, "validation": data.validation, "test": data.test}
         channels, height, width = images.shape[-3:]
         dtype = "uint8" if isinstance(images, Files) else str(images.dtype).removeprefix("torch.")
@@ -88,7 +86,7 @@ class Profile:
             scale=FILE_SCALE if is_as_files else (least, most),
             images={part: len(split) for part, split in parts.items() if split is not None},
             counts=_counts(data),
-            ranges=() if data.class_names else tuple(zip(*(side.tolist() for side in targets.aminmax(dim=0)))),
+            ranges=() if data.class_names else _ranges(data.train.targets),
         )
 
     @classmethod
@@ -144,6 +142,11 @@ def _counts(data: ImageData) -> tuple[int, ...]:
             return tuple(targets.sum(0).tolist())
         case "regression":
             return ()
+
+
+def _ranges(targets: Tensor) -> tuple[tuple[float, float], ...]:
+    least, most = targets.aminmax(dim=0)
+    return tuple(zip(least.tolist(), most.tolist(), strict=True))
 
 
 def _numbered(count: int) -> list[str]:

@@ -139,7 +139,8 @@ def _door(meta: Meta) -> Iterator[str]:
         f"them is inside. The training's pixels were {least:g} to {most:g}."
     )
     means = {
-        "probability": "probabilities, one a" + (" class, which sum to 1" if profile.task == "classification" else " label"),
+        "probability": "probabilities, one a"
+        + (" class, which sum to 1" if profile.task == "classification" else " label"),
         "score": "scores, one a class or label; the higher the likelier, but no probabilities",
         "number": "numbers in the data's units",
     }[meta.kind]
@@ -167,7 +168,7 @@ def _of_data(meta: Meta) -> Iterator[str]:
     yield f"It sees {width}x{height} pixels: what cannot be told at that size is lost."
     yield f"It has learned from {profile.images['train']:,} images{_balance(meta)}."
     if meta.config.get("augment") == "none":
-        yield "Its training images were not augmented: turned, shifted, mirrored or darker ones may be taken for others."
+        yield "Its training images were not augmented: turned, shifted or darker ones may be taken for others."
     for name, (least, most) in zip(profile.names, profile.ranges, strict=bool(profile.ranges)):
         yield f"{name}: {least:.4g} to {most:.4g} in the training. A prediction outside is a guess."
 

@@ -17,8 +17,8 @@ def find_trained(run: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
     """Find the folder of a trained model.
 
     Args:
-        run: A folder; the id of a run or a sweep, or how it starts; an MLflow run's id; "last" for what was trained last.
-            A sweep stands for its winner.
+        run: A folder; the id of a run or a sweep, or how it starts; an MLflow run's id; "last" for what was trained
+            last. A sweep stands for its winner.
         runs: Where the trials' folders are.
         sweeps: Where the sweeps' folders are.
 

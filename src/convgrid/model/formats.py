@@ -126,7 +126,9 @@ def _write_safetensors(trained: Trained, file: Path) -> None:
     from safetensors.torch import save
 
     weights = {name: weight.contiguous() for name, weight in trained.predictor.state_dict().items()}
-    file.write_bytes(save(weights, {"format": "pt", KEY: trained.meta.dumps()}))  # its own writing is for one's own eyes
+    file.write_bytes(
+        save(weights, {"format": "pt", KEY: trained.meta.dumps()})
+    )  # its own writing is for one's own eyes
 
 
 def _read_safetensors(file: Path) -> Model:

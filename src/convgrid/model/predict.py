@@ -90,7 +90,9 @@ def _show_json(predictions: Iterable[Prediction], meta: Meta) -> None:
     rows = []
     for each in predictions:
         answer = {meta.answer: each.answer} if meta.answer else {}
-        rows.append({"file": str(each.file), **answer, meta.kind: dict(zip(meta.profile.names, each.values, strict=True))})
+        rows.append(
+            {"file": str(each.file), **answer, meta.kind: dict(zip(meta.profile.names, each.values, strict=True))}
+        )
     print(json.dumps(rows, indent=2, ensure_ascii=False))
 
 

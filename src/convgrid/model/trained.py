@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convgrid.build import build
 from convgrid.data.profile import Profile, pick_examples
@@ -18,10 +18,13 @@ from convgrid.losses import mean_squared_error
 from convgrid.model.meta import Meta
 from convgrid.objective import Objective
 from convgrid.predictor import Predictor
-from convgrid.runs import BEST, DATA, read_record, read_settings
+from convgrid.runs import BEST, DATA, read_settings
 
 TRAINING = "predictor."  # what a checkpoint's names of weights start with
-EXACT, ROUGH = 1e-3, 5e-2  # differences that rounding makes, as shares of the largest prediction: in float32, in 16 bits
+EXACT, ROUGH = (
+    1e-3,
+    5e-2,
+)  # differences that rounding makes, as shares of the largest prediction: in float32, in 16 bits
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
 
 
 def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
-    """As the training did: for folders of earlier versions, and scales of a person's own that keep more than weights say."""
+    """As the training did: for folders of earlier versions, and scales of a person's own that weights do not tell."""
     from convgrid.trial import prepare, profile, read  # Lightning takes seconds to import
 
     settings = read_settings(folder)

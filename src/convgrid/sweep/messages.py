@@ -73,16 +73,16 @@ class ModelWanted:
     """A finished trial's model is to be stored in its MLflow run.
 
     Args:
-        trial: It.
         folder: The trial's.
         uri: Of the store.
         run_id: Of the run.
+        register: Name in the model registry; None for none.
     """
 
-    trial: Trial
     folder: str
     uri: str
     run_id: str
+    register: str | None
 
 
 @dataclass(frozen=True)

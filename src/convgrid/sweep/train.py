@@ -134,7 +134,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
             _tell_search(asked, results, settings, sweep, console)
         unsent = tracker.close(FLUSH) if tracker else []
         if tracker and ending == "complete":
-            _keep_model(results, objective, settings.values["tracking"]["uri"], sweep, workers)
+            _keep_model(results, objective, settings.values["tracking"], sweep, workers)
     finally:
         shown.close()
         workers.close()
@@ -166,17 +166,22 @@ def _rules(settings: Settings) -> Rules:
 
 
 def _keep_model(
-    results: Sequence[tuple[Trial, Outcome]], objective: tuple[str, Mode], uri: str, sweep: SweepFolder, workers: Local
+    results: Sequence[tuple[Trial, Outcome]],
+    objective: tuple[str, Mode],
+    tracking: Mapping[str, Any],
+    sweep: SweepFolder,
+    workers: Local,
 ) -> None:
-    """Store the model of the best trial, unless it is there already."""
-    best = best_of((outcome for _, outcome in results), *objective)
-    if best is None or sweep.model_of == best.folder or not (Path(best.folder) / BEST).exists():
+    """Store the model of the best trial, and register it, unless that is done already."""
+    best, register = best_of((outcome for _, outcome in results), *objective), tracking["register"]
+    if best is None or not (Path(best.folder) / BEST).exists():
         return
-    trial = next(trial for trial, outcome in results if outcome is best)
+    if sweep.model_of == best.folder and register is None:
+        return
     tracked = Path(best.folder) / TRACKED
     if tracked.exists():
         run_id = json.loads(tracked.read_text(encoding="utf-8"))["run_id"]
-        kept = workers.keep_model(ModelWanted(trial, best.folder, uri, run_id))
+        kept = workers.keep_model(ModelWanted(best.folder, tracking["uri"], run_id, register))
         sweep.update(**({"model_of": best.folder} if not kept.reason else {"model_reason": kept.reason}))
 
 

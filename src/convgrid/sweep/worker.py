@@ -32,7 +32,6 @@ from convgrid.training import Learner, train
 from convgrid.trial import (
     describe,
     find_device,
-    keep_model,
     parameters,
     prepare,
     read,
@@ -70,7 +69,7 @@ def work(scheduler: Connection, visible_gpu: str | None) -> None:
             if isinstance(wanted, Job):
                 scheduler.send(_run(wanted, scheduler, data, interrupts))
             else:
-                scheduler.send(_keep_model(wanted, data))
+                scheduler.send(_keep_model(wanted))
 
 
 def _end_with_the_scheduler() -> None:
@@ -205,15 +204,11 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
     return learner
 
 
-def _keep_model(wanted: ModelWanted, data: _LastData) -> ModelKept:
-    settings = wanted.trial.settings
+def _keep_model(wanted: ModelWanted) -> ModelKept:
     try:
-        from convgrid.tracking import Run  # MLflow takes 2 s to import
+        from convgrid.model.store import store  # MLflow takes 2 s to import
 
-        learner, planned = prepare(settings, data.of(settings))
-        best = torch.load(Path(wanted.folder) / BEST, map_location="cpu", weights_only=True)
-        learner.load_state_dict(best["state_dict"])
-        keep_model(Run(wanted.uri, wanted.run_id), learner, planned)
+        store(Path(wanted.folder), wanted.uri, wanted.run_id, register=wanted.register)
     except Exception as error:  # a sweep without its model is still a sweep
         return ModelKept(_reason(error))
     return ModelKept()
