@@ -110,6 +110,7 @@ def mistakes_in_values(
         lambda: _check_fold(settings.values.get("fold")),
         lambda: check_imbalance(**settings.values["imbalance"], task=task, count=data.get("num_classes")),
         lambda: _check_views(settings),
+        lambda: _check_register(settings.values.get("tracking", {}).get("register")),
     ]
     if data.get("shape") is not None:
         checks.append(lambda: _check_size(settings, make_plan(settings)))
@@ -169,6 +170,11 @@ def _check_fold(fold: Any) -> None:
         return
     if len(fold) != 2 or not all(type(number) is int for number in fold) or not 1 <= fold[0] <= fold[1] >= 2:
         raise ConfigError(f"fold={shown(fold)} must be [number,of], such as [1,5] for the first of five.")
+
+
+def _check_register(name: Any) -> None:
+    if name is not None and (not isinstance(name, str) or not name.strip() or {"/", ":"} & {*name}):
+        raise ConfigError(f"tracking.register={shown(name)} must be a name without / and :, such as digits.")
 
 
 def _check_sweep(sweep: Mapping[str, Any]) -> None:

@@ -7,15 +7,16 @@ import json
 import warnings
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow asks for type hints, which it has none of for arrays
 
-    class Predictions(mlflow.pyfunc.PythonModel):
+    class Predictions(PythonModel):
         """From raw images (B, C, H, W) to a table: the class or the labels, and a column a prediction."""
 
         def load_context(self, context: Any) -> None:
@@ -24,7 +25,9 @@ with warnings.catch_warnings():
             self.program = torch.export.load(context.artifacts["program"], extra_files=kept).module()
             self.meta = json.loads(kept["convgrid.json"])
 
-        def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
+        def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  (MLflow's own returns nothing)
+            self, context: Any, model_input: np.ndarray, params: Any = None
+        ) -> pd.DataFrame:
             """Ask the program."""
             images = torch.from_numpy(np.ascontiguousarray(model_input))
             with torch.inference_mode():
@@ -39,4 +42,4 @@ with warnings.catch_warnings():
             return table
 
 
-mlflow.models.set_model(Predictions())
+set_model(Predictions())
