@@ -44,3 +44,11 @@ def store(in_tmp: Path, migrated_store: Path) -> str:
     """A store in a test's own folder; MLflow keeps stores by their address, so a relative one would be shared."""
     shutil.copyfile(migrated_store, in_tmp / "mlflow.db")
     return f"sqlite:///{in_tmp / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a trial on digits, to be looked at only."""
+    from trained_models import train
+
+    return train(tmp_path_factory.mktemp("digits"))

@@ -72,7 +72,7 @@ def hold_against(model: Model, original: Model, images: Tensor) -> Agreement:
     if not (is_close(found, expected) and is_close(alone, expected[:1])):
         raise ModelError(
             f"The exported model predicts otherwise than the trained one, by up to {largest:.3g}: nothing is written. "
-            "Please report it with the run's config.yaml."
+            "What writes the format does not know one of the layers; take another --format."
         )
     answers = [answers_of(predictions, model.meta) for predictions in (found, expected)]
     same = None if model.meta.answer is None else sum(map(_equal, *answers))

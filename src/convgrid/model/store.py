@@ -1,11 +1,12 @@
 """A trial's model stands in MLflow: its program, its card, its signature; and in the registry under a name."""
 
 import hashlib
+import io
 import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,10 +14,9 @@ import numpy as np
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
 
+from mlflow import register_model, set_tracking_uri
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.pyfunc import save_model
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -54,7 +54,7 @@ def store(folder: Path, uri: str, run_id: str, *, register: str | None = None) -
     with _quiet():
         model = _stored(client, run_id, digest) or _store(client, folder, run_id, digest)
         if register is not None:
-            return f"models:/{register}/{_register(client, model, register, run_id)}"
+            return f"models:/{register}/{_register(client, model, register)}"
     return f"models:/{model.model_id}"
 
 
@@ -134,28 +134,26 @@ def _link(client: MlflowClient, folder: Path, model: LoggedModel, run_id: str) -
         client.log_batch(run_id, metrics=points)
 
 
-def _register(client: MlflowClient, model: LoggedModel, name: str, run_id: str) -> str:
+def _register(client: MlflowClient, model: LoggedModel, name: str) -> str:
     """Its version, made once: a model that has one under the name gets no other."""
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-            raise
     source = f"models:/{model.model_id}"
     made = [found for found in client.search_model_versions(f"name = '{name}'") if found.source == source]
-    registered = made[0] if made else client.create_model_version(name, source, run_id, model_id=model.model_id)
-    return str(registered.version)
+    if made:
+        return str(made[0].version)
+    set_tracking_uri(client.tracking_uri)  # where the store looks the model up, whatever client asks
+    return str(register_model(source, name).version)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without MLflow's progress bars and its notes on what it is doing."""
+    """Without MLflow's progress bars, and what it tells of itself."""
     bars, logger = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", logging.getLogger("mlflow")
     before, level = os.environ.get(bars), logger.level
     os.environ[bars] = "false"
     logger.setLevel(logging.WARNING)
     try:
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         logger.setLevel(level)
         os.environ.pop(bars)

@@ -1,0 +1,161 @@
+"""A trial's model stands in MLflow, and needs nothing of convgrid there."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow.artifacts import download_artifacts
+from mlflow.tracking import MlflowClient
+
+from convgrid.config import check, from_hydra, mistakes_in_values
+from convgrid.model import store as module
+from convgrid.model.asking import answers_of
+from convgrid.model.export import write
+from convgrid.model.serving import Predictions
+from convgrid.model.store import store as store_model
+from convgrid.model.trained import load
+from trained_models import train, write_arrays
+
+# What somebody else does with the model: MLflow's own calls, where there is no convgrid.
+STRANGER = """
+import sys
+sys.modules["convgrid"] = None
+import json
+import mlflow
+import numpy as np
+uri, model, images = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+table = mlflow.pyfunc.load_model(model).predict(np.load(images))
+print(json.dumps({"columns": [*table.columns], "rows": table.values.tolist()}))
+"""
+
+
+def new_run(store: str) -> str:
+    client = MlflowClient(store)
+    found = client.get_experiment_by_name("own")
+    return client.create_run(found.experiment_id if found else client.create_experiment("own")).info.run_id
+
+
+def test_a_stranger_gets_classes_and_probabilities_of_any_number_of_images(
+    trained_digits: Path, store: str, in_tmp: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_id = new_run(store)
+    address = store_model(trained_digits, store, run_id, register="digits")
+    assert address == "models:/digits/1"
+    assert capfd.readouterr() == ("", "")
+    model = load(trained_digits)
+    images = model.images[:7]
+    np.save(in_tmp / "images.npy", images)
+    command = [sys.executable, "-I", "-c", STRANGER, store, address, str(in_tmp / "images.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    expected = model.predictor(images)
+    assert said["columns"] == ["class", *(f"probability_{digit}" for digit in range(10))]
+    assert [row[0] for row in said["rows"]] == answers_of(expected, model.meta)
+    np.testing.assert_allclose([row[1:] for row in said["rows"]], expected, atol=1e-6)
+
+
+def test_the_model_says_what_it_takes_and_needs_and_holds_no_pickle(trained_digits: Path, store: str) -> None:
+    run_id = new_run(store)
+    model_id = store_model(trained_digits, store, run_id).removeprefix("models:/")
+    client = MlflowClient(store)
+    logged = client.get_logged_model(model_id)
+    assert (logged.name, logged.source_run_id, logged.model_type) == ("model", run_id, "classification")
+    assert logged.params["optimizer"] == "adam"
+    mlflow.set_tracking_uri(store)
+    loaded = mlflow.pyfunc.load_model(f"models:/{model_id}")
+    signature = loaded.metadata.signature
+    assert signature is not None
+    (images,), columns = signature.inputs.inputs, signature.outputs.input_names()
+    assert (images.type, images.shape) == (np.dtype("uint8"), (-1, 1, 8, 8))
+    assert columns == ["class", *(f"probability_{digit}" for digit in range(10))]
+    np.testing.assert_array_equal(loaded.input_example, load(trained_digits).images[:2])
+    for count in (1, 3):
+        table = loaded.predict(load(trained_digits).images[:count].numpy())
+        assert [*table] == columns
+    needs = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{model_id}")).read_text().split()
+    assert {line.partition("==")[0] for line in needs} == {"mlflow", "numpy", "pandas", "torch"}
+    folder = Path(download_artifacts(f"models:/{model_id}"))
+    assert {path.name for path in (folder / "artifacts").iterdir()} == {"model_card.md", "program.pt2"}
+    assert f'load_model("models:/{model_id}")' in (folder / "artifacts" / "model_card.md").read_text()
+    assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pth")]
+
+
+def test_a_repeated_call_adds_nothing_and_leaves_the_run_as_it_is(
+    trained_digits: Path, store: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
+    run_id, client = new_run(store), MlflowClient(store)
+    client.set_terminated(run_id, "KILLED", 1000)
+    first = store_model(folder, store, run_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "load", lambda _: pytest.fail("it was made again"))
+        assert store_model(folder, store, run_id) == first
+        for _ in range(2):
+            assert store_model(folder, store, run_id, register="digits") == "models:/digits/1"
+    run = client.get_run(run_id)
+    assert (run.info.status, run.info.end_time) == ("KILLED", 1000)
+    assert run.outputs is not None
+    assert [f"models:/{output.model_id}" for output in run.outputs.model_outputs] == [first]
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    torch.save(best | {"again": 1}, folder / "best.ckpt")  # trained anew
+    assert store_model(folder, store, run_id, register="digits") == "models:/digits/2"
+
+
+def test_what_breaks_off_is_done_by_the_next_call(
+    trained_digits: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = new_run(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", lambda *_: (_ for _ in ()).throw(OSError("no network")))
+        with pytest.raises(OSError, match="no network"):
+            store_model(trained_digits, store, run_id)
+    assert store_model(trained_digits, store, run_id, register="digits") == "models:/digits/1"
+    found = MlflowClient(store).search_logged_models([MlflowClient(store).get_run(run_id).info.experiment_id])
+    assert sorted(str(model.status) for model in found) == ["FAILED", "READY"]
+
+
+def test_the_runs_metrics_are_the_models_and_stand_once(trained_digits: Path, store: str, in_tmp: Path) -> None:
+    folder = Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
+    record = json.loads((folder / "run.json").read_text()) | {"ended": 5000}
+    (folder / "run.json").write_text(json.dumps(record))
+    run_id, client = new_run(store), MlflowClient(store)
+    point = record["metrics"]["test/accuracy"]
+    client.log_metric(run_id, "test/accuracy", point, 5000, record["best_epoch"])  # as the writer sends it
+    model = store_model(folder, store, run_id).removeprefix("models:/")
+    assert [value.value for value in client.get_metric_history(run_id, "test/accuracy")] == [point]
+    assert {metric.key: metric.value for metric in client.get_logged_model(model).metrics or []} == record["metrics"]
+
+
+def test_labels_and_numbers_have_tables_of_their_own(in_tmp: Path) -> None:
+    labels, numbers = np.arange(120).reshape(60, 2) % 3 % 2, np.arange(120.0).reshape(60, 2)
+    for name, targets, overrides in (
+        ("labels", labels, ["data.task=multilabel", "loss=binary_crossentropy"]),
+        ("numbers", numbers, ["data.task=regression", "loss=mean_squared_error"]),
+    ):
+        model = load(train(in_tmp, *write_arrays(in_tmp / f"{name}.npz", targets), "data.limit=0", *overrides))
+        write(model, "torch_export", in_tmp / f"{name}.pt2", model.images)
+        served = Predictions()
+        served.load_context(SimpleNamespace(artifacts={"program": in_tmp / f"{name}.pt2"}))
+        table, expected = served.predict(None, model.images.numpy()), model.predictor(model.images)
+        np.testing.assert_allclose(table[model.meta.columns], expected, rtol=1e-5)
+        if name == "labels":
+            assert [text.split(", ") if text else [] for text in table["labels"]] == answers_of(expected, model.meta)
+        else:
+            assert [*table] == ["target 1", "target 2"]
+
+
+@pytest.mark.parametrize("name", ["''", "a/b", "a:b", "7"])
+def test_a_name_that_the_registry_refuses_is_told_first(name: str) -> None:
+    composed = check([f"tracking.register={name}"]).composed
+    assert composed is not None
+    (mistake,) = mistakes_in_values(from_hydra(composed, composed.hydra), {})
+    assert str(mistake) == f"tracking.register={name.strip(chr(39))} must be a name without / and :, such as digits."
