@@ -426,6 +426,8 @@ def test_the_shell_completes_options_and_keys(
         (["run", "dry_run=true", "arch=linear"], 0, "out", "INPUT 1x8x8"),
         (["run", "arch=liner"], 1, "err", "ConfigError: arch=liner is not an option of arch. Did you mean linear?"),
         (["run", "--help"], 0, "out", "convgrid trains the ConvNet"),
+        (["export", "nothing"], 1, "err", "ModelError: nothing is no run, sweep or exported model"),
+        (["predict", "nothing", "photo.jpg"], 1, "err", "ModelError: nothing is no run, sweep or exported model"),
     ],
 )
 def test_the_installed_command_has_subcommands(

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from convgrid.app import run
+from convgrid.model.commands import export, predict
+from convgrid.model.trained import load
 from convgrid.targets import Fit
 
 ROOT = Path(__file__).parents[1]
@@ -162,6 +165,20 @@ class Root(nn.Module):
         return scaled.clamp(min=0) ** (1 / self.power)
 
 
+class Remembered(nn.Module):
+    """A scale that its weights do not tell."""
+
+    def __init__(self, targets):
+        super().__init__()
+        self.most = targets.max().item()
+
+    def encode(self, targets):
+        return targets / self.most
+
+    def decode(self, scaled):
+        return scaled * self.most
+
+
 def huber(predictions, targets, *, delta=1.0):
     return nn.functional.huber_loss(predictions, targets, delta=delta, reduction="none").mean(-1)
 
@@ -231,6 +248,7 @@ OPTIONS = {
     "optimizer/sign_sgd": "_target_: own_parts.sign_sgd\nlr: 0.01\n",
     "schedule/halves": "_target_: own_parts.halves\nepochs: 1\n",
     "target/root": "_target_: own_parts.Root\npower: 0.5\n",
+    "target/remembered": "_target_: own_parts.Remembered\n",
     "loss/huber": "_target_: own_parts.huber\ndelta: 1.0\nfit: {regression: {form: numbers, link: identity}}\n",
     "loss/torchs": "_target_: torch.nn.functional.cross_entropy\nreduction: none\nlabel_smoothing: 0.1\n"
     "fit: {classification: {form: index, link: softmax, from_scores: true}}\n",
@@ -282,6 +300,33 @@ def test_layers_of_ones_own_train(typed: Typed) -> None:
     )  # fmt: skip
     assert (status, err) == (0, "")
     assert len(history()) == 2
+
+
+def test_layers_of_ones_own_are_inside_an_exported_file(
+    typed: Typed, parts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed(
+        "layer/conv=separable", "layer/pool=mixed", "layer/norm=scale", "layer/dropout=blur", "arch.filters=4",
+        "arch.pattern=INPUT -> CONV -> NORM -> ACT -> POOL -> DROPOUT -> FC",
+    )  # fmt: skip
+    assert export(["last", "--out", "own.pt2"]) == 0
+    Image.new("L", (8, 8), 100).save("grey.png")
+    capsys.readouterr()
+    assert predict(["last", "grey.png"]) == 0
+    expected = capsys.readouterr().out
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(parts)])
+    monkeypatch.delitem(sys.modules, "own_parts")
+    assert predict(["own.pt2", "grey.png"]) == 0
+    assert capsys.readouterr().out == expected
+    assert predict(["last", "grey.png"]) == 1
+    assert capsys.readouterr().err.startswith("ConfigError: layer/conv=separable names own_parts.separable, which")
+
+
+def test_a_scale_of_ones_own_that_its_weights_do_not_tell_is_fitted_on_the_data_again(typed: Typed) -> None:
+    typed("data=brightness", "data.shift=7.0", "loss=mean_squared_error", "target=remembered")
+    (folder,) = Path("runs").iterdir()
+    examples = torch.load(folder / "best.ckpt", weights_only=True)["examples"]
+    torch.testing.assert_close(load(folder).predictor(examples["images"]), examples["predictions"])
 
 
 def test_the_plan_counts_the_weights_of_layers_of_ones_own(typed: Typed) -> None:

@@ -6,12 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import numpy as np
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
-from torch import nn
 
 from convgrid.errors import TrackingError
 from convgrid.tracking import Run
@@ -141,23 +137,6 @@ def test_artifacts_of_the_default_store_lie_beside_it(store: str, in_tmp: Path) 
     (in_tmp / "plan.json").write_text("{}")
     run.keep(in_tmp / "plan.json")
     assert [path.name for path in (in_tmp / "mlartifacts").rglob("*.json")] == ["plan.json"]
-
-
-def test_the_logged_model_takes_any_batch_size_and_says_what_it_needs(store: str) -> None:
-    run = new_run(store)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(80, 2)).eval()
-    run.keep_model(model, (3, 4, 5), 2)
-    (logged,) = mlflow.MlflowClient(store).search_logged_models([client(store).get_run(run.run_id).info.experiment_id])
-    assert logged.source_run_id == run.run_id
-    loaded = mlflow.pyfunc.load_model(logged.model_uri)
-    for batch in (1, 2, 7):
-        images = np.random.default_rng(0).random((batch, 3, 4, 5), np.float32)
-        with torch.no_grad():
-            expected = model(torch.from_numpy(images)).numpy()
-        np.testing.assert_allclose(loaded.predict(images), expected, rtol=1e-5, atol=1e-6)
-    requirements = Path(mlflow.pyfunc.get_model_dependencies(logged.model_uri)).read_text()
-    assert f"torch=={torch.__version__.partition('+')[0]}" in requirements
-    assert "convgrid" not in requirements
 
 
 def test_two_experiments_share_a_store(store: str) -> None:

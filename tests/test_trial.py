@@ -73,7 +73,8 @@ def test_a_run_stands_in_mlflow_with_all_that_explains_it(
     accuracies = [value.value for value in client.get_metric_history(seen.info.run_id, "val/accuracy")]
     assert seen.data.metrics["best/val/accuracy"] == max(accuracies)
     assert {file.path for file in client.list_artifacts(seen.info.run_id)} == {
-        "config.yaml", "plan.json", "environment.json", "best.ckpt", "confusion_validation.csv", "confusion_test.csv",
+        "config.yaml", "data.json", "plan.json", "environment.json", "best.ckpt",
+        "confusion_validation.csv", "confusion_test.csv",
     }  # fmt: skip
     stored = yaml.safe_load(Path(client.download_artifacts(seen.info.run_id, "config.yaml", str(in_tmp))).read_text())
     assert stored["values"]["arch"]["m"] == 3
@@ -90,9 +91,10 @@ def test_the_logged_model_predicts_probabilities_of_raw_images(
     (logged,) = client.search_logged_models([experiment.experiment_id])  # pyright: ignore
     test = read(chosen).test
     assert test is not None
-    predictions = mlflow.pyfunc.load_model(logged.model_uri).predict(test.images.float().numpy())  # pyright: ignore
-    np.testing.assert_allclose(predictions.sum(1), 1, rtol=1e-5)
-    classes, told = test.targets.numpy(), predictions.argmax(1)
+    mlflow.set_tracking_uri(store)
+    table = mlflow.pyfunc.load_model(logged.model_uri).predict(test.images.numpy())  # pyright: ignore
+    np.testing.assert_allclose(table.drop(columns="class").sum(axis=1), 1, rtol=1e-5)
+    classes, told = test.targets.numpy(), table["class"].astype(int).to_numpy()
     accuracy, f1 = accuracy_score(classes, told), f1_score(classes, told, average="macro")
     assert re.match(rf"loss \S+  accuracy {accuracy:.4g}  top5 \S+  f1 {f1:.4g}  ", screen.row("test"))
     (folder,) = (in_tmp / "runs").iterdir()

@@ -229,7 +229,7 @@ def _worst(file: Path) -> str:
         if other != name
     ]
     count, name, other, of = max(mistakes, default=(0, "", "", 0))
-    return f"It takes {name} for {other} in {count:,} of {of:,} images" if count else ""
+    return f"It takes {name} for {other} in {count:,} of {of:,} images" if count > 1 else ""
 
 
 def _data(meta: Meta) -> Iterator[str]:
