@@ -33,7 +33,9 @@ def test_the_card_has_the_runs_own_numbers(trained_digits: Path) -> None:
     assert "uint8, (any number, 1, 8, 8), grey, as they are" in text
     assert "The training's pixels were 0 to 16." in text
     assert f"run {trained_digits.name}, " in text
-    assert re.search(r"It takes \d for \d in [2-9]\d* of \d+ images of the test part: its most frequent mistake\.", text)
+    assert re.search(
+        r"It takes \d for \d in [2-9]\d* of \d+ images of the test part: its most frequent mistake\.", text
+    )
 
 
 def test_the_code_of_the_card_runs(trained_digits: Path, in_tmp: Path) -> None:

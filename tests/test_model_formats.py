@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from conftest import compose_settings
 from convgrid.errors import ModelError
@@ -140,3 +142,14 @@ def test_a_program_of_somebody_else_is_named(in_tmp: Path) -> None:
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(2),)), in_tmp / "other.pt2")
     with pytest.raises(ModelError, match=r"other\.pt2 is not of convgrid: it does not say what its images"):
         read(in_tmp / "other.pt2")
+
+
+@pytest.mark.parametrize("target", ["os.system", "convgrid.layers.torch.hub.load", "torch.nn.init.os.system", "mine.f"])
+def test_a_file_of_weights_runs_no_code_but_layers(trained_digits: Path, target: str, in_tmp: Path) -> None:
+    model = load(trained_digits)
+    write(model, "safetensors", in_tmp / "model.safetensors", model.images)
+    known = json.loads(model.meta.dumps())
+    known["plan"]["layers"][0]["component"] = {"name": "conv", "target": target, "options": {}, "group": ""}
+    (in_tmp / "hostile.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"convgrid": json.dumps(known)}))
+    with pytest.raises(ModelError, match=rf"^A safetensors file holds weights only, and {re.escape(target)} is code"):
+        read(in_tmp / "hostile.safetensors")

@@ -6,6 +6,7 @@ Shapes: B batch, K predictions of an image.
 import importlib.util
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -13,15 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from convgrid import activations, layers, scales  # noqa: F401  (code that a file of weights may name)
 from convgrid.errors import ModelError
 from convgrid.model.finding import SUFFIXES
 from convgrid.model.meta import KEY, Meta
 from convgrid.model.trained import Trained, assemble
 
 META_FILE = f"{KEY}.json"  # in a torch.export archive
+KNOWN_CODE = ("convgrid.activations", "convgrid.layers", "convgrid.scales", "torch.nn")
 IMAGES, PREDICTIONS = "images", "predictions"  # a program's input and output
 
 
@@ -125,6 +128,7 @@ def _read_onnx(file: Path) -> Model:
 def _write_safetensors(trained: Trained, file: Path) -> None:
     from safetensors.torch import save
 
+    _check_code(trained.meta)
     weights = {name: weight.contiguous() for name, weight in trained.predictor.state_dict().items()}
     file.write_bytes(
         save(weights, {"format": "pt", KEY: trained.meta.dumps()})
@@ -136,8 +140,28 @@ def _read_safetensors(file: Path) -> Model:
 
     with safe_open(file, framework="pt") as opened:
         meta = _meta((opened.metadata() or {}).get(KEY, ""), file)
+        _check_code(meta)
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)
     return Model(meta, assemble(meta, weights))
+
+
+def _check_code(meta: Meta) -> None:
+    """A file of weights may name layers of convgrid and of torch.nn, and no other code that its reader would run."""
+    components = [*(layer.component for layer in meta.plan.layers), *([meta.target] if meta.target else [])]
+    strange = [component.target for component in components if not _is_known(component.target)]
+    if strange:
+        raise ModelError(
+            f"A safetensors file holds weights only, and {strange[0]} is code of a person's own. "
+            "Take --format torch_export, which holds both, or ask the run itself."
+        )
+
+
+def _is_known(target: str) -> bool:
+    module, _, name = target.rpartition(".")
+    if module not in KNOWN_CODE or not hasattr(sys.modules[module], name):
+        return False
+    found = getattr(sys.modules[module], name)
+    return getattr(found, "__module__", "") == module or (isinstance(found, type) and issubclass(found, nn.Module))
 
 
 FORMATS: Mapping[str, Format] = {
