@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save
 
 from conftest import compose_settings
+from convgrid.config import CONF
 from convgrid.errors import ModelError
 from convgrid.model import formats
 from convgrid.model.asking import answers_of, ask
@@ -153,3 +155,11 @@ def test_a_file_of_weights_runs_no_code_but_layers(trained_digits: Path, target:
     (in_tmp / "hostile.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"convgrid": json.dumps(known)}))
     with pytest.raises(ModelError, match=rf"^A safetensors file holds weights only, and {re.escape(target)} is code"):
         read(in_tmp / "hostile.safetensors")
+
+
+def test_every_layer_activation_and_scale_of_convgrid_may_stand_in_a_file_of_weights() -> None:
+    files = [path for group in ("layer", "activation", "target") for path in (CONF / group).rglob("*.yaml")]
+    targets = [yaml.safe_load(path.read_text())["_target_"] for path in files if "_target_" in path.read_text()]
+    assert len(targets) > 20
+    assert [target for target in targets if not formats._is_known(target)] == []
+    assert formats._is_known("torch.nn.RMSNorm")
