@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from conftest import compose_settings
-from convgrid.model.commands import predict
+from convgrid.model.commands import export, predict
 from convgrid.model.export import write
 from convgrid.model.trained import load
 from convgrid.trial import read
@@ -125,6 +125,17 @@ def test_an_exported_file_answers_as_its_run(
     model = load(trained_digits)
     write(model, "safetensors", in_tmp / "model.safetensors", model.images)
     assert typed("model.safetensors", "digits") == typed(trained_digits, "digits")
+
+
+def test_an_export_is_held_against_the_images_given(
+    trained_digits: Path, in_tmp: Path, digits: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(trained_digits)
+    assert export([run, "--format", "safetensors", "--images", "digits/000.png", "missing.png"]) == 1
+    assert capsys.readouterr().err == "ModelError: --images: missing.png: No such file or directory.\n"
+    assert not [*in_tmp.glob("*.safetensors*")]
+    assert export([run, "--format", "safetensors", "--images", "digits"]) == 0
+    assert ", the same answer to 100 of 100, on 100 given images\n" in capsys.readouterr().out
 
 
 def test_what_cannot_be_asked_is_named(in_tmp: Path, typed: Typed, trained_digits: Path) -> None:

@@ -1,13 +1,14 @@
 """The plan: shapes, costs and receptive fields against hand-made sums and against torch; what does not fit."""
 
 import itertools
+import json
 import math
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -661,6 +662,13 @@ GROWTH = "must be above 0 and finite: it multiplies the filters from stage to st
 )  # fmt: skip
 def test_a_value_out_of_range_names_its_key_as_typed_and_the_range(pattern: str, options: dict[str, Any], message: str):
     assert refused(pattern, **options) == message
+
+
+def test_a_plan_that_was_written_as_json_is_the_same_plan() -> None:
+    planned = lay_out(
+        "INPUT -> [CONV(8, kernel=3, stride=2, padding=1) -> RELU -> POOL]*2 -> DROPOUT(0.5) -> FC(9) -> FC"
+    )
+    assert Plan.load(json.loads(json.dumps(asdict(planned)))) == planned
 
 
 def planned_or_refused(pattern: str, shape: Shape, options: dict[str, Any]) -> str | None:

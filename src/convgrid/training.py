@@ -205,7 +205,8 @@ class Learner(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs beside weights and optimizer."""
         checkpoint |= {"history": self.history, "steps_done": self.steps_done, "confusions": self.confusions}
-        checkpoint["examples"] = self.examples  # what a model that is made of this checkpoint is held against
+        # What a model that is made of this checkpoint is held against; a GPU rounds otherwise than a CPU.
+        checkpoint |= {"examples": self.examples, "device": self.device.type}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
