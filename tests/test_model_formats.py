@@ -10,10 +10,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save
+from torch import nn
 
 from conftest import compose_settings
 from convgrid.config import CONF
 from convgrid.errors import ModelError
+from convgrid.layers import l2_pool
 from convgrid.model import formats
 from convgrid.model.asking import answers_of, ask
 from convgrid.model.commands import export
@@ -163,3 +165,15 @@ def test_every_layer_activation_and_scale_of_convgrid_may_stand_in_a_file_of_wei
     assert len(targets) > 20
     assert [target for target in targets if not formats._is_known(target)] == []
     assert formats._is_known("torch.nn.RMSNorm")
+
+
+def test_sums_of_windows_become_means_for_onnx_whose_writer_overlooks_the_divisor() -> None:
+    pool = nn.Sequential(l2_pool((1, 1, 1, 1), kernel_size=(3, 2), stride=2))
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    changed = formats._with_means(pool)  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(changed(images), pool(images))
+    has_divisor = [
+        [module.divisor_override for module in each.modules() if isinstance(module, nn.AvgPool2d)]
+        for each in (pool, changed)
+    ]
+    assert has_divisor == [[1], [None]]

@@ -3,6 +3,7 @@
 Shapes: B batch, K predictions of an image.
 """
 
+import copy
 import importlib.util
 import io
 import logging
@@ -10,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from convgrid.errors import ModelError
 from convgrid.model.finding import SUFFIXES
 from convgrid.model.meta import KEY, Meta
 from convgrid.model.trained import Trained, assemble
+from convgrid.predictor import Predictor
 
 META_FILE = f"{KEY}.json"  # in a torch.export archive
 KNOWN_CODE = ("convgrid.activations", "convgrid.layers", "convgrid.scales", "torch.nn")
@@ -104,7 +106,7 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     shapes = ({0: Dim("batch")},)
     with _quiet():
         made = torch.onnx.export(
-            program_of(trained),
+            program_of(replace(trained, predictor=_with_means(trained.predictor))),
             input_names=[IMAGES],
             output_names=[PREDICTIONS],
             dynamic_shapes=shapes,
@@ -114,6 +116,27 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     assert made is not None
     made.model.metadata_props[KEY] = trained.meta.dumps()
     made.save(str(file))
+
+
+def _with_means(predictor: Predictor) -> Predictor:
+    """The same with sums of windows as means times their size: torch's ONNX exporter overlooks another divisor."""
+    copied = copy.deepcopy(predictor)
+    for parent in [*copied.modules()]:
+        for name, pool in parent.named_children():
+            if isinstance(pool, nn.AvgPool2d) and pool.divisor_override:
+                height, width = (pool.kernel_size,) * 2 if isinstance(pool.kernel_size, int) else pool.kernel_size
+                mean = nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode)
+                setattr(parent, name, nn.Sequential(mean, _Times(height * width / pool.divisor_override)))
+    return copied
+
+
+class _Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
 
 
 def _read_onnx(file: Path) -> Model:
