@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -35,6 +36,11 @@ from convgrid.training import BEST, Learner, Recipe, best_epoch, train
 if TYPE_CHECKING:
     from convgrid.tracking import Run
 
+OWN_DATA = {  # what reads a person's own data, and the key that says where it is
+    "convgrid.data.arrays": "path",
+    "convgrid.data.image_folder": "root",
+    "convgrid.data.table_images": "table",
+}
 CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
 
 
@@ -417,14 +423,13 @@ def profile(settings: Settings, data: ImageData) -> Profile:
     Returns:
         What is known of it without its images.
     """
-    columns = settings.values["data"].get(
-        "targets"
-    )  # as a table has them; a person's own option may mean another thing
-    named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
-    reader = component(settings, "data")
+    reader, stated = component(settings, "data"), settings.values["data"]
     assert reader is not None
-    from_files = reader.target in ("convgrid.data.image_folder", "convgrid.data.table_images")
-    return Profile.of(data, reader.name, named, from_files=from_files)
+    columns = stated.get("targets")  # as a table has them; in a person's own option, who knows
+    named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
+    place = stated[OWN_DATA[reader.target]] if reader.target in OWN_DATA else ""
+    from_files = reader.target in OWN_DATA and reader.target != "convgrid.data.arrays"
+    return Profile.of(data, f"{reader.name} {Path(place).name}".rstrip(), named, from_files=from_files)
 
 
 def write_confusions(folder: TrialFolder, learner: Learner) -> None:

@@ -26,7 +26,7 @@ class Profile:
     """A data set in numbers and names, as a trial's `data.json` keeps it.
 
     Args:
-        name: The option, as in `data=digits`.
+        name: The option, as in `data=digits`, and of a person's own data its place: "image_folder cats-dogs".
         digest: Of what was read.
         task: What the targets are.
         names: Of the classes, the labels, or the numbers to predict.
@@ -57,7 +57,7 @@ class Profile:
 
         Args:
             data: The data set.
-            name: The option, as in `data=digits`.
+            name: What it is called.
             columns: Names of the numbers to predict, where they have some.
             from_files: Whether its images were image files.
 

@@ -180,7 +180,7 @@ def _balance(meta: Meta) -> str:
     fewest, most = min(counts), max(counts)
     noun = "class" if meta.profile.task == "classification" else "label"
     if most <= UNEVEN * fewest:
-        return f", {fewest:,} to {most:,} of each {noun}"
+        return f", {fewest:,} to {most:,} of each {noun}" if most > fewest else f", {most:,} of each {noun}"
     rare, frequent = (meta.profile.names[counts.index(count)] for count in (fewest, most))
     return f", {fewest:,} of the rarest {noun}, {rare}, and {most:,} of {frequent}: expect it to miss {rare} more often"
 
