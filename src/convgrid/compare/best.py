@@ -2,9 +2,10 @@
 
 Three ideas, chosen by simulation (`benchmarks/comparison.py`), keep false winners rare where spreads differ:
 
-- A spread is the setting's own; one below what is typical of the settings still in question is raised towards that,
-  because three seeds that agree are luck more often than precision. None is lowered: a pooled spread, or one that is
-  shrunk both ways, calls the luckiest of two noisy settings a winner.
+- A spread is the setting's own, but one below what is typical of the settings still in question is raised towards
+  that: three seeds that agree are luck more often than precision. None is lowered: a pooled spread, or one that is
+  shrunk both ways, calls the luckier of two noisy settings a winner. What is typical is trusted by half as many degrees
+  of freedom as Smyth's fit says, since spreads are rarely of one distribution.
 - Degrees of freedom lie midway between Welch's and the fewer of the two settings', as Welch's are too many where few
   repetitions scatter very differently.
 - Settings are compared with the best in turn, the clearest first; the one at hand is judged as the range of all that
@@ -22,7 +23,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import digamma, polygamma
 
-TRUST = 0.2  # degrees of freedom that the typical spread is worth, for each setting more than two; by simulation
+TRUST = 0.1  # degrees of freedom that the typical spread is worth at most, for each setting more than two
 CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, which takes 10 ms a value
 LIKELY = 0.5  # of a p so large nobody needs to know how much larger the next one is
 LEVEL = 0.05
@@ -56,15 +57,14 @@ def spreads(variance: np.ndarray, freedom: np.ndarray) -> Spreads:
 
     Example:
         >>> spreads(np.array([0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), np.full(7, 2)).variance.round(2)
-        array([0.49, 1.09, 1.09, 1.09, 1.09, 1.09, 1.09])
+        array([0.34, 1.06, 1.06, 1.06, 1.06, 1.06, 1.06])
     """
     if len(variance) < 3:
         return Spreads(variance, freedom.astype(float))
     typical, worth = _typical(variance, freedom)
-    worth = min(worth, TRUST * (len(variance) - 2))
+    worth = min(worth / 2, TRUST * (len(variance) - 2))
     towards = (worth * typical + freedom * variance) / (worth + freedom)
-    raised = towards > variance
-    return Spreads(np.where(raised, towards, variance), freedom + worth * raised)
+    return Spreads(np.maximum(variance, towards), freedom + worth)
 
 
 def floor(values: np.ndarray) -> float:

@@ -27,6 +27,8 @@ class Trials:
         command: What continues it; "" where nothing does.
         sweep: Its id; "" of an experiment.
         folder: Where the report goes unless a person says otherwise.
+        swept: What a person let differ: keys, and groups whose keys come with them.
+        warnings: What loading them found that makes the comparison unfair.
     """
 
     frame: pd.DataFrame
@@ -40,3 +42,18 @@ class Trials:
     command: str = ""
     sweep: str = ""
     folder: Path | None = None
+    swept: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def objective(self) -> str:
+        """The column of what is best."""
+        return f"best/{self.metric}"
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The trials that count: those that came to their end, and have the objective."""
+        frame = self.frame
+        if self.objective not in frame:
+            return frame.iloc[:0]
+        return frame[(frame["status"] == "finished") & frame[self.objective].notna()]

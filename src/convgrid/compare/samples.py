@@ -1,0 +1,180 @@
+"""The finished trials by setting: what each was repeated, and how far chance moves its mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from convgrid.compare import best
+from convgrid.compare.results import Interval, Setting, Status
+from convgrid.compare.trials import Trials
+
+COSTS = {"parameters": "plan.parameters", "multiply_adds": "plan.multiply_adds"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One setting's finished trials.
+
+    Args:
+        values: Of the keys that vary, those that the setting has.
+        trials: Their ids.
+        results: The objective of each, shape (T,).
+        blocks: What counts as a repetition: the results, or their means in each fold, NaN of a fold that is missing.
+        costs: Parameters, multiply-adds and mean seconds, those that are known.
+    """
+
+    values: Mapping[str, Any]
+    trials: tuple[str, ...]
+    results: np.ndarray
+    blocks: np.ndarray
+    costs: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        """Of the repetitions."""
+        return float(np.nanmean(self.blocks))
+
+    @property
+    def count(self) -> int:
+        """How many repetitions there are."""
+        return int(np.isfinite(self.blocks).sum())
+
+
+def samples(trials: Trials) -> list[Sample]:
+    """Gather each setting's finished trials.
+
+    Args:
+        trials: All of them.
+
+    Returns:
+        The best setting first; of equals the one with fewer multiply-adds.
+    """
+    frame, keys = trials.finished, list(trials.keys)
+    if frame.empty:
+        return []
+    folds = sorted(frame["fold"].dropna().unique()) if "fold" in trials.repetitions else None
+    groups = frame.groupby(keys, dropna=False, sort=False) if keys else [((), frame)]
+    found = [_sample(rows, keys, trials.objective, folds) for _, rows in groups]
+    sign = -1 if trials.mode == "max" else 1
+    return sorted(found, key=lambda each: (sign * each.mean, each.costs.get("multiply_adds", 0)))
+
+
+def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far chance moves each setting's mean.
+
+    Args:
+        found: The settings.
+
+    Returns:
+        Variances of one repetition, degrees of freedom, and what a variance is multiplied by for that of the mean,
+        each of shape (S,); NaN, 0 and NaN for a setting that was run once.
+    """
+    count = np.array([each.count for each in found])
+    variance, share = np.full(len(found), np.nan), np.full(len(found), np.nan)
+    repeated = np.flatnonzero(count > 1)
+    if len(repeated):
+        least = best.floor(np.concatenate([each.results for each in found]))
+        variance[repeated] = [max(np.nanvar(found[at].blocks, ddof=1), least) for at in repeated]
+        paired = found[0].blocks is not found[0].results
+        share[repeated] = best.overlap(count[repeated]) if paired else 1 / count[repeated]
+    return variance, np.maximum(count - 1, 0), share
+
+
+def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
+    """Put settings in order, and say which are distinguishable from the best.
+
+    Args:
+        found: The best first.
+        trials: They come from.
+
+    Returns:
+        The settings, in the same order.
+    """
+    intervals, adjusted = _intervals(found), _compared(found, trials)
+    return tuple(
+        Setting(
+            values=each.values,
+            trials=each.trials,
+            n=len(each.trials),
+            mean=each.mean,
+            spread=float(each.results.std(ddof=1)) if len(each.trials) > 1 else None,
+            interval=interval,
+            p=p,
+            parameters=_whole(each.costs.get("parameters")),
+            multiply_adds=_whole(each.costs.get("multiply_adds")),
+            seconds=each.costs.get("seconds"),
+            place=place,
+            status=_status(place, p),
+        )
+        for place, (each, interval, p) in enumerate(zip(found, intervals, adjusted, strict=True), start=1)
+    )
+
+
+def _sample(rows: pd.DataFrame, keys: Sequence[str], objective: str, folds: Sequence[Any] | None) -> Sample:
+    first, results = rows.iloc[0], rows[objective].to_numpy(float)
+    sizes = {name: rows[key].dropna() for name, key in COSTS.items() if key in rows}
+    costs = {name: float(known.iloc[0]) for name, known in sizes.items() if len(known)}
+    if rows["seconds"].notna().any():
+        costs["seconds"] = float(rows["seconds"].mean())
+    return Sample(
+        values={key: plain(first[key]) for key in keys if not pd.isna(first[key])},
+        trials=tuple(map(str, rows.index)),
+        results=results,
+        blocks=results if folds is None else rows.groupby("fold")[objective].mean().reindex(folds).to_numpy(float),
+        costs=costs,
+    )
+
+
+def plain(value: Any) -> Any:
+    """A whole number as an int, whatever pandas made of it; anything else as it is.
+
+    Args:
+        value: Of a cell.
+
+    Example:
+        >>> plain(np.float64(2.0)), plain(0.5), plain("adam")
+        (2, 0.5, 'adam')
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _status(place: int, p: float | None) -> Status:
+    if place == 1:
+        return "best"
+    if p is None:
+        return "not compared"
+    return "worse" if p <= best.LEVEL else "not distinguishable"
+
+
+def _intervals(found: Sequence[Sample]) -> list[Interval | None]:
+    variance, freedom, share = errors(found)
+    known = np.isfinite(variance)
+    half = np.full(len(found), np.nan)
+    if known.any() and variance[known].any():
+        half[known] = best.half_widths(variance[known], freedom[known], share[known])
+    middles = zip(found, half, strict=True)
+    return [None if np.isnan(width) else (each.mean - width, each.mean + width) for each, width in middles]
+
+
+def _compared(found: Sequence[Sample], trials: Trials) -> list[float | None]:
+    """None where the setting or the best was run once: nobody knows how far chance moves it."""
+    adjusted: list[float | None] = [None] * len(found)
+    repeated = [place for place, each in enumerate(found) if each.count > 1]
+    if len(repeated) < 2 or repeated[0] != 0:
+        return adjusted
+    sign = 1 if trials.mode == "max" else -1
+    values = [sign * found[place].blocks for place in repeated]
+    paired = "fold" in trials.repetitions
+    p = best.compare_paired(values) if paired else best.compare_independent([v[np.isfinite(v)] for v in values])
+    for place, value in zip(repeated[1:], p, strict=True):
+        adjusted[place] = None if np.isnan(value) else float(value)
+    return adjusted
