@@ -8,8 +8,8 @@ import numpy as np
 from scipy import stats
 
 from convgrid.compare import best
-from convgrid.compare.results import Interaction, Interval, Level
-from convgrid.compare.samples import Sample, errors
+from convgrid.compare.results import Interaction, Level
+from convgrid.compare.samples import Sample, around, errors
 
 MOST_LEVELS = 8  # numbers of a key before they are gathered in groups
 GROUPS = 5
@@ -53,7 +53,7 @@ def levels(found: Sequence[Sample], keys: Sequence[str]) -> dict[str, Levels]:
     return {key: Levels([each.values.get(key) for each in found]) for key in keys}
 
 
-def effects(found: Sequence[Sample], by: Mapping[str, Levels]) -> dict[str, tuple[Level, ...]]:
+def effects(found: Sequence[Sample], by: Mapping[str, Levels], metric: str) -> dict[str, tuple[Level, ...]]:
     """Average each value of a key over the others.
 
     In a full grid that is the mean of the settings that have the value. Where settings are missing, keys are told
@@ -63,6 +63,7 @@ def effects(found: Sequence[Sample], by: Mapping[str, Levels]) -> dict[str, tupl
     Args:
         found: The settings.
         by: Values of each key.
+        metric: That is compared.
 
     Returns:
         Of each key, what its values came to, in order.
@@ -78,7 +79,7 @@ def effects(found: Sequence[Sample], by: Mapping[str, Levels]) -> dict[str, tupl
         have = [levels.places == place for place in range(len(levels.names))]
         half = _half_widths(weights, variance * share, freedom)
         found_effects[key] = tuple(
-            Level(name, float(row @ means), _around(float(row @ means), width), int(counts[mask].sum()), int(mask.sum()))
+            Level(name, float(row @ means), around(float(row @ means), width, metric), int(counts[mask].sum()), int(mask.sum()))
             for name, row, width, mask in zip(levels.names, weights, half, have, strict=True)
         )
     return found_effects
@@ -157,25 +158,21 @@ class _Design:
         return np.where(told[:, None], weights, plain)
 
 
-def _half_widths(weights: np.ndarray, error: np.ndarray, freedom: np.ndarray) -> list[float | None]:
-    """Of the means of one key's values together; None where a setting that counts was run once."""
+def _half_widths(weights: np.ndarray, error: np.ndarray, freedom: np.ndarray) -> list[float]:
+    """Of the means of one key's values together; NaN where a setting that counts was run once."""
     counted = np.abs(weights) > 1e-12
     if not np.isfinite(error).any():
-        return [None] * len(weights)
-    halves: list[float | None] = []
+        return [np.nan] * len(weights)
+    halves = []
     for row, mask in zip(weights, counted, strict=True):
         if not np.isfinite(error[mask]).all():
-            halves.append(None)
+            halves.append(np.nan)
             continue
         parts = row[mask] ** 2 * error[mask]
         total = parts.sum()
         satterthwaite = total**2 / (parts**2 / freedom[mask]).sum() if total > 0 else 1.0
         halves.append(float(stats.t.isf(best.LEVEL / 2 / len(weights), satterthwaite) * np.sqrt(total)))
     return halves
-
-
-def _around(middle: float, half: float | None) -> Interval | None:
-    return None if half is None else (middle - half, middle + half)
 
 
 def _order(value: Any) -> tuple[bool, Any]:

@@ -11,6 +11,8 @@ from convgrid.compare import best
 from convgrid.compare.results import Interval, Setting, Status
 from convgrid.compare.trials import Trials
 
+SHARES = ("accuracy", "top5", "f1", "calibration_error", "auroc", "exact_match")  # from 0 to 1
+ERRORS = ("mae", "rmse")  # from 0
 COSTS = {"parameters": "plan.parameters", "multiply_adds": "plan.multiply_adds"}
 
 
@@ -59,7 +61,7 @@ def samples(trials: Trials) -> list[Sample]:
     groups = frame.groupby(keys, dropna=False, sort=False) if keys else [((), frame)]
     found = [_sample(rows, keys, trials.objective, folds) for _, rows in groups]
     sign = -1 if trials.mode == "max" else 1
-    return sorted(found, key=lambda each: (sign * each.mean, each.costs.get("multiply_adds", 0)))
+    return sorted(found, key=lambda each: (sign * round(each.mean, 12), each.costs.get("multiply_adds", 0)))
 
 
 def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,7 +95,7 @@ def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
     Returns:
         The settings, in the same order.
     """
-    intervals, adjusted = _intervals(found), _compared(found, trials)
+    intervals, adjusted = _intervals(found, trials.metric), _compared(found, trials)
     return tuple(
         Setting(
             values=each.values,
@@ -155,14 +157,33 @@ def _status(place: int, p: float | None) -> Status:
     return "worse" if p <= best.LEVEL else "not distinguishable"
 
 
-def _intervals(found: Sequence[Sample]) -> list[Interval | None]:
+def _intervals(found: Sequence[Sample], metric: str) -> list[Interval | None]:
     variance, freedom, share = errors(found)
     known = np.isfinite(variance)
     half = np.full(len(found), np.nan)
     if known.any() and variance[known].any():
         half[known] = best.half_widths(variance[known], freedom[known], share[known])
-    middles = zip(found, half, strict=True)
-    return [None if np.isnan(width) else (each.mean - width, each.mean + width) for each, width in middles]
+    return [around(each.mean, float(width), metric) for each, width in zip(found, half, strict=True)]
+
+
+def around(middle: float, half: float, metric: str) -> Interval | None:
+    """An interval, no wider than the metric's range.
+
+    Args:
+        middle: A mean.
+        half: Of the width; NaN gives None.
+        metric: Such as "val/accuracy", a share.
+
+    Example:
+        >>> around(0.75, 0.5, "val/accuracy"), around(0.75, 0.5, "val/mae"), around(0.75, float("nan"), "val/mae")
+        ((0.25, 1.0), (0.25, 1.25), None)
+    """
+    if np.isnan(half):
+        return None
+    low, high = middle - half, middle + half
+    name = metric.rpartition("/")[2]
+    low = max(low, min(0.0, middle)) if name in SHARES or name in ERRORS else low
+    return (low, min(high, max(1.0, middle))) if name in SHARES else (low, high)
 
 
 def _compared(found: Sequence[Sample], trials: Trials) -> list[float | None]:

@@ -45,7 +45,7 @@ def answer(trials: Trials, *, in_full: bool = True) -> Answer:
         warnings=warnings(found, trials),
         notes=_notes(found, trials, why_none),
         importance=shares,
-        effects=effects(found, by),
+        effects=effects(found, by, trials.metric),
         interactions=interactions(found, by),
         pareto=pareto(found, trials.mode),
         failures=_failures(trials),
@@ -128,11 +128,7 @@ def _notes(found: Sequence[Sample], trials: Trials, why_no_importance: str) -> t
     repeated = [each for each in found if each.count > 1]
     if repeated:
         notes.append(f"+- is the sample standard deviation over {one}s; the ranking is by the mean.")
-        notes += _method(found, trials)
-        notes.append(
-            "The smallest within one standard error: the fewest multiply-adds among settings whose mean is as near to "
-            "the best as the standard error of the best (Breiman's rule)."
-        )
+        notes += _method(found, trials) if len(found) > 1 else []
     elif found:
         notes.append("Each setting was run once: no spread, no interval, no p. sweep.seeds=5 repeats each.")
     if repeated and max(each.count for each in repeated) < 3:
@@ -160,6 +156,8 @@ def _method(found: Sequence[Sample], trials: Trials) -> list[str]:
         how,
         f"The intervals hold for all {counted(len(found), 'setting')} together, 19 times of 20. Where settings tie for "
         "the best, one is called better than the others at most 5 times of 100 (benchmarks/comparison.py).",
+        "The smallest within one standard error: the fewest multiply-adds among settings whose mean is as near to the "
+        "best as the standard error of the best (Breiman's rule).",
     ]
 
 

@@ -81,8 +81,8 @@ def decimals(settings: Sequence[Setting]) -> int:
     spreads = [each.spread for each in settings if each.spread]
     if spreads:
         return min(6, max(0, 1 - _magnitude(float(np.median(spreads)))))
-    largest = max((abs(each.mean) for each in settings if math.isfinite(each.mean)), default=0.0)
-    return min(6, max(0, 3 - _magnitude(largest))) if largest else 4
+    usual = float(np.median([abs(each.mean) for each in settings]))
+    return min(6, max(0, 3 - _magnitude(usual))) if usual else 4
 
 
 def value(each: Setting, digits: int) -> str:
@@ -186,9 +186,11 @@ def sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Tria
         One sentence, without a stop at its end.
     """
     first, digits, names = settings[0], decimals(settings), short(trials.keys)
-    who = named(first.values) or "the only setting"
     over = f" (sd over {counted(first.n, unit(trials))})" if first.spread is not None else ""
-    parts = [f"{who} is best: {trials.metric} {value(first, digits)}{over}"]
+    reached = f"{trials.metric} {value(first, digits)}{over}"
+    if len(settings) == 1:
+        return f"{named(first.values) or 'one setting'}: {reached}; there is nothing to compare it with"
+    parts = [f"{named(first.values)} is best: {reached}"]
     parts += _rivals(settings, digits, names, trials)
     if smallest is not None:
         parts.append(_small(first, smallest, names))
@@ -196,8 +198,6 @@ def sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Tria
 
 
 def _rivals(settings: Sequence[Setting], digits: int, names: Mapping[str, str], trials: Trials) -> list[str]:
-    if len(settings) == 1:
-        return []
     second = settings[1]
     who = f"second {named(second.values, names)} {second.mean:.{digits}f}"
     if second.p is None:
