@@ -45,8 +45,10 @@ def scenes(settings: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         yield "two tie, spreads equal", two, ones
         yield "two tie, they are noisy", two, np.where(first < 2, RATIO, 1.0)
         yield "two tie, they are quiet", two, np.where(first < 2, 1.0, RATIO)
-        yield "half tie, they are noisy", np.where(first < settings // 2, 0.0, FAR * RATIO), np.where(
-            first < settings // 2, RATIO, 1.0
+        yield (
+            "half tie, they are noisy",
+            np.where(first < settings // 2, 0.0, FAR * RATIO),
+            np.where(first < settings // 2, RATIO, 1.0),
         )
     yield "one better by 3 sd", np.where(first == 0, 0.0, POWER), ones
 
@@ -76,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="does it run? Few turns; no true rates")
     quick = parser.parse_args().quick
-    turns = {2: 20_000, 6: 3_000, 54: 400}
+    turns = {2: 20_000, 6: 1_500, 54: 200}
     found: list[Rates] = []
     for settings in (2, 6) if quick else turns:
         for seeds in (3,) if quick else (2, 3, 5, 10):

@@ -8,6 +8,7 @@ from convgrid.preview import preview
 USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
        convgrid preview [group=option | key=value ...] [out=FILE.png]
        convgrid sweeps
+       convgrid compare [--sweep ID | --experiment NAME ...]
 
   convgrid run                            train the default ConvNet
   convgrid run optimizer=sgd arch.m=3     with other options and values
@@ -15,7 +16,8 @@ USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
   convgrid run -m arch.n=1,2 arch.m=1,2   train every combination: a sweep
   convgrid run --help                     all groups, options, keys and defaults
   convgrid preview augment=cifar          draw what augmentation makes of training images
-  convgrid sweeps                         the sweeps of this folder, and how to go on with each"""
+  convgrid sweeps                         the sweeps of this folder, and how to go on with each
+  convgrid compare                        which setting of the last sweep is best; --help shows the options"""
 
 
 def main() -> int:
@@ -35,6 +37,10 @@ def main() -> int:
 
             show_sweeps(Console())
             return 0
+        case ["compare", *options]:
+            from convgrid.compare.command import compare  # pandas and scipy take a second to import
+
+            return compare(options)
         case ["preview", *overrides]:
             return preview(overrides)
         case ["-h" | "--help"]:

@@ -12,8 +12,9 @@ Three ideas, chosen by simulation (`benchmarks/comparison.py`), keep false winne
   are still in question (Tukey's studentised range). The last, most often the second best, is judged by itself: choosing
   the best by the data costs nothing there (Hung and Fithian).
 
-Source: Games and Howell, 1976; Hsu, Annals of Statistics 1984; Smyth, Statistical Applications in Genetics and Molecular
-Biology 2004 (the typical spread); Hung and Fithian, Annals of Statistics 2019; Nadeau and Bengio, Machine Learning 2003.
+Source: Games and Howell, Journal of Educational Statistics 1976; Hsu, Annals of Statistics 1984; Smyth, Statistical
+Applications in Genetics and Molecular Biology 2004 (the typical spread); Hung and Fithian, Annals of Statistics 2019;
+Nadeau and Bengio, Machine Learning 2003.
 """
 
 from collections.abc import Callable, Sequence

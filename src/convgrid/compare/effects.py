@@ -79,7 +79,13 @@ def effects(found: Sequence[Sample], by: Mapping[str, Levels], metric: str) -> d
         have = [levels.places == place for place in range(len(levels.names))]
         half = _half_widths(weights, variance * share, freedom)
         found_effects[key] = tuple(
-            Level(name, float(row @ means), around(float(row @ means), width, metric), int(counts[mask].sum()), int(mask.sum()))
+            Level(
+                name,
+                float(row @ means),
+                around(float(row @ means), width, metric),
+                int(counts[mask].sum()),
+                int(mask.sum()),
+            )
             for name, row, width, mask in zip(levels.names, weights, half, have, strict=True)
         )
     return found_effects
@@ -124,7 +130,9 @@ def pareto(found: Sequence[Sample], mode: str) -> dict[str, tuple[int, ...]]:
     sign = 1 if mode == "max" else -1
     fronts = {}
     for cost in ("parameters", "multiply_adds", "seconds"):
-        priced = [(each.costs[cost], -sign * each.mean, place) for place, each in enumerate(found, 1) if cost in each.costs]
+        priced = [
+            (each.costs[cost], -sign * each.mean, place) for place, each in enumerate(found, 1) if cost in each.costs
+        ]
         front, least = [], np.inf
         for _, loss, place in sorted(priced):
             if loss < least:
@@ -153,7 +161,7 @@ class _Design:
             asked.append(np.eye(size) if other == key else np.full((len(asked[0]), size), 1 / size))
         wanted = np.hstack(asked)
         weights = wanted @ self._inverse
-        told = np.isclose(weights @ self._matrix, wanted, atol=1e-8).all(axis=1)
+        told = np.abs(weights @ self._matrix - wanted).max(axis=1) < 1e-8
         plain = self._blocks[key].T / self._blocks[key].sum(axis=0)[:, None]
         return np.where(told[:, None], weights, plain)
 

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from convgrid.compare.folders import check_keys
+from convgrid.compare.folders import check_keys, unended
 from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, of_metrics, once, repeated
 from convgrid.compare.trials import Trials
 from convgrid.compare.words import counted
@@ -86,6 +86,7 @@ def from_mlflow(
         folder=FOLDER,
         swept=tuple(key for parent in parents for key in parent.data.params if not key.startswith("objective.")),
         warnings=left_out,
+        left=unended(frame),
     )
 
 
@@ -155,26 +156,26 @@ def _check_mapping(ours: Mapping[str, str], runs: Sequence[Run]) -> None:
 def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], Objective, tuple[str, ...]]:
     """Those that can be compared: of one kind of data, by one objective."""
     kinds = [_kind(run, ours) for run in runs]
-    frequent = Counter(kind for kind in kinds if kind[0] is not None).most_common()
+    frequent = Counter(kind for kind in kinds if kind is not None).most_common()
     if not frequent:
         names = ", ".join(sorted({name for run in runs for name in run.data.metrics})) or "nothing"
         raise ConfigError(f"No run says what is best. Name it: --map val/accuracy=NAME. They have logged: {names}.")
-    (chosen, data), _ = frequent[0]
-    assert chosen is not None
+    ((chosen, data), _), *others = frequent
     kept = [run for run, kind in zip(runs, kinds, strict=True) if kind == (chosen, data)]
-    others = [(kind, count) for kind, count in frequent[1:]]
     if not others:
         return kept, chosen, ()
-    (metric, *_), values = others[0][0]
-    some = ", ".join([f"{key}={value}" for key, value in zip(APART, values, strict=True) if value] + [str(metric)])
+    (metric, _), values = others[0][0]
+    some = ", ".join([*(f"{key}={value}" for key, value in zip(APART, values, strict=True) if value), metric])
     left = counted(sum(count for _, count in others), "run")
     return kept, chosen, (f"Left out: {left} of other data or with another objective, such as {some}; see --filter.",)
 
 
-def _kind(run: Run, ours: Mapping[str, str]) -> tuple[Objective | None, tuple[str, ...]]:
+def _kind(run: Run, ours: Mapping[str, str]) -> tuple[Objective, tuple[str, ...]] | None:
+    """What it was best at, and its data; None of a run that does not say."""
     params = _renamed(run.data.params, ours)
     mapped = [own for theirs, own in ours.items() if own.startswith(("val/", "test/")) and theirs in run.data.metrics]
-    return (_mode(mapped[0]) if mapped else _stated(params)), tuple(params.get(key, "") for key in APART)
+    objective = _mode(mapped[0]) if mapped else _stated(params)
+    return None if objective is None else (objective, tuple(params.get(key, "") for key in APART))
 
 
 def _stated(params: Mapping[str, Any]) -> Objective | None:
@@ -253,10 +254,12 @@ def _with_best(read: Read, curves: pd.DataFrame, metric: str, mode: str) -> Read
     values = curves[curves["metric"] == metric]
     if values["value"].isna().all():
         return read
-    place = values["value"].idxmax() if mode == "max" else values["value"].idxmin()
-    best = {f"best/{metric}": float(values.loc[place, "value"])}
-    epoch = {"best_epoch": int(values.loc[place, "epoch"])}
-    return replace(read, metrics={**read.metrics, **best}, known={**read.known, **epoch})
+    best = values.sort_values("value", ascending=mode == "min", kind="stable").iloc[0]
+    return replace(
+        read,
+        metrics={**read.metrics, f"best/{metric}": float(best["value"])},
+        known={**read.known, "best_epoch": int(best["epoch"])},
+    )
 
 
 def _data(run: Run) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What makes a comparison unfair: all that differs between trials though nobody asked how it matters."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -60,7 +60,8 @@ def _differing(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
     for keys, why in SAME:
         for key in keys:
             if key in frame and not _is_asked(key, trials):
-                values = frame[key].map(text, na_action="ignore").value_counts()
+                values = frame[key].map(text, na_action="ignore").value_counts().sort_index()
+                values = values.sort_values(ascending=False, kind="stable")
                 if len(values) > 1:
                     yield f"{why[0].upper()}{why[1:]}: {_listed(key, values)}."
                     break  # what follows from it differs, too
@@ -95,7 +96,7 @@ def _gathered_failures(found: Sequence[Sample], trials: Trials) -> Iterator[str]
         have = ended[key] == value
         inside, outside = int((failed & have).sum()), int((failed & ~have).sum())
         table = [[inside, int(have.sum()) - inside], [outside, int((~have).sum()) - outside]]
-        p = float(stats.fisher_exact(table, alternative="greater").pvalue)
+        p = float(stats.fisher_exact(table, alternative="greater")[1])  # pyright: ignore[reportArgumentType]
         if p < worst[0]:
             of, rest = f"{inside} of {int(have.sum())} trials", f"{outside} of {int((~have).sum())}"
             which = f"{key}={text(_plain(value))}"
@@ -149,10 +150,9 @@ def _pruned(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
 
 
 def _unended(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
-    left = int(trials.frame["status"].isin(["running", "killed"]).sum())
-    if left:
+    if trials.left:
         then = f" To go on: {trials.command}" if trials.command else ""
-        yield f"{counted(left, 'trial')} {'has' if left == 1 else 'have'} not ended.{then}"
+        yield f"{counted(trials.left, 'trial')} {'has' if trials.left == 1 else 'have'} not ended.{then}"
 
 
 def _plain(value: Any) -> Any:

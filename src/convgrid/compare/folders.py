@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, of_metrics, once, repeated
@@ -32,19 +33,18 @@ def from_folders(
         The trials that have started.
 
     Raises:
-        ConfigError: If there is no such sweep, no trial of it has started, or none has such a key.
+        ConfigError: If there is no such sweep, or no trial of it has such a key.
     """
     known = _find(sweep, sweeps)
     names = list(dict.fromkeys(name for name in known["trials"] if name is not None))
     found = {name: record for name in names if (record := read_record(runs / name))}
-    if not found:
-        raise ConfigError(f"No trial of sweep {known['id']} has started. To start it: {known['command']}")
     metric, mode = known["objective"]
     frame = frame_of(_read(runs / name, record) for name, record in found.items())
     told = list(keys) if keys is not None else _told(known, differing(frame))
     check_keys(told, frame)
     frame = once(frame, told)
     swept = tuple(known["varying"] or told)
+    left = len(known["trials"]) - len(found) + unended(frame)
     return Trials(
         frame=frame,
         curves=curves_of(
@@ -64,10 +64,20 @@ def from_folders(
         sweep=known["id"],
         folder=sweeps / known["id"] / "report",
         swept=swept,
+        left=left,
     )
 
 
-def check_keys(keys: Sequence[str], frame: Any) -> None:
+def unended(frame: pd.DataFrame) -> int:
+    """Count the trials that have started and not ended.
+
+    Args:
+        frame: Of the trials.
+    """
+    return int(frame["status"].isin(["running", "killed"]).sum())
+
+
+def check_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
     """Refuse keys that no trial has.
 
     Args:
@@ -89,8 +99,8 @@ def _find(sweep: str | None, sweeps: Path) -> dict[str, Any]:
     if not found:
         which = "no sweep" if sweep is None else f"no sweep {sweep}"
         raise ConfigError(
-            f"There is {which} in {sweeps.resolve()}. Start where it was started (python -m convgrid sweeps lists them), "
-            "or compare what is in MLflow: --experiment NAME."
+            f"There is {which} in {sweeps.resolve()}. Start where it was started: python -m convgrid sweeps "
+            "lists what is there. Or compare what is in MLflow: --experiment NAME."
         )
     exact = [known for known in found if known["id"] == sweep]
     if sweep is not None and len(found) > 1 and not exact:

@@ -79,7 +79,7 @@ def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     repeated = np.flatnonzero(count > 1)
     if len(repeated):
         least = best.floor(np.concatenate([each.results for each in found]))
-        variance[repeated] = [max(np.nanvar(found[at].blocks, ddof=1), least) for at in repeated]
+        variance[repeated] = [max(np.nanvar(found[int(at)].blocks, ddof=1), least) for at in repeated]
         paired = found[0].blocks is not found[0].results
         share[repeated] = best.overlap(count[repeated]) if paired else 1 / count[repeated]
     return variance, np.maximum(count - 1, 0), share
@@ -115,7 +115,7 @@ def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
     )
 
 
-def _sample(rows: pd.DataFrame, keys: Sequence[str], objective: str, folds: Sequence[Any] | None) -> Sample:
+def _sample(rows: pd.DataFrame, keys: Sequence[str], objective: str, folds: list[Any] | None) -> Sample:
     first, results = rows.iloc[0], rows[objective].to_numpy(float)
     sizes = {name: rows[key].dropna() for name, key in COSTS.items() if key in rows}
     costs = {name: float(known.iloc[0]) for name, known in sizes.items() if len(known)}

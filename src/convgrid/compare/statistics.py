@@ -52,6 +52,19 @@ def answer(trials: Trials, *, in_full: bool = True) -> Answer:
     )
 
 
+def alike(reason: str) -> str:
+    """What a reason has in common with others that differ in numbers only.
+
+    Args:
+        reason: Why a trial failed.
+
+    Example:
+        >>> alike("train/loss became nan in epoch 12")
+        'train/loss became nan in epoch 0'
+    """
+    return NUMBER.sub("0", reason)
+
+
 def _smallest(found: Sequence[Sample], settings: Sequence[Setting], trials: Trials) -> Setting | None:
     """The one-standard-error rule: a cheaper setting that is as good as the best for all that its mean shows."""
     if not found or found[0].count < 2:
@@ -118,7 +131,7 @@ def _failures(trials: Trials) -> dict[str, tuple[str, ...]]:
     failed = trials.frame[trials.frame["status"] == "failed"]
     groups: dict[str, tuple[str, list[str]]] = {}
     for trial, reason in failed["reason"].fillna("").items():
-        groups.setdefault(NUMBER.sub("0", reason), (reason, []))[1].append(str(trial))
+        groups.setdefault(alike(reason), (reason, []))[1].append(str(trial))
     ranked = sorted(groups.values(), key=lambda group: -len(group[1]))
     return {reason or "for no reason known": tuple(ids) for reason, ids in ranked}
 
@@ -168,7 +181,9 @@ def _images(found: Sequence[Sample], trials: Trials) -> str:
     images = trials.finished.get("data.images.validation")
     count = int(images.dropna().iloc[0]) if images is not None and images.notna().any() else None
     name = trials.metric.rpartition("/")[2]
-    told = "Intervals cover what the seed changes. All trials share their validation images: other images would move all"
+    told = (
+        "Intervals cover what the seed changes. All trials share their validation images: other images would move all"
+    )
     if name not in ("accuracy", "exact_match"):
         return f"{told} results, which no interval here covers."
     share = min(max(found[0].mean, 0.0), 1.0)

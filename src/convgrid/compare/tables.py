@@ -11,6 +11,7 @@ from convgrid.config import is_outside_identity
 CURVES = ("train/loss", "val/loss")  # and the objective
 REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 NONE = "None"
+KNOWN = ("status", "reason", "name", "epochs", "best_epoch", "seconds")
 PLANS, DATA = "plan.", "data."
 OUTSIDE = ("experiments", "objective.metric", "objective.mode")  # say how a trial was started, not what it is
 
@@ -21,7 +22,7 @@ class Read:
 
     Args:
         trial: Its id.
-        known: Columns that every trial has: `status`, `reason`, `name`, `epochs`, `best_epoch`, `seconds`.
+        known: The columns KNOWN, which every trial has.
         params: By dotted key, as text.
         metrics: By name, of the best epoch and of the test.
         tags: By key.
@@ -53,6 +54,8 @@ def frame_of(found: Iterable[Read]) -> pd.DataFrame:
     numbers = {key: _numbers(params[key]) for key in params}
     if "fold" in numbers:
         numbers["fold"] = numbers["fold"].where(numbers["fold"] != NONE)
+    if not rows:
+        return pd.DataFrame(columns=[*KNOWN]).rename_axis("trial")
     table = pd.concat([pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame(numbers, index=params.index)], axis=1)
     return table.rename_axis("trial")
 
@@ -117,7 +120,7 @@ def once(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 def _params(frame: pd.DataFrame) -> list[str]:
     """Parameters stand behind the metrics and tags, which begin with a part's name."""
-    first = ("status", "reason", "name", "epochs", "best_epoch", "seconds", *REPETITIONS)
+    first = (*KNOWN, *REPETITIONS)
     return [
         key
         for key in frame.columns

@@ -29,6 +29,7 @@ class Trials:
         folder: Where the report goes unless a person says otherwise.
         swept: What a person let differ: keys, and groups whose keys come with them.
         warnings: What loading them found that makes the comparison unfair.
+        left: How many trials have not ended.
     """
 
     frame: pd.DataFrame
@@ -44,6 +45,7 @@ class Trials:
     folder: Path | None = None
     swept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    left: int = 0
 
     @property
     def objective(self) -> str:
