@@ -26,6 +26,8 @@ from scipy.special import digamma, polygamma
 
 TRUST = 0.1  # degrees of freedom that the typical spread is worth at most, for each setting more than two
 CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, which takes 10 ms a value
+OFF = 0.05  # of a step, that a value may be off by and still be a multiple
+NOTHING = 1e-12  # of the largest value: a spread that cannot be told from none
 LIKELY = 0.5  # of a p so large nobody needs to know how much larger the next one is
 LEVEL = 0.05
 
@@ -75,14 +77,20 @@ def floor(values: np.ndarray) -> float:
         values: All that were measured.
 
     Returns:
-        The step's square over 12, the variance of a uniform rounding error; 0 where all values are one.
+        The step's square over 12, the variance of a uniform rounding error; next to nothing where values have no step.
 
     Example:
-        >>> round(floor(np.array([0.9, 0.9, 0.8])) ** 0.5, 4)
+        >>> round(floor(np.array([0.9, 0.9, 0.8, 0.6])) ** 0.5, 4)
         0.0289
+        >>> floor(np.array([0.9, 0.81234, 0.6])) ** 0.5 < 1e-9
+        True
     """
-    steps = np.diff(np.unique(np.round(values, 12)))
-    return float(steps.min() ** 2 / 12) if len(steps) else 0.0
+    scale = float(np.nanmax(np.abs(values))) or 1.0
+    distinct = np.unique(np.round(values[np.isfinite(values)] / scale, 7))
+    step = float(np.diff(distinct).min()) if len(distinct) > 1 else 0.0
+    counts = (distinct - distinct[0]) / step if step else np.zeros(1)
+    has_step = step > 0 and np.abs(counts - counts.round()).max() < OFF
+    return (scale * step) ** 2 / 12 if has_step else (scale * NOTHING) ** 2
 
 
 def compare_independent(samples: Sequence[np.ndarray]) -> np.ndarray:

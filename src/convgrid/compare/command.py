@@ -12,7 +12,6 @@ from rich.text import Text
 
 from convgrid.app import told
 from convgrid.compare.load import load
-from convgrid.compare.report import write  # pyright: ignore[reportMissingImports]
 from convgrid.compare.statistics import answer
 from convgrid.compare.table import show
 from convgrid.compare.trials import Trials
@@ -50,6 +49,8 @@ def _compare(argv: Sequence[str]) -> int:
     found = answer(trials)
     console = Console()
     show(trials, found, console)
+    from convgrid.compare.report import write  # pyright: ignore[reportMissingImports]
+
     assert trials.folder is not None
     folder = Path(asked.out) if asked.out else trials.folder
     report = write(trials, found, folder)

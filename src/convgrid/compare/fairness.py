@@ -42,7 +42,7 @@ def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
         Sentences, the most serious first; none where all is fair.
     """
     checks: Sequence[Callable[[Sequence[Sample], Trials], Iterator[str]]] = (
-        _chosen_by_test, _differing, _gathered_failures, _missing_repetitions, _unequal_tuning, _pruned, _unended,
+        _chosen_by_test, _differing, _gathered_failures, _missing_repetitions, _unequal_tuning, _pruned,
     )  # fmt: skip
     return (*trials.warnings, *(warning for check in checks for warning in check(found, trials)))
 
@@ -147,12 +147,6 @@ def _pruned(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
             f"Pruned: {counted(len(pruned), 'trial')} ended early and count for nothing; {counted(partly, 'setting')} "
             f"lost repetitions so, and {'is' if partly == 1 else 'are'} judged by those that did well."
         )
-
-
-def _unended(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
-    if trials.left:
-        then = f" To go on: {trials.command}" if trials.command else ""
-        yield f"{counted(trials.left, 'trial')} {'has' if trials.left == 1 else 'have'} not ended.{then}"
 
 
 def _plain(value: Any) -> Any:

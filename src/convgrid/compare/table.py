@@ -47,7 +47,9 @@ def show(trials: Trials, answer: Answer, console: Console, causes: Sequence[Caus
     head, *rows = _table(answer.settings[:MOST], trials, console.width) if answer.settings else [""]
     if rows:
         _print(head, console, "bold")
-    for line in [*rows, *_rest(answer, trials), *failures(causes or _causes(answer), console.width)]:
+    failed = failures(_causes(answer) if causes is None else causes, console.width)
+    goes_on = [f"{trials.left:,} left. To go on: {trials.command}"] if trials.left and trials.command else []
+    for line in [*rows, *_rest(answer, trials), *failed, *goes_on]:
         _print(line, console)
 
 
