@@ -222,10 +222,13 @@ def _others(found: Sequence[Setting]) -> str:
 def _small(first: Setting, smallest: Setting, names: Mapping[str, str]) -> str:
     if smallest is first:
         return "no smaller setting is within one standard error"
-    costs = [(name, getattr(smallest, key), getattr(first, key)) for key, name in COSTS.items()]
-    name, part, whole = next((cost for cost in costs if cost[1] and cost[2]), ("", 0, 0))
-    with_cost = f" with {share(part, whole)} the {name}" if share(part, whole) != "as many" else f" with as many {name}"
-    return f"the smallest within one standard error is {named(smallest.values, names)}{with_cost}"
+    told = f"the smallest within one standard error is {named(smallest.values, names)}"
+    for key, name in COSTS.items():
+        part, whole = getattr(smallest, key), getattr(first, key)
+        if part and whole:
+            of = share(part, whole)
+            return f"{told} with {of} {name}" if of == "as many" else f"{told} with {of} the {name}"
+    return told
 
 
 def _magnitude(number: float) -> int:
