@@ -33,7 +33,8 @@ def test_the_answer_is_a_sentence_with_the_second_best_and_the_smallest_that_is_
     assert p is not None
     assert found.sentence == (
         "arch.n=3 is best: val/accuracy 0.9170 +- 0.0020 (sd over 3 seeds); second n=1 0.9163, "
-        f"not distinguishable (p > 0.5); the smallest within one standard error is n=1 with a third of the multiply-adds"
+        "not distinguishable (p > 0.5); the smallest within one standard error is n=1 with a third of the "
+        "multiply-adds"
     )
     assert [each.status for each in found.settings] == ["best", "not distinguishable", "worse"]
     assert found.smallest is found.settings[1]

@@ -1,6 +1,6 @@
 """What makes a comparison unfair: all that differs between trials though nobody asked how it matters."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,8 +14,9 @@ MOST_SHOWN = 3  # values, or settings, of one warning
 UNEQUAL = 1.5  # times as many settings with one option as with another
 RARE = 0.01  # chance of failures that gather like this
 
-# What should be the same in all trials, the most serious first: parameters and tags, and why.
-SAME: Sequence[tuple[tuple[str, ...], str]] = (
+Same = Sequence[tuple[tuple[str, ...], str]]  # parameters and tags that should not differ, and what it means
+
+RESULTS: Same = (
     (("data", "data.path", "data.table", "data.digest", "data.limit", "trainer.limit", "trainer.overfit"),
      "different data, on which results are not comparable"),
     (("data.split", "data.split_seed"), "different divisions into training and validation, some of them easier"),
@@ -24,11 +25,13 @@ SAME: Sequence[tuple[tuple[str, ...], str]] = (
     (("augment", "trainer.test_views"), "different augmentation"),
     (("imbalance.class_weights", "imbalance.sampling"), "different weights of classes"),
     (("trainer.precision",), "different precision of numbers"),
+)  # fmt: skip
+CIRCUMSTANCES: Same = (
     (("tag.device", "trainer.accelerator"), "different devices: results and times differ a little by them"),
     (("tag.convgrid", "tag.git.commit", "tag.torch"), "different versions of the code"),
     (("tag.git.dirty",), "changes of the code that were not committed: some trials may have run other code"),
     (("tag.host",), "different machines: times are not comparable"),
-)  # fmt: skip
+)
 
 
 def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
@@ -41,13 +44,19 @@ def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
     Returns:
         Sentences, the most serious first; none where all is fair.
     """
-    checks: Sequence[Callable[[Sequence[Sample], Trials], Iterator[str]]] = (
-        _chosen_by_test, _differing, _gathered_failures, _missing_repetitions, _unequal_tuning, _pruned,
-    )  # fmt: skip
-    return (*trials.warnings, *(warning for check in checks for warning in check(found, trials)))
+    return (
+        *trials.warnings,
+        *_chosen_by_test(trials),
+        *_differing(RESULTS, trials),
+        *_gathered_failures(trials),
+        *_missing_repetitions(found, trials),
+        *_unequal_tuning(found, trials),
+        *_pruned(found, trials),
+        *_differing(CIRCUMSTANCES, trials),
+    )
 
 
-def _chosen_by_test(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
+def _chosen_by_test(trials: Trials) -> Iterator[str]:
     if trials.metric.startswith("test/"):
         yield (
             f"Chosen by {trials.metric}: the test images made the choice, so none are left to say how good it is. "
@@ -55,9 +64,9 @@ def _chosen_by_test(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
         )
 
 
-def _differing(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
+def _differing(same: Same, trials: Trials) -> Iterator[str]:
     frame = trials.finished
-    for keys, why in SAME:
+    for keys, why in same:
         for key in keys:
             if key in frame and not _is_asked(key, trials):
                 values = frame[key].map(text, na_action="ignore").value_counts().sort_index()
@@ -84,7 +93,7 @@ def _brief(value: Any) -> str:
     return word if len(word) <= 30 else f"{word[:10]}..."
 
 
-def _gathered_failures(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
+def _gathered_failures(trials: Trials) -> Iterator[str]:
     """Where one value fails more often, what is left of it is what happened to work."""
     ended = trials.frame[trials.frame["status"].isin(["finished", "pruned", "failed"])]
     failed = ended["status"] == "failed"
