@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="does it run? Few turns; no true rates")
     quick = parser.parse_args().quick
-    turns = {2: 20_000, 6: 1_500, 54: 200}
+    turns = {2: 20_000, 6: 500, 54: 60}
     found: list[Rates] = []
     for settings in (2, 6) if quick else turns:
         for seeds in (3,) if quick else (2, 3, 5, 10):
