@@ -1,13 +1,16 @@
 """Trials out of MLflow: convgrid's own, and runs that others logged, by other names."""
 
 import json
+import logging
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
 
@@ -22,9 +25,10 @@ from convgrid.compare.trials import Trials
 from convgrid.compare.words import counted
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.glossary import METRICS, objective_of
-from convgrid.tracking import _client, _database, _knock
 
-EXPERIMENT, URI = "convgrid", "sqlite:///mlflow.db"  # as in conf/tracking/mlflow.yaml
+SQLITE = "sqlite:///"
+PORTS = {"http": 80, "https": 443}
+EXPERIMENT, URI = "convgrid", f"{SQLITE}mlflow.db"  # as in conf/tracking/mlflow.yaml
 FOLDER = Path("comparison")
 PAGE = 1000  # runs that a store gives at once
 BULK = 500  # runs whose histories a database gives at once
@@ -102,13 +106,16 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         TrackingError: If there is none.
     """
-    path = _database(uri)
-    if path is not None and not path.exists():
+    path = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not path.exists():
         raise TrackingError(f"--tracking-uri {uri}: there is no {path.resolve()}. Start where the runs were started.")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    address = urlsplit(uri)
     try:
-        _knock(uri)
-        return _client(uri)
-    except (OSError, MlflowException) as error:
+        if address.scheme in PORTS:
+            socket.create_connection((address.hostname or "", address.port or PORTS[address.scheme]), 5).close()
+        return MlflowClient(tracking_uri=uri)
+    except (OSError, ValueError, MlflowException) as error:  # a port may be no number
         cause = str(error).strip().partition("\n")[0]
         raise TrackingError(f"--tracking-uri {uri} cannot be used: {cause}.") from None
 

@@ -13,7 +13,7 @@ from convgrid.compare.trials import Trials
 LEAST_SETTINGS = 4
 LEVEL = 0.05
 UNSET = "unset"
-MOST_TRIALS = 500  # of a larger comparison, evenly drawn: the shares no longer change, the time does
+MOST_TRIALS = 250  # of a larger comparison, evenly drawn: the shares no longer change, the time does
 
 
 def importance(found: Sequence[Sample], trials: Trials) -> tuple[dict[str, float], str]:

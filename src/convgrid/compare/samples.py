@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from convgrid.compare.trials import Trials
 
 SHARES = ("accuracy", "top5", "f1", "calibration_error", "auroc", "exact_match")  # from 0 to 1
 ERRORS = ("mae", "rmse")  # from 0
-COSTS = {"parameters": "plan.parameters", "multiply_adds": "plan.multiply_adds"}
+COSTS = {"parameters": "plan.parameters", "multiply_adds": "plan.multiply_adds", "seconds": "seconds"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Sample:
         trials: Their ids.
         results: The objective of each, shape (T,).
         blocks: What counts as a repetition: the results, or their means in each fold, NaN of a fold that is missing.
-        costs: Parameters, multiply-adds and mean seconds, those that are known.
+        costs: Means of "parameters", "multiply_adds" and "seconds", those that are known.
     """
 
     values: Mapping[str, Any]
@@ -34,12 +35,12 @@ class Sample:
     blocks: np.ndarray
     costs: Mapping[str, float]
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Of the repetitions."""
         return float(np.nanmean(self.blocks))
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many repetitions there are."""
         return int(np.isfinite(self.blocks).sum())
@@ -54,12 +55,15 @@ def samples(trials: Trials) -> list[Sample]:
     Returns:
         The best setting first; of equals the one with fewer multiply-adds.
     """
-    frame, keys = trials.finished, list(trials.keys)
+    frame = trials.finished
     if frame.empty:
         return []
-    folds = sorted(frame["fold"].dropna().unique()) if "fold" in trials.repetitions else None
-    groups = frame.groupby(keys, dropna=False, sort=False) if keys else [((), frame)]
-    found = [_sample(rows, keys, trials.objective, folds) for _, rows in groups]
+    cells = [[None if pd.isna(value) else plain(value) for value in frame[key]] for key in trials.keys]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, values in enumerate(zip(*cells, strict=True) if cells else [()] * len(frame)):
+        groups.setdefault(values, []).append(place)
+    columns = _Columns(frame, trials)
+    found = [columns.sample(dict(zip(trials.keys, values, strict=True)), at) for values, at in groups.items()]
     sign = -1 if trials.mode == "max" else 1
     return sorted(found, key=lambda each: (sign * round(each.mean, 12), each.costs.get("multiply_adds", 0)))
 
@@ -115,19 +119,39 @@ def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
     )
 
 
-def _sample(rows: pd.DataFrame, keys: Sequence[str], objective: str, folds: list[Any] | None) -> Sample:
-    first, results = rows.iloc[0], rows[objective].to_numpy(float)
-    sizes = {name: rows[key].dropna() for name, key in COSTS.items() if key in rows}
-    costs = {name: float(known.iloc[0]) for name, known in sizes.items() if len(known)}
-    if rows["seconds"].notna().any():
-        costs["seconds"] = float(rows["seconds"].mean())
-    return Sample(
-        values={key: plain(first[key]) for key in keys if not pd.isna(first[key])},
-        trials=tuple(map(str, rows.index)),
-        results=results,
-        blocks=results if folds is None else rows.groupby("fold")[objective].mean().reindex(folds).to_numpy(float),
-        costs=costs,
-    )
+class _Columns:
+    """What settings are gathered from, as arrays: taking rows out of a frame is slow."""
+
+    def __init__(self, frame: pd.DataFrame, trials: Trials) -> None:
+        self._ids = [str(trial) for trial in frame.index]
+        self._results = frame[trials.objective].to_numpy(float)
+        self._costs = {
+            name: pd.to_numeric(frame[key], errors="coerce").to_numpy(float)
+            for name, key in COSTS.items()
+            if key in frame
+        }
+        self._folds = None
+        if "fold" in trials.repetitions:
+            self._folds = pd.factorize(frame["fold"], sort=True)[0]
+
+    def sample(self, values: Mapping[str, Any], at: list[int]) -> Sample:
+        """Take the rows of one setting out."""
+        results = self._results[at]
+        known = {name: costs[at][np.isfinite(costs[at])] for name, costs in self._costs.items()}
+        return Sample(
+            values={key: value for key, value in values.items() if value is not None},
+            trials=tuple(self._ids[place] for place in at),
+            results=results,
+            blocks=results if self._folds is None else self._by_fold(results, self._folds[at]),
+            costs={name: float(costs.mean()) for name, costs in known.items() if len(costs)},
+        )
+
+    def _by_fold(self, results: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        """The mean in each fold, NaN where there is none."""
+        assert self._folds is not None
+        count = self._folds.max() + 1
+        total, runs = np.bincount(folds, results, count), np.bincount(folds, minlength=count)
+        return np.divide(total, runs, out=np.full(count, np.nan), where=runs > 0)
 
 
 def plain(value: Any) -> Any:

@@ -9,8 +9,7 @@ from rich.text import Text
 
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.trials import Trials
-from convgrid.compare.words import chance, decimals, text, value
-from convgrid.sweep.table import duration
+from convgrid.compare.words import chance, clock, decimals, text, value
 from convgrid.sweep.view import printable
 
 MOST = 20  # settings shown
@@ -117,7 +116,7 @@ def _numbers(settings: Sequence[Setting], metric: str) -> list[list[str]]:
         ["runs", *(str(each.n) for each in settings)],
         ["parameters", *map(_count, (each.parameters for each in settings))],
         ["multiply-adds", *map(_count, (each.multiply_adds for each in settings))],
-        ["time", *(_time(each.seconds) for each in settings)],
+        ["time", *("" if each.seconds is None else clock(each.seconds) for each in settings)],
     ]
     kept = [column for column in columns if any(column[1:]) and (column[0] != "runs" or len({*column[1:]}) > 1)]
     return [list(row) for row in zip(*kept, strict=True)]
@@ -125,12 +124,6 @@ def _numbers(settings: Sequence[Setting], metric: str) -> list[list[str]]:
 
 def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
 
 
 def _aligned(

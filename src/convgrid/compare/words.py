@@ -9,6 +9,7 @@ import numpy as np
 from convgrid.compare import best
 from convgrid.compare.results import Setting
 from convgrid.compare.trials import Trials
+from convgrid.sweep.table import duration
 
 FRACTIONS = {1 / 10: "a tenth", 1 / 5: "a fifth", 1 / 4: "a quarter", 1 / 3: "a third", 1 / 2: "half",
              2 / 3: "two thirds", 3 / 4: "three quarters"}  # fmt: skip
@@ -143,6 +144,19 @@ def counted(number: int, unit: str) -> str:
         ('1 seed', '1,200 trials')
     """
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
+
+
+def clock(seconds: float) -> str:
+    """Write a time.
+
+    Args:
+        seconds: Of a trial.
+
+    Example:
+        >>> clock(3.21), clock(125)
+        ('3.2 s', '2 min')
+    """
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
 
 
 def unit(trials: Trials) -> str:
