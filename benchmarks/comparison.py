@@ -40,6 +40,7 @@ def scenes(settings: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     yield "all tie, spreads equal", tie, ones
     yield "all tie, one noisy", tie, np.where(first == 0, RATIO, 1.0)
     if settings > 2:
+        yield "all tie, some noisy", tie, np.where(first < max(2, settings // 12), RATIO, 1.0)
         yield "all tie, half noisy", tie, np.where(first < settings // 2, RATIO, 1.0)
         yield "all tie, one quiet", tie, np.where(first == 0, 1.0, RATIO)
         two = np.where(first < 2, 0.0, FAR * RATIO)

@@ -117,7 +117,7 @@ def test_a_store_that_is_away_costs_a_word_and_no_answer(sweep: Path, capsys: py
     assert compare([]) == 0
     printed = capsys.readouterr()
     assert "is best" in printed.out
-    assert printed.err.startswith("The report is not in http://127.0.0.1:9: ")
+    assert printed.err.startswith("The report is in its folder only, not in MLflow: http://127.0.0.1:9 cannot")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_store_that_is_away_costs_a_word_and_no_answer(sweep: Path, capsys: py
             ["--sweep", "0a", "--experiment", "x"],
             "ConfigError: --sweep reads a sweep's folders, --experiment what is in",
         ),
-        (["--filter", "params.a = '1'"], "TrackingError: --tracking-uri sqlite:///mlflow.db: there is no "),
+        (["--filter", "params.a = '1'"], "TrackingError: sqlite:///mlflow.db is not there: no "),
     ],
 )
 def test_a_mistake_is_told_in_a_line(

@@ -24,7 +24,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import digamma, polygamma
 
-TRUST = 0.1  # degrees of freedom that the typical spread is worth at most, for each setting more than two
+TRUST, MOST = 0.1, 3.0  # degrees of freedom that the typical spread is worth: for each setting more than two; at most
 CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, which takes 10 ms a value
 OFF = 0.05  # of a step, that a value may be off by and still be a multiple
 NOTHING = 1e-12  # of the largest value: a spread that cannot be told from none
@@ -65,7 +65,7 @@ def spreads(variance: np.ndarray, freedom: np.ndarray) -> Spreads:
     if len(variance) < 3:
         return Spreads(variance, freedom.astype(float))
     typical, worth = _typical(variance, freedom)
-    worth = min(worth / 2, TRUST * (len(variance) - 2))
+    worth = min(worth / 2, TRUST * (len(variance) - 2), MOST)
     towards = (worth * typical + freedom * variance) / (worth + freedom)
     return Spreads(np.maximum(variance, towards), freedom + worth)
 

@@ -112,4 +112,4 @@ def _log(sweep: str, folder: Path) -> None:
         open_store(known["uri"]).log_artifacts(known["run_id"], str(folder), "report")
     except Exception as error:  # a store may fail in every way that a database, a network or a disk can
         cause = str(error).strip().partition("\n")[0]
-        print(f"The report is not in {known['uri']}: {cause}", file=sys.stderr)
+        print(f"The report is in its folder only, not in MLflow: {cause}", file=sys.stderr)

@@ -108,7 +108,9 @@ def open_store(uri: str) -> MlflowClient:
     """
     path = Path(uri.removeprefix(SQLITE))
     if uri.startswith(SQLITE) and not path.exists():
-        raise TrackingError(f"--tracking-uri {uri}: there is no {path.resolve()}. Start where the runs were started.")
+        raise TrackingError(
+            f"{uri} is not there: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
+        )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     address = urlsplit(uri)
     try:
@@ -117,7 +119,7 @@ def open_store(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     except (OSError, ValueError, MlflowException) as error:  # a port may be no number
         cause = str(error).strip().partition("\n")[0]
-        raise TrackingError(f"--tracking-uri {uri} cannot be used: {cause}.") from None
+        raise TrackingError(f"{uri} cannot be used: {cause}.") from None
 
 
 def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple[list[Run], list[Run]]:
@@ -133,7 +135,7 @@ def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple
         cause = str(error).partition("\n")[0]
         if filter and error.error_code == "INVALID_PARAMETER_VALUE":
             raise ConfigError(f"--filter {filter}: {cause}") from None
-        raise TrackingError(f"--tracking-uri {uri} cannot be used: {cause}.") from None
+        raise TrackingError(f"{uri} cannot be used: {cause}.") from None
     sweeps = {run.info.run_id for run in parents if "convgrid.trial" not in run.data.tags}
     trials = [run for run in runs if run.info.run_id not in sweeps]
     if not trials:
