@@ -151,7 +151,11 @@ def _notes(found: Sequence[Sample], trials: Trials, why_no_importance: str) -> t
         )
     if found:
         notes.append(_images(found, trials))
-    return (*notes, *([why_no_importance] if why_no_importance else []))
+    if why_no_importance:
+        notes.append(why_no_importance)
+    elif not repeated and len(found) > 1:
+        notes.append("Importance takes chance for the keys' doing where each setting was run once.")
+    return tuple(notes)
 
 
 def _method(found: Sequence[Sample], trials: Trials) -> list[str]:

@@ -13,7 +13,13 @@ REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setti
 NONE = "None"
 KNOWN = ("status", "reason", "name", "epochs", "best_epoch", "seconds")
 PLANS, DATA = "plan.", "data."
-OUTSIDE = ("experiments", "objective.metric", "objective.mode")  # say how a trial was started, not what it is
+OUTSIDE = (
+    "experiments",
+    "objective.metric",
+    "objective.mode",
+    "sweep/pruner",
+    "sweep/sampler",
+)  # say how a trial was started, not what it is
 
 
 @dataclass(frozen=True)
