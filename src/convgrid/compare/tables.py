@@ -130,7 +130,7 @@ def _params(frame: pd.DataFrame) -> list[str]:
     return [
         key
         for key in frame.columns
-        if key not in first and not key.startswith(("tag.", "best/", "val/", "test/", "train/", PLANS, "data.images"))
+        if key not in first and not key.startswith(("tag.", "best/", "val/", "test/", "train/", PLANS, "data.images", "data.digest"))
     ]
 
 
