@@ -43,7 +43,7 @@ def from_folders(
     told = list(keys) if keys is not None else _told(known, differing(frame))
     check_keys(told, frame)
     frame = once(frame, told)
-    swept = tuple(known["varying"] or told)
+    swept = tuple(_asked(known) or told)
     left = len(known["trials"]) - len(found) + unended(frame)
     return Trials(
         frame=frame,
@@ -109,9 +109,14 @@ def _find(sweep: str | None, sweeps: Path) -> dict[str, Any]:
 
 
 def _told(known: dict[str, Any], differ: Sequence[str]) -> list[str]:
-    """What was swept and differs, in the order of the command; of a search, whatever differs."""
-    swept = [key for key in known["varying"] if key in differ]
-    return swept if known["varying"] else list(differ)
+    """What was swept or searched and differs, in the order of the command; where nobody noted it, whatever differs."""
+    asked = _asked(known)
+    return [key for key in asked if key in differ] if asked else list(differ)
+
+
+def _asked(known: dict[str, Any]) -> list[str]:
+    """Keys that are tied together are searched as one."""
+    return [*known["varying"], *(key for keys in known.get("searched", ()) for key in keys.split(","))]
 
 
 def _read(folder: Path, record: dict[str, Any]) -> Read:

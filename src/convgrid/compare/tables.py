@@ -12,7 +12,7 @@ CURVES = ("train/loss", "val/loss")  # and the objective
 REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 NONE = "None"
 KNOWN = ("status", "reason", "name", "epochs", "best_epoch", "seconds")
-PLANS, DATA = "plan.", "data."
+NO_PARAMETERS = ("tag.", "best/", "val/", "test/", "train/", "plan.", "data.images", "data.digest")
 OUTSIDE = (
     "experiments",
     "objective.metric",
@@ -127,11 +127,7 @@ def once(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 def _params(frame: pd.DataFrame) -> list[str]:
     """Parameters stand behind the metrics and tags, which begin with a part's name."""
     first = (*KNOWN, *REPETITIONS)
-    return [
-        key
-        for key in frame.columns
-        if key not in first and not key.startswith(("tag.", "best/", "val/", "test/", "train/", PLANS, "data.images", "data.digest"))
-    ]
+    return [key for key in frame.columns if key not in first and not key.startswith(NO_PARAMETERS)]
 
 
 def _is_outside(key: str) -> bool:
