@@ -75,8 +75,8 @@ def test_a_searchs_keys_are_those_that_differ_less_what_follows_from_an_option()
     found = load()
     assert found.keys == ("optimizer", "optimizer.lr")
     assert found.swept == found.keys
-    make_sweep(SWEEPS, "0b", list(names), varying={}, searched=["optimizer.lr"], created=STARTED + 1)
-    assert load().keys == ("optimizer.lr",)
+    make_sweep(SWEEPS, "0b", list(names), varying={}, searched=["optimizer+optimizer.lr"], created=STARTED + 1)
+    assert load().keys == ("optimizer", "optimizer.lr")  # tied by sweep.zip
     assert load(keys=["optimizer"]).keys == ("optimizer",)
 
 

@@ -116,7 +116,7 @@ def _told(known: dict[str, Any], differ: Sequence[str]) -> list[str]:
 
 def _asked(known: dict[str, Any]) -> list[str]:
     """Keys that are tied together are searched as one."""
-    return [*known["varying"], *(key for keys in known.get("searched", ()) for key in keys.split(","))]
+    return [*known["varying"], *(key for keys in known.get("searched", ()) for key in keys.split("+"))]
 
 
 def _read(folder: Path, record: dict[str, Any]) -> Read:
