@@ -68,3 +68,20 @@ def test_trial_prints_what_a_trial_takes_beyond_its_steps() -> None:
         told = rf"a trial of +{epochs} epochs: \d+\.\d+ s, its steps by hand \d+\.\d+ s, beyond them -?\d+\.\d+ s"
         assert re.fullmatch(told, line)
     assert re.fullmatch(r"a trial -?\d\.\d{3} s beyond its steps \(at most 0\.15\), and .* further epoch", beyond)
+
+
+def test_compare_prints_the_time_of_two_sizes() -> None:
+    lines = lines_of("compare.py")
+    assert len(lines) == 2
+    for size, line in zip((24, 48), lines, strict=True):
+        assert re.fullmatch(rf" +{size} trials: read in \d+\.\d\d s, answered in \d+\.\d\d s", line)
+
+
+def test_comparison_prints_how_often_it_errs() -> None:
+    *cases, worst = lines_of("comparison.py")
+    assert len(cases) == 6  # three scenes of two settings, normal and with heavy tails
+    assert re.fullmatch(
+        r"at worst: false winner 0\.\d{3} \(at most 0\.05\), best lost 0\.\d{3} \(at most 0\.05\), "
+        r"coverage \d\.\d{3} \(at least 0\.95\)",
+        worst,
+    )

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.tracking import MlflowClient
+
+from convgrid.compare import answer, load
 
 RUN = Path(__file__).parents[1] / "run.py"
 GRID = ("arch.m=1,2,4", "sweep.seeds=2", "data.limit=100", "arch.filters=4", "trainer.max_epochs=2", "trainer=cpu")
@@ -29,8 +32,15 @@ def test_a_sweep_is_planned_trained_ranked_and_tracked_and_is_not_trained_twice(
     assert "arch.m=4 pools a 8x8 input 4 times" in first
     assert first.count("[4/4] ") == 1
     ranked = first.splitlines()[-3:]
-    assert ranked[0].split() == ["arch.m", "val/accuracy", "runs", "parameters", "multiply-adds", "time"]
+    assert ranked[0].split() == ["arch.m", "val/accuracy", "p", "parameters", "multiply-adds", "time"]
     assert float(ranked[1].split()[2]) >= float(ranked[2].split()[2])
+
+    trials = load()
+    found = answer(trials)
+    assert found.sentence in first
+    assert (trials.keys, trials.repetitions, len(trials.frame), len(trials.curves)) == (("arch.m",), ("seed",), 4, 24)
+    assert found.chosen_test is not None
+    assert found.failures == {}
 
     client = MlflowClient(tracking_uri=f"sqlite:///{in_tmp / 'mlflow.db'}")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
@@ -58,3 +68,17 @@ def test_a_sweep_is_planned_trained_ranked_and_tracked_and_is_not_trained_twice(
     assert "to train       0" in second
     assert second.splitlines()[-3:] == ranked
     assert len(client.search_runs([parent.info.experiment_id])) == 5
+
+    logged = load(experiment="convgrid", tracking_uri=f"sqlite:///{in_tmp / 'mlflow.db'}")
+    assert (logged.keys, logged.repetitions, logged.metric, logged.swept) == (
+        trials.keys, trials.repetitions, trials.metric, trials.swept,
+    )  # fmt: skip
+    folders = {run.info.run_id: run.data.tags["convgrid.trial"] for run in children}
+    frame = logged.frame.rename(index=folders).loc[trials.frame.index, trials.frame.columns]
+    pd.testing.assert_frame_equal(frame.drop(columns="seconds"), trials.frame.drop(columns="seconds"))
+    in_order = ["trial", "metric", "epoch"]
+    pd.testing.assert_frame_equal(
+        logged.curves.replace({"trial": folders}).sort_values(in_order).reset_index(drop=True),
+        trials.curves.sort_values(in_order).reset_index(drop=True),
+    )
+    assert answer(logged).sentence == found.sentence

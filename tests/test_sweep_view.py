@@ -13,7 +13,7 @@ from convgrid.plan import plan
 from convgrid.sweep import view as view_module
 from convgrid.sweep.job import Outcome, Survey, Trial
 from convgrid.sweep.listing import show_sweeps
-from convgrid.sweep.ranking import rank, show_ranking
+from convgrid.sweep.ranking import show_ranking
 from convgrid.sweep.view import Lines, Progress, Screen, printable, screen, view
 from sweep_folders import STARTED, finish, make_sweep, make_trial
 
@@ -161,7 +161,7 @@ def test_a_terminal_gets_a_live_view_that_is_cleared_and_keeps_failures(make: Ca
     assert "arch.n=0  failed: TrainingError: train/loss became nan in epoch 3." in text
 
 
-def test_no_character_stops_a_sweep_on_an_ascii_console(make: Callable[..., Trial]) -> None:
+def test_no_character_stops_a_sweep_on_an_ascii_console(in_tmp: Path, make: Callable[..., Trial]) -> None:
     trial = make(data_root="größe…")
     for terminal in (True, False):
         out = console(terminal=terminal, encoding="ascii")
@@ -170,75 +170,40 @@ def test_no_character_stops_a_sweep_on_an_ascii_console(make: Callable[..., Tria
         seen.started(0, trial)
         seen.ended(0, trial, Outcome("failed", "nicht möglich"))
         seen.close()
-        show_ranking([(trial, done(0.5))], *OBJECTIVE, out, left=0, command="")
+        make_sweep(Path("sweeps"), "0a", [])
+        show_ranking([(trial, Outcome("failed", "nicht möglich"))], "0a", out, left=0, command="")
         assert "m\\xf6glich" in "\n".join(shown(out))
     assert printable("größe", console()) == "größe"
 
 
-def test_settings_are_ranked_by_their_mean_over_seeds_and_folds(make: Callable[..., Trial]) -> None:
-    results = [
-        *((make(arch_n="1", seed=str(seed)), done(value)) for seed, value in enumerate((0.9, 0.92, 0.94))),
-        *((make(arch_n="2", fold=str(fold)), done(value)) for fold, value in enumerate((0.95, 0.91))),
-        (make(arch_n="3"), done(0.99)),
-        (make(arch_n="4"), Outcome("pruned", metrics={"best/val/accuracy": 1.0})),
-    ]
-    best, second, third = rank(results, *OBJECTIVE)
-    assert (best.setting, best.mean, best.spread) == ({"arch.n": "3"}, 0.99, None)
-    assert (second.setting, second.mean) == ({"arch.n": "2"}, pytest.approx(0.93))
-    assert third.spread == pytest.approx(0.02)  # numpy.std([0.9, 0.92, 0.94], ddof=1)
-    assert rank(results, "val/accuracy", "min")[0].setting == {"arch.n": "1"}
-
-
-def ranking(results: list[tuple[Trial, Outcome]], width: int = 80, left: int = 0) -> list[str]:
-    out = console(width)
-    show_ranking(results, *OBJECTIVE, out, left=left, command="python run.py -m arch.n=1,2")
-    return shown(out)
-
-
-def test_the_ranking_is_a_table_with_a_column_a_key(make: Callable[..., Trial]) -> None:
-    results = [
-        (make(arch_n="1", optimizer="sgd", seed=str(seed)), done(0.9 + seed / 100, seconds=3.21)) for seed in range(3)
-    ]
-    results.append((make(arch_n="2", optimizer="adam", seed="0"), done(0.95, seconds=125.0)))
-    assert ranking(results) == [
-        "   arch.n  optimizer      val/accuracy  runs  parameters  multiply-adds   time",
-        "1  2       adam                 0.9500     1      53,002        347,392  2 min",
-        "2  1       sgd        0.9100 +- 0.0100     3      53,002        347,392  3.2 s",
-    ]
-
-
-def test_settings_too_long_for_a_column_stand_below_their_numbers(make: Callable[..., Trial]) -> None:
-    pattern = f"INPUT -> {'CONV -> RELU -> ' * 10}FC"
-    assert ranking([(make(arch_pattern=pattern), done(0.9))]) == [
-        "   val/accuracy  parameters  multiply-adds   time",
-        "1        0.9000      53,002        347,392  3.2 s",
-        f"   arch.pattern={pattern}",
-    ]
-
-
-def test_a_long_ranking_names_what_it_leaves_out(make: Callable[..., Trial]) -> None:
-    lines = ranking([(make(arch_n=str(n)), done(0.5 + n / 100)) for n in range(25)])
-    assert len(lines) == 1 + 20 + 1
-    assert lines[-1] == "and 5 settings more, down to val/accuracy 0.5000"
-
-
-def test_failures_are_grouped_by_cause_whatever_their_numbers(make: Callable[..., Trial]) -> None:
+def test_at_its_end_a_sweep_tells_the_answer_of_its_folders_and_all_that_failed(
+    in_tmp: Path, make: Callable[..., Trial]
+) -> None:
+    for n, accuracies in {"1": (0.91, 0.912), "2": (0.95, 0.953)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            finish(make_trial(Path("runs"), f"n{n}s{seed}", params={"arch.n": n, "seed": str(seed)}), accuracy=accuracy)
+    make_sweep(Path("sweeps"), "0a", ["n1s0", "n1s1", "n2s0", "n2s1"], varying={"arch.n": ["1", "2"]}, status="killed")
     reasons = [f"diverged in epoch {epoch}" for epoch in (3, 12, 4)] + ["out of memory: 3.2 GiB " + "word " * 30]
     results: list[tuple[Trial, Outcome]] = [
-        (make(arch_n=str(n)), Outcome("failed", reason, folder=f"runs/{n}")) for n, reason in enumerate(reasons)
+        (make(arch_n=str(n)), Outcome("failed", reason, folder=f"runs/{n}" if n else ""))  # the first before it had one
+        for n, reason in enumerate(reasons)
     ]
-    results.append((make(arch_n="9"), Outcome("pruned")))
-    lines = ranking(results, left=2)
-    assert lines[:4] == [
-        "1 pruned before their last epoch",
-        "4 failed",
-        "    3  diverged in epoch 3",
-        "       such as arch.n=0: runs/0/log.txt",
-    ]
-    assert lines[4].startswith("    1  out of memory: 3.2 GiB word")
+    out = console()
+    show_ranking(results, "0a", out, left=2, command="python run.py -m arch.n=1,2")
+    lines = shown(out)
+    assert lines[0].startswith("arch.n=2 is best: val/accuracy 0.9515 +- 0.0021 (sd over 2 seeds); second n=1 0.9110, ")
+    failed = lines.index("4 failed")
+    assert lines[failed + 1 : failed + 3] == ["    3  diverged in epoch 3", "       such as arch.n=0"]
+    assert lines[failed + 3].startswith("    1  out of memory: 3.2 GiB word")
     assert lines[-2] == "       such as arch.n=3: runs/3/log.txt"
     assert lines[-1] == "2 left. To go on: python run.py -m arch.n=1,2"
-    assert max(map(len, lines)) <= 80
+
+
+def test_a_sweep_of_which_nothing_finished_tells_why_and_how_to_go_on(in_tmp: Path, make: Callable[..., Trial]) -> None:
+    make_sweep(Path("sweeps"), "0a", [None])
+    out = console()
+    show_ranking([(make(arch_n="1"), Outcome("failed", "no"))], "0a", out, left=1, command="again")
+    assert shown(out) == ["1 failed", "    1  no", "       such as arch.n=1", "1 left. To go on: again"]
 
 
 PARAMS: Mapping[str, str] = {"arch.n": "2", "optimizer": "adam", "seed": "0"}

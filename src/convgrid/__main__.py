@@ -10,6 +10,7 @@ USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
        convgrid sweeps
        convgrid export RUN [--format torch_export|onnx|safetensors] [--out FILE]
        convgrid predict RUN IMAGE... [--json|--csv]
+       convgrid compare [--sweep ID | --experiment NAME ...]
 
   convgrid run                            train the default ConvNet
   convgrid run optimizer=sgd arch.m=3     with other options and values
@@ -19,7 +20,8 @@ USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
   convgrid preview augment=cifar          draw what augmentation makes of training images
   convgrid sweeps                         the sweeps of this folder, and how to go on with each
   convgrid export last                    the last model in one file: images in, predictions out
-  convgrid predict last photo.jpg         what the last model says of an image"""
+  convgrid predict last photo.jpg         what the last model says of an image
+  convgrid compare                        which setting of the last sweep is best; --help shows the options"""
 
 
 def main() -> int:
@@ -47,6 +49,10 @@ def main() -> int:
             from convgrid.model.commands import predict
 
             return predict(words)
+        case ["compare", *options]:
+            from convgrid.compare.command import compare  # pandas and scipy take a second to import
+
+            return compare(options)
         case ["preview", *overrides]:
             return preview(overrides)
         case ["-h" | "--help"]:

@@ -16,7 +16,6 @@ from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
 from convgrid.sweep.messages import ModelWanted
 from convgrid.sweep.objectives import objectives_of
 from convgrid.sweep.prospect import Prospect
-from convgrid.sweep.ranking import show_ranking
 from convgrid.sweep.results import best_of
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
@@ -129,7 +128,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
-        show_ranking(results, *objective, console, left=left, command=command)
+        _show_ranking(results, sweep.id, console, left=left, command=command)
         if asked:
             _tell_search(asked, results, settings, sweep, console)
         unsent = tracker.close(FLUSH) if tracker else []
@@ -142,6 +141,14 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     if ending == "interrupted":
         return 130
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
+
+
+def _show_ranking(
+    results: Sequence[tuple[Trial, Outcome]], sweep: str, console: Console, *, left: int, command: str
+) -> None:
+    from convgrid.sweep.ranking import show_ranking  # pandas and scipy take a second to import
+
+    show_ranking(results, sweep, console, left=left, command=command)
 
 
 def _workers(settings: Settings) -> Local:

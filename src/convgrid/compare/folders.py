@@ -1,0 +1,149 @@
+"""Trials out of a sweep's folders; neither MLflow nor a server is needed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, of_metrics, once, repeated
+from convgrid.compare.trials import Trials
+from convgrid.config import flatten
+from convgrid.errors import ConfigError
+from convgrid.runs import CONFIG, PLAN, RUNS, read_epochs, read_record
+from convgrid.sweep.results import SWEEP, SWEEPS
+
+DATA = "data.json"
+
+
+def from_folders(
+    sweep: str | None = None, *, keys: Sequence[str] | None = None, sweeps: Path = SWEEPS, runs: Path = RUNS
+) -> Trials:
+    """Read a sweep's trials.
+
+    Args:
+        sweep: Its id, or as much of it as no other has; None takes the last one.
+        keys: What tells settings apart; None takes what was swept.
+        sweeps: Where the sweeps' folders are.
+        runs: Where the trials' folders are.
+
+    Returns:
+        The trials that have started.
+
+    Raises:
+        ConfigError: If there is no such sweep, or no trial of it has such a key.
+    """
+    known = _find(sweep, sweeps)
+    names = list(dict.fromkeys(name for name in known["trials"] if name is not None))
+    found = {name: record for name in names if (record := read_record(runs / name))}
+    metric, mode = known["objective"]
+    frame = frame_of(_read(runs / name, record) for name, record in found.items())
+    told = list(keys) if keys is not None else _told(known, differing(frame))
+    check_keys(told, frame)
+    frame = once(frame, told)
+    swept = tuple(_asked(known) or told)
+    left = len(known["trials"]) - len(found) + unended(frame)
+    return Trials(
+        frame=frame,
+        curves=curves_of(
+            (name, epoch["epoch"], key, epoch["metrics"][key])
+            for name in frame.index
+            for epoch in read_epochs(runs / name)
+            for key in dict.fromkeys((*CURVES, metric))
+            if key in epoch["metrics"]
+        ),
+        metric=metric,
+        mode=mode,
+        keys=tuple(told),
+        repetitions=repeated(frame, told),
+        skipped=known["skipped"],
+        title=f"sweep {known['id']}",
+        command=known["command"],
+        sweep=known["id"],
+        folder=sweeps / known["id"] / "report",
+        swept=swept,
+        left=left,
+    )
+
+
+def unended(frame: pd.DataFrame) -> int:
+    """Count the trials that have started and not ended.
+
+    Args:
+        frame: Of the trials.
+    """
+    return int(frame["status"].isin(["running", "killed"]).sum())
+
+
+def check_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
+    """Refuse keys that no trial has.
+
+    Args:
+        keys: What tells settings apart.
+        frame: Of the trials.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    for key in keys:
+        if key not in frame:
+            differ = ", ".join(differing(frame)) or "none"
+            raise ConfigError(f"--keys {key}: no trial has a parameter {key}. Those that differ: {differ}.")
+
+
+def _find(sweep: str | None, sweeps: Path) -> dict[str, Any]:
+    files = [file for file in sweeps.glob(f"*/{SWEEP}") if sweep is None or file.parent.name.startswith(sweep)]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    if not found:
+        which = "no sweep" if sweep is None else f"no sweep {sweep}"
+        raise ConfigError(
+            f"There is {which} in {sweeps.resolve()}. Start where it was started: python -m convgrid sweeps "
+            "lists what is there. Or compare what is in MLflow: --experiment NAME."
+        )
+    exact = [known for known in found if known["id"] == sweep]
+    if sweep is not None and len(found) > 1 and not exact:
+        raise ConfigError(f"--sweep {sweep} may be {' or '.join(sorted(known['id'] for known in found))}. Give more.")
+    return (exact or sorted(found, key=lambda known: known["created"]))[-1]
+
+
+def _told(known: dict[str, Any], differ: Sequence[str]) -> list[str]:
+    """What was swept or searched and differs, in the order of the command; where nobody noted it, whatever differs."""
+    asked = _asked(known)
+    return [key for key in asked if key in differ] if asked else list(differ)
+
+
+def _asked(known: dict[str, Any]) -> list[str]:
+    """Keys that are tied together are searched as one."""
+    return [*known["varying"], *(key for keys in known.get("searched", ()) for key in keys.split("+"))]
+
+
+def _read(folder: Path, record: dict[str, Any]) -> Read:
+    data = folder / DATA
+    return Read(
+        trial=folder.name,
+        known={
+            "status": "finished" if "result" in record else record.get("status", "running"),
+            "reason": record.get("reason", ""),
+            "name": record.get("name", folder.name),
+            "epochs": record.get("epochs", 0),
+            "best_epoch": record.get("best_epoch", 0),
+            "seconds": record.get("seconds", 0.0),
+        },
+        params=record.get("params") or _params(folder),
+        metrics=of_metrics(record.get("metrics", {})),
+        tags=record.get("tags", {}),
+        data=json.loads(data.read_text(encoding="utf-8")) if data.exists() else {},
+    )
+
+
+def _params(folder: Path) -> dict[str, str]:
+    """Of a run whose record has none: it failed before its network was built, or is of an earlier version."""
+    stored = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    values = dict(flatten(stored["values"])) | stored.get("choices", {})
+    plan = folder / PLAN
+    layers = json.loads(plan.read_text(encoding="utf-8")).get("layers", []) if plan.exists() else []
+    sizes = {f"plan.{size}": sum(layer[size] for layer in layers) for size in ("parameters", "multiply_adds")}
+    known = {key: str(value) for key, value in values.items() if not key.endswith("_target_")}
+    return known | ({key: str(size) for key, size in sizes.items()} if layers else {})

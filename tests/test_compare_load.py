@@ -1,0 +1,203 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Metric, Param
+from mlflow.tracking import MlflowClient
+
+from convgrid.compare import answer, load
+from convgrid.compare.folders import from_folders
+from convgrid.errors import ConfigError, TrackingError
+from sweep_folders import STARTED, finish, make_sweep, make_trial
+
+RUNS, SWEEPS = Path("runs"), Path("sweeps")
+PARAMS = {"arch.n": "1", "optimizer": "sgd", "optimizer.lr": "0.01", "optimizer.momentum": "0.9", "seed": "0",
+          "data": "digits", "plan.parameters": "5450", "plan.multiply_adds": "23552", "fold": "None"}  # fmt: skip
+pytestmark = pytest.mark.usefixtures("in_tmp")
+
+
+def trial(name: str, accuracy: float | None = 0.9, **params: str) -> str:
+    changed = {key.replace("_", "."): value for key, value in params.items()}
+    folder = make_trial(RUNS, name, epochs=3, params={**PARAMS, **changed})
+    if accuracy is not None:
+        finish(folder, accuracy=accuracy)
+    return name
+
+
+def test_the_last_sweep_is_read_from_its_folders() -> None:
+    make_sweep(SWEEPS, "0a", [trial("x")], varying={"arch.n": ["1"]})
+    trials = [
+        trial(f"n{n}s{seed}", 0.9 + int(n) / 100 + int(seed) / 1000, arch_n=n, seed=seed) for n in "12" for seed in "01"
+    ]
+    make_sweep(SWEEPS, "0b", [*trials, None], created=STARTED + 1, varying={"arch.n": ["1", "2"], "seed": ["0", "1"]},
+               skipped={"arch.m=9 pools too often": ["arch.n=1 arch.m=9"]}, command="run.py -m arch.n=1,2")  # fmt: skip
+    found = load()
+    assert (found.sweep, found.keys, found.repetitions, found.swept) == (
+        "0b", ("arch.n",), ("seed",), ("arch.n", "seed"),
+    )  # fmt: skip
+    assert (found.metric, found.mode, found.title, found.left) == ("val/accuracy", "max", "sweep 0b", 1)
+    assert found.command == "run.py -m arch.n=1,2"
+    assert found.folder == Path("sweeps/0b/report")
+    assert found.skipped == {"arch.m=9 pools too often": ["arch.n=1 arch.m=9"]}
+    row = found.frame.to_dict("index")["n2s1"]
+    assert (row["arch.n"], row["optimizer"], row["plan.multiply_adds"]) == (2, "sgd", 23552)
+    assert row["best/val/accuracy"] == pytest.approx(0.921)
+    assert (row["status"], row["seconds"], row["tag.git.commit"]) == ("finished", 3.25, "abc")
+    values = found.curves[(found.curves["trial"] == "n2s1") & (found.curves["metric"] == "val/accuracy")]
+    assert [(row.epoch, row.value) for row in values.itertuples()] == [(1, 0.01), (2, 0.02), (3, 0.03)]
+    assert load("0a").sweep == "0a"
+
+
+def test_numbers_are_numbers_and_words_are_words() -> None:
+    make_sweep(SWEEPS, "0a", [trial("a"), trial("b", optimizer="adam", optimizer_lr="1e-4")], varying={"optimizer": []})
+    frame = load().frame
+    assert frame["optimizer.lr"].tolist() == [0.01, 1e-4]
+    assert frame["optimizer"].tolist() == ["sgd", "adam"]
+    assert frame["fold"].isna().all()
+
+
+def test_what_a_data_set_is_comes_from_the_trials_folder() -> None:
+    folder = RUNS / trial("a")
+    (folder / "data.json").write_text(json.dumps({"digest": "abc", "images": {"train": 8, "validation": 2}}))
+    make_sweep(SWEEPS, "0a", ["a"])
+    row = load().frame.to_dict("index")["a"]
+    assert (row["data.digest"], row["data.images.validation"]) == ("abc", 2)
+
+
+def test_a_searchs_keys_are_those_that_differ_less_what_follows_from_an_option() -> None:
+    names = [
+        trial("a", optimizer_lr="0.01"),
+        trial("b", optimizer_lr="0.02", optimizer="adam", optimizer_momentum="None"),
+        trial("c", optimizer_lr="0.03", data_root="/elsewhere"),
+    ]
+    make_sweep(SWEEPS, "0a", list(names), varying={})
+    found = load()
+    assert found.keys == ("optimizer", "optimizer.lr")
+    assert found.swept == found.keys
+    make_sweep(SWEEPS, "0b", list(names), varying={}, searched=["optimizer+optimizer.lr"], created=STARTED + 1)
+    assert load().keys == ("optimizer", "optimizer.lr")  # tied by sweep.zip
+    assert load(keys=["optimizer"]).keys == ("optimizer",)
+
+
+def test_trials_that_failed_before_they_had_a_network_are_read_from_their_config() -> None:
+    folder = make_trial(RUNS, "a", status="failed", reason="OSError: gone", ended=STARTED)
+    (folder / "config.yaml").write_text("choices: {optimizer: sgd}\nvalues: {arch: {n: 3}, seed: 0}\n")
+    make_sweep(SWEEPS, "0a", ["a", trial("b")], varying={"arch.n": ["1", "3"]})
+    found = load()
+    assert found.frame["arch.n"].tolist() == [3, 1]
+    assert found.frame.loc["a", "status"] == "failed"
+
+
+def test_a_sweep_of_which_nothing_has_started_has_no_trials() -> None:
+    make_sweep(SWEEPS, "0a", [None, None])
+    found = load()
+    assert (len(found.frame), found.left, answer(found).settings) == (0, 2, ())
+
+
+def test_a_wrong_sweep_or_key_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"There is no sweep in .*sweeps\. Start where it was started"):
+        load()
+    make_sweep(SWEEPS, "0a", [trial("a")])
+    make_sweep(SWEEPS, "0b", ["a"])
+    with pytest.raises(ConfigError, match="There is no sweep 1c in"):
+        load("1c")
+    with pytest.raises(ConfigError, match=r"--sweep 0 may be 0a or 0b\. Give more\."):
+        load("0")
+    with pytest.raises(
+        ConfigError, match=r"--keys arch\.q: no trial has a parameter arch\.q\. Those that differ: none"
+    ):
+        load("0a", keys=["arch.q"])
+    with pytest.raises(ConfigError, match="--sweep reads a sweep's folders, --experiment, --map what is in MLflow"):
+        load("0a", experiment="e", mapping={"seed": "s"})
+
+
+def log(client: MlflowClient, experiment: str, values: list[float], params: dict[str, Any], **tags: str) -> str:
+    run = client.create_run(experiment, tags=tags).info.run_id
+    points = [Metric("valid_acc", value, STARTED + step, step) for step, value in enumerate(values, start=1)]
+    client.log_batch(run, metrics=points, params=[Param(key, str(value)) for key, value in params.items()])
+    client.set_terminated(run)
+    return run
+
+
+@pytest.fixture
+def others(store: str) -> str:
+    """Runs of somebody else's: other names, no convgrid tag, one that crashed."""
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.create_experiment("theirs")
+    for depth, last in (("2", 0.8), ("4", 0.9)):
+        for seed in range(3):
+            log(client, experiment, [0.5, last + 0.002 * seed, 0.6], {"depth": depth, "random_seed": seed})
+    client.create_run(experiment)
+    return store
+
+
+def test_runs_that_others_logged_are_compared_by_their_own_names(others: str) -> None:
+    mapping = {"val/accuracy": "valid_acc", "seed": "random_seed"}
+    found = load(experiment="theirs", tracking_uri=others, mapping=mapping)
+    assert (found.keys, found.repetitions, found.metric, found.mode) == (("depth",), ("seed",), "val/accuracy", "max")
+    assert sorted(found.frame["best/val/accuracy"]) == pytest.approx([0.8, 0.802, 0.804, 0.9, 0.902, 0.904])
+    assert found.frame["best_epoch"].tolist() == [2] * 6  # the best of the history, as convgrid's own
+    assert answer(found).sentence.startswith("depth=4 is best: val/accuracy 0.9020 +- 0.0020 (sd over 3 seeds); second")
+    assert found.folder == Path("comparison")
+
+
+def test_a_filter_chooses_runs(others: str) -> None:
+    found = load(
+        experiment="theirs", tracking_uri=others, mapping={"val/accuracy": "valid_acc"}, filter="params.depth = '2'"
+    )
+    assert found.frame["depth"].unique().tolist() == [2]
+    assert found.title == "experiment theirs, params.depth = '2'"
+
+
+def test_less_is_better_of_what_is_called_a_loss_or_an_error(others: str) -> None:
+    for name, mode in (("val/mae", "min"), ("val/iou", "max"), ("val/my_error", "min")):
+        assert load(experiment="theirs", tracking_uri=others, mapping={name: "valid_acc"}).mode == mode
+
+
+def test_mistakes_about_mlflow_are_told(others: str) -> None:
+    uri: dict[str, Any] = {"experiment": "theirs", "tracking_uri": others}
+    with pytest.raises(
+        ConfigError, match=r"--map val/accuracy=acc: no run has logged acc\. They have: depth, random_seed"
+    ):
+        load(**uri, mapping={"val/accuracy": "acc"})
+    with pytest.raises(ConfigError, match=r"No run says what is best\. .* They have logged: valid_acc\."):
+        load(**uri)
+    with pytest.raises(ConfigError, match="--filter depth is 2: Invalid"):
+        load(**uri, filter="depth is 2")
+    with pytest.raises(ConfigError, match="--experiment theirs has no run that the filter lets pass"):
+        load(**uri, filter="params.depth = '9'")
+    with pytest.raises(ConfigError, match=r"--experiment mine is not in .* There are: .*theirs"):
+        load(experiment="mine", tracking_uri=others)
+    with pytest.raises(TrackingError, match=r"is not there: no .*nowhere\.db\. Start where the runs were started"):
+        load(experiment="theirs", tracking_uri="sqlite:///nowhere.db")
+    with pytest.raises(TrackingError, match=r"^http://127\.0\.0\.1:9 cannot be used: .*refused"):
+        load(experiment="theirs", tracking_uri="http://127.0.0.1:9")
+
+
+def test_runs_of_other_data_are_left_out_with_a_word_and_reruns_count_once(store: str) -> None:
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.create_experiment("mixed")
+    known = {"objective.metric": "auto", "objective.mode": "auto", "data": "digits"}
+    parent = client.create_run(experiment, tags={"convgrid.sweep": "0a"}).info.run_id
+    client.log_batch(parent, params=[Param("arch.n", "1,2"), Param("objective.metric", "val/accuracy")])
+    for n in "12":
+        for seed in "001":  # seed 0 twice
+            run = log(
+                client, experiment, [0.9], {**known, "arch.n": n, "seed": seed}, **{"convgrid.outcome": "finished"}
+            )
+            client.log_metric(run, "best/val/accuracy", 0.9 + int(n) / 100 + int(seed) / 1000)
+    log(client, experiment, [0.9], {**known, "data": "mnist", "arch.n": "1", "seed": "0"})
+    found = load(experiment="mixed", tracking_uri=store)
+    assert found.warnings == (
+        "Left out: 1 run of other data or with another objective, such as data=mnist, val/accuracy; see --filter.",
+    )
+    assert answer(found).warnings == found.warnings
+    assert (len(found.frame), found.keys, found.swept) == (4, ("arch.n",), ("arch.n",))
+    assert answer(found).settings[0].n == 2
+
+
+def test_from_folders_reads_any_place(tmp_path: Path) -> None:
+    make_trial(tmp_path / "r", "a", params=PARAMS)
+    make_sweep(tmp_path / "s", "0a", ["a"])
+    assert from_folders(sweeps=tmp_path / "s", runs=tmp_path / "r").folder == tmp_path / "s" / "0a" / "report"
