@@ -1,0 +1,72 @@
+"""Numbers and values as a person reads them."""
+
+from collections.abc import Sequence
+
+from convgrid.sweep.table import duration
+
+
+def decimals(values: Sequence[float]) -> int:
+    """How many decimals tell values apart that are evenly spaced.
+
+    Args:
+        values: Rising.
+
+    Returns:
+        Decimals.
+
+    Example:
+        >>> decimals([0.85, 0.9, 0.95]), decimals([10, 20])
+        (2, 0)
+    """
+    return max((len(plain(value).partition(".")[2]) for value in values), default=0)
+
+
+def plain(value: float) -> str:
+    """Write a number without an exponent where it is short.
+
+    Args:
+        value: Any number.
+
+    Returns:
+        Up to six digits.
+
+    Example:
+        >>> plain(0.004), plain(3.0), plain(1e-7)
+        ('0.004', '3', '1e-07')
+    """
+    return f"{value:.6g}"
+
+
+def thousands(value: float) -> str:
+    """Write a number with k, M or G.
+
+    Args:
+        value: Any number.
+
+    Returns:
+        Up to three digits, and the unit.
+
+    Example:
+        >>> thousands(147_386), thousands(7_413_248), thousands(2000), thousands(0.05)
+        ('147k', '7.41M', '2k', '0.05')
+    """
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{float(f'{value / size:.3g}'):g}{unit}"
+    return f"{value:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """Write a time.
+
+    Args:
+        seconds: How long.
+
+    Returns:
+        In seconds, minutes or hours.
+
+    Example:
+        >>> clock(7.66), clock(99), clock(600), clock(9000)
+        ('7.7 s', '99 s', '10 min', '2.5 h')
+    """
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
