@@ -1,0 +1,89 @@
+"""The ranking as dots with their intervals."""
+
+from collections.abc import Sequence
+
+from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, paint_of, shortened
+from convgrid.compare.report.scales import Scale, covering, foot_axis, worth_showing
+from convgrid.compare.report.wording import Wording
+from convgrid.compare.results import Answer, Setting
+from convgrid.compare.words import named
+
+MOST = 20  # settings drawn
+ROW = 20.0
+CELL = (140.0, 20.0)  # of the ranking's table
+
+
+def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
+    """Draw the best settings below each other.
+
+    Args:
+        answer: What the comparison comes to.
+        words: How its numbers are written.
+
+    Returns:
+        One panel.
+    """
+    best = answer.settings[:MOST]
+    names = [f"{setting.place}  {named(setting.values)}" for setting in best]
+    left = 12 + min(420.0, max(map(letters, names)))
+    x = axis_of(best, words.mode, left, left + 320)
+    width = x.end + 16 + letters(words.mean(x.high) + " ± " + words.mean(0))
+    marks: list[Mark] = []
+    for row, (setting, name) in enumerate(zip(best, names, strict=True)):
+        y = ROW * (row + 0.5)
+        marks.append(Text(left - 12, y + 4, shortened(name, left - 12), "ink", "end"))
+        marks.append(Line([(left, y), (x.end, y)], "grid"))
+        marks += _whisker(setting, x, y)
+        marks.append(Text(x.end + 10, y + 4, words.measured(setting), "ink"))
+    bottom = ROW * len(best) + 4
+    marks.insert(0, Line([(x(best[0].mean), 0), (x(best[0].mean), bottom)], "grid"))
+    more = len(answer.settings) - len(best)
+    title = words.metric + (f", the best {MOST} of {len(answer.settings):,} settings" if more else "")
+    marks += foot_axis(x, bottom, title)
+    return [Drawing(width, bottom + 40, tuple(marks), f"{title}: {answer.sentence}")]
+
+
+def axis_of(settings: Sequence[Setting], mode: str, start: float, end: float) -> Scale:
+    """Make the axis on which settings and their intervals are drawn; those far below the others end at its edge.
+
+    Args:
+        settings: At least one.
+        mode: Whether the greatest ("max") or the least ("min") is best.
+        start: In pixels.
+        end: In pixels.
+
+    Returns:
+        The axis.
+    """
+    means = worth_showing([setting.mean for setting in settings], mode)
+    shown = [setting for setting in settings if min(means) <= setting.mean <= max(means)]
+    ends = worth_showing([*means, *(value for setting in shown for value in setting.interval or ())], mode)
+    return covering(ends, start, end)
+
+
+def in_a_cell(setting: Setting, x: Scale, best: float) -> Drawing:
+    """Draw one setting for its row of the table.
+
+    Args:
+        setting: Of the ranking.
+        x: The axis that all rows have.
+        best: The best setting's mean, which a line marks.
+
+    Returns:
+        The drawing.
+    """
+    width, height = CELL
+    at_best = Line([(x(best), 0), (x(best), height)], "grid")
+    return Drawing(width, height, (at_best, *_whisker(setting, x, height / 2)), "")
+
+
+def _whisker(setting: Setting, x: Scale, y: float) -> list[Mark]:
+    paint = paint_of(setting.place)
+    if not x.holds(setting.mean):
+        beyond = x.start if setting.mean < x.low else x.end
+        return [Text(beyond, y + 4, "◂" if beyond == x.start else "▸", paint, "middle")]
+    dot = Dot(x(setting.mean), y, paint, 4, hollow=setting.status == "worse")
+    if not setting.interval:
+        return [dot]
+    low, high = (x(value) for value in setting.interval)
+    return [Line([(low, y), (high, y)], paint, 1.5), dot]
