@@ -37,6 +37,11 @@ def test_the_wheel_holds_every_option_and_experiment(installed: Path) -> None:
         assert inside == {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.yaml")}
 
 
+def test_the_wheel_holds_the_reports_page(installed: Path) -> None:
+    inside = {path.name for path in (installed / "convgrid/compare/report").glob("page.*")}
+    assert inside == {"page.css", "page.html", "page.js", "page.py"}
+
+
 def test_the_wheel_trains_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "run", "optimizer=adam", "trainer=debug", "tracking=none")
     assert done.returncode == 0, done.stderr

@@ -49,7 +49,7 @@ def _compare(argv: Sequence[str]) -> int:
     found = answer(trials)
     console = Console()
     show(trials, found, console)
-    from convgrid.compare.report import write  # pyright: ignore[reportMissingImports]
+    from convgrid.compare.report import write
 
     assert trials.folder is not None
     folder = Path(asked.out) if asked.out else trials.folder

@@ -1,0 +1,43 @@
+"""A comparison as people look at it: one page that needs nothing else, a CSV, and a picture of each chart."""
+
+from pathlib import Path
+
+from convgrid.compare.report.chapters import NAMES, chapters_of
+from convgrid.compare.report.drawing import sheet
+from convgrid.compare.report.page import page
+from convgrid.compare.report.png import save
+from convgrid.compare.report.tables import write_csv
+from convgrid.compare.results import Answer
+from convgrid.compare.trials import Trials
+from convgrid.errors import DiskError
+
+PAGE = "report.html"
+TABLE = "table.csv"
+
+
+def write(trials: Trials, answer: Answer, folder: Path) -> Path:
+    """Write report.html, table.csv, and a PNG of each chart.
+
+    Args:
+        trials: That are compared.
+        answer: What the comparison comes to.
+        folder: Where to; it is made, and an earlier report there is replaced.
+
+    Returns:
+        The page.
+
+    Raises:
+        DiskError: If nothing can be written there.
+    """
+    chapters = chapters_of(trials, answer)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+        (folder / PAGE).write_text(page(trials, answer, chapters), encoding="utf-8")
+        write_csv(answer, folder / TABLE)
+        for chapter in chapters:
+            save(sheet(chapter.picture, columns=chapter.columns), folder / f"{chapter.name}.png")
+    except OSError as error:
+        raise DiskError(f"{folder} cannot be written: {error.strerror}.") from None
+    return folder / PAGE
