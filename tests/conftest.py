@@ -9,6 +9,16 @@ from hydra import compose, initialize_config_dir
 
 from convgrid.config import CONF, Settings, from_hydra
 
+NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Nobody overlooks that the report's page was not tried."""
+    skipped = [each for each in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(each.longrepr)]
+    if skipped:
+        words = f"{len(skipped)} tests of the report's page did NOT run: {NO_BROWSER} (apt-get install chromium)"
+        terminalreporter.write_line(f"!!! {words}", red=True, bold=True)
+
 
 def compose_settings(*overrides: str) -> Settings:
     """Compose like `python run.py OVERRIDES`, less its checks."""
