@@ -1,9 +1,12 @@
 """The benchmarks run to their ends; no time is asserted."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -44,6 +47,17 @@ def test_tracking_prints_the_ratios_to_mlflows_own_calls() -> None:
     told = r"{} +writer +\d+\.\d ms a trial   fluent +\d+\.\d ms   ratio \d+\.\d"
     assert re.fullmatch(told.format("wall"), wall)
     assert re.fullmatch(told.format("CPU"), cpu)
+
+
+def test_report_prints_time_and_size_of_two_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report.py", "--quick"])  # in this process: its imports take longer than it does
+    runpy.run_path(str(BENCHMARKS / "report.py"), run_name="__main__")
+    few, many = capsys.readouterr().out.splitlines()
+    told = r" +{} trials: written in \d+\.\d s, 0\.\d\d MB, not opened \(at most 5 MB and 2 s\)"
+    assert re.fullmatch(told.format(30), few)
+    assert re.fullmatch(told.format(60), many)
 
 
 def test_plan_prints_time_and_memory_of_two_sizes() -> None:
