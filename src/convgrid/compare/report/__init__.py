@@ -20,7 +20,7 @@ def write(trials: Trials, answer: Answer, folder: Path) -> Path:
 
     Args:
         trials: That are compared.
-        answer: What the comparison comes to.
+        answer: What the comparison comes to; of one setting at least.
         folder: Where to; it is made, and an earlier report there is replaced.
 
     Returns:

@@ -54,8 +54,6 @@ def chapters_of(trials: Trials, answer: Answer) -> list[Chapter]:
         Those that there is something to show in.
     """
     words = wording_of(trials, answer)
-    if not answer.settings:
-        return []
     parallel = parallel_coordinates(answer, words) if len(answer.settings) > 1 else []
     drawn = {
         "ranking": ("Ranking", "", ranked_intervals(answer, words)),

@@ -3,7 +3,6 @@
   const table = document.getElementById("table");
   const lit = document.getElementById("lit");
   const tip = document.getElementById("tip");
-  if (!table) return;
   const atOnce = Number(table.dataset.atOnce);
   const heads = [...table.tHead.rows[0].cells];
   const names = heads.map((head) => head.dataset.key.toLowerCase());

@@ -40,14 +40,14 @@ def page(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
     """
     words = wording_of(trials, answer)
     style, script = _style(), (HERE / "page.js").read_text(encoding="utf-8")
-    columns, rows = ranking_table(answer, words) if answer.settings else ([], [])
+    columns, rows = ranking_table(answer, words)
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return template.from_string((HERE / "page.html").read_text(encoding="utf-8")).render(
         answer=answer,
         at_once=AT_ONCE,
         chapters=[chapter for chapter in chapters if chapter.name != "ranking"],
         columns=columns,
-        ends=interval_ends(answer, words) if answer.settings else ("", ""),
+        ends=interval_ends(answer, words),
         facts=_facts(trials, answer),
         groups=_groups(trials, answer),
         rows=rows,

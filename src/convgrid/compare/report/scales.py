@@ -9,6 +9,7 @@ from convgrid.compare.report.drawing import Line, Mark, Text, letters, shortened
 from convgrid.compare.report.numbers import decimals, thousands
 
 FENCE = 2.0  # times the way from the median to the best
+ROUNDING = 1e-9  # values no further apart, in parts of them, are one
 RATIO = 30  # values that differ by more have a logarithmic axis
 PANEL = (360.0, 252.0)  # of a chart: what a phone has room for
 
@@ -97,10 +98,12 @@ def covering(values: Iterable[float], start: float, end: float, *, log: bool = F
     Example:
         >>> covering([3, 5], 0, 1, room=0.5), covering([1, 100], 0, 1, log=True, room=0).log
         (Scale(low=2.0, high=6.0, start=0, end=1, log=False), True)
+        >>> covering([2.0, 2.0 + 1e-15], 0, 1).low
+        1.9
     """
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    if low == high:
+    if high - low <= ROUNDING * max(abs(low), abs(high)):
         around = abs(low) * 0.05 or 1.0
         return Scale(low - around, high + around, start, end)
     if log and low > 0 and high / low >= RATIO:
