@@ -148,6 +148,11 @@ def test_the_answer_stands_at_the_top_before_what_is_unfair_and_the_ranking(tria
     assert all(note.replace("+-", "±") in unescape(text) for note in found.notes)
 
 
+def test_trials_that_are_left_are_counted_at_the_top(trials: Trials, tmp_path: Path) -> None:
+    text = write(replace(trials, left=7), answer(trials), tmp_path).read_text(encoding="utf-8")
+    assert "<dd>33 finished, 1 pruned, 2 failed, 7 left</dd>" in text
+
+
 def test_what_did_not_finish_is_grouped_and_counted(page: Elements) -> None:
     words = " ".join(" ".join(page.words).split())
     assert "skipped 9 arch.m=6 pools a 8x8 input 6 times. arch.n=0 arch.m=6" in words

@@ -87,6 +87,8 @@ def _facts(trials: Trials, answer: Answer) -> dict[str, str]:
         "trials": ", ".join(f"{count:,} {status}" for status, count in counts.items() if count),
         "settings": f"{len(answer.settings):,}",
     }
+    if trials.left:
+        facts["trials"] += f", {trials.left:,} left"
     for key in trials.repetitions:
         found = sorted({each for each in _column(trials, key) if pd.notna(each)})
         facts[f"{key}s"] = ", ".join(map(text, found)) if len(found) <= 10 else f"{len(found)}"
