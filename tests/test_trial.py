@@ -122,9 +122,9 @@ def test_the_logged_model_predicts_probabilities_of_raw_images(tracked: Tracked)
     test = read(tracked.settings).test
     assert test is not None
     mlflow.set_tracking_uri(tracked.settings.values["tracking"]["uri"])
-    predictions = mlflow.pyfunc.load_model(logged.model_uri).predict(test.images.float().numpy())  # pyright: ignore
-    np.testing.assert_allclose(predictions.sum(1), 1, rtol=1e-5)
-    classes, told = test.targets.numpy(), predictions.argmax(1)
+    predictions = mlflow.pyfunc.load_model(logged.model_uri).predict(test.images.numpy())  # pyright: ignore
+    np.testing.assert_allclose(predictions.drop(columns="class").sum(axis=1), 1, rtol=1e-5)
+    classes, told = test.targets.numpy(), predictions["class"].astype(int)
     accuracy, f1 = accuracy_score(classes, told), f1_score(classes, told, average="macro")
     assert re.match(rf"loss \S+  accuracy {accuracy:.4g}  top5 \S+  f1 {f1:.4g}  ", tracked.screen.row("test"))
     rows = [row.split(",") for row in (tracked.folder / "confusion_test.csv").read_text().splitlines()]
