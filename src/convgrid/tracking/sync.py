@@ -65,17 +65,26 @@ class _Tracked:
 
     @classmethod
     def read(cls, file: Path, store: Store) -> Self | None:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        if known.get("place") != store.place:
+        known = _by_place(file).get(store.place)
+        if known is None:
             return None
         if isinstance(known["files"], list):  # as the first versions wrote them
             known["files"] = dict.fromkeys(known["files"], 0)
         return cls(**known)
 
     def write(self, file: Path) -> None:
+        """The last store to be sent to comes first."""
+        others = {place: known for place, known in _by_place(file).items() if place != self.place}
         partial = file.with_name(f"{file.name}.partial")
-        partial.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        partial.write_text(json.dumps({**asdict(self), "others": [*others.values()]}), encoding="utf-8")
         partial.replace(file)
+
+
+def _by_place(file: Path) -> dict[str, dict[str, Any]]:
+    """What each store has of a folder."""
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    all_known = [known, *known.pop("others", [])] if known else []
+    return {known["place"]: known for known in all_known}
 
 
 def sync(
