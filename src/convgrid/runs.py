@@ -216,6 +216,20 @@ def _is_plain_and_interrupted(record: Mapping[str, Any]) -> bool:
     return "run_id" in record and not {"status", "result"} & record.keys()
 
 
+def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
+    """Read what the tracking stores have of a trial or a sweep.
+
+    Args:
+        file: The trial's `tracked.json`, or the sweep's `parent.json`.
+
+    Returns:
+        What is known, by store and experiment, the last one to be sent to first.
+    """
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    places = [known, *known.pop("others", [])] if known else []
+    return {place["place"]: place for place in places}
+
+
 def run_id_of(path: Path) -> str:
     """Find the MLflow run of a trial.
 

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from convgrid.runs import RUNS, Outcome, read_record
 
 SWEEP = "sweep.json"
+PARENT = "parent.json"  # what the tracking store has of the folder
 SWEEPS = Path("sweeps")
 DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from convgrid.errors import TrackingError
 from convgrid.reasons import reason_of
 from convgrid.runs import RECORD, RUNS, TRACKED, read_record, read_settings, set_right
-from convgrid.sweep.results import SWEEP, SWEEPS, standing
+from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, standing
 from convgrid.tracking.address import check_uri, knock
 from convgrid.tracking.writer import ENVIRONMENT
 
@@ -100,7 +100,7 @@ def sync_everything(console: Console, uri: str | None = None, experiment: str | 
 
 
 def _send_place(console: Console, uri: str, experiment: str, place: _Place) -> _Report:
-    report = _send(_opened(uri, experiment), place)
+    report = _send(open_store(uri, experiment), place)
     failed = [f"not sent: {path}: {reason}" for path, reason in report.failed.items()]
     for line in [report.line(uri, experiment), *failed]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -110,6 +110,21 @@ def _send_place(console: Console, uri: str, experiment: str, place: _Place) -> _
 def _belonging(tracking: Mapping[str, Any], uri: str | None, experiment: str | None) -> tuple[str, str]:
     """Store and experiment; "" for the first where nothing says so."""
     return uri or tracking.get("uri") or "", experiment or tracking.get("experiment") or EXPERIMENT
+
+
+def newest_tracking() -> Mapping[str, Any]:
+    """Find where the last sweep or run of this folder is tracked.
+
+    Returns:
+        "uri" and "experiment"; {} where nothing is tracked.
+    """
+    files = [*SWEEPS.glob(f"*/{SWEEP}"), *RUNS.glob(f"*/{RECORD}")]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+        of = _tracking_of_sweep if file.name == SWEEP else _tracking_of_trial
+        tracking = of(file.parent)
+        if tracking.get("uri"):
+            return tracking
+    return {}
 
 
 def _tracking_of_sweep(path: Path) -> Mapping[str, Any]:
@@ -127,7 +142,19 @@ def _tracking_of_trial(path: Path) -> Mapping[str, Any]:
     return {key: params[f"tracking.{key}"] for key in ("uri", "experiment") if f"tracking.{key}" in params}
 
 
-def _opened(uri: str, experiment: str) -> "Store":
+def open_store(uri: str, experiment: str) -> "Store":
+    """Open a store that a person asked for.
+
+    Args:
+        uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
+        experiment: Its name.
+
+    Returns:
+        The store.
+
+    Raises:
+        TrackingError: If it cannot be used.
+    """
     try:
         knock(uri)
         from convgrid.tracking.store import Store  # MLflow takes 2 s to import
@@ -146,7 +173,7 @@ def _away(uri: str, error: Exception) -> TrackingError:
 
 
 def _send(store: "Store", place: _Place) -> _Report:
-    from convgrid.tracking.sync import PARENT, Parent, sync, sync_sweep
+    from convgrid.tracking.sync import Parent, sync, sync_sweep
 
     report, winners = _Report(), {}
     parents: defaultdict[Path, list[Parent | None]] = defaultdict(list)

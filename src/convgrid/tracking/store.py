@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 ARTIFACTS = "mlartifacts"  # beside a local store; a server keeps its own
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the dashboard shows runs, not conversations
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
         path = database(uri)
         location = (path.parent / ARTIFACTS).resolve().as_uri() if path else None
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location, tags=KIND)
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:

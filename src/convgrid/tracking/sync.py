@@ -21,13 +21,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.errors import ModelError
 from convgrid.reasons import reason_of
-from convgrid.runs import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record
-from convgrid.sweep.results import SWEEP
+from convgrid.runs import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record, read_tracked
+from convgrid.sweep.results import PARENT, SWEEP
 from convgrid.tracking.folders import BEST_EPOCH, OUTCOME, REASON, Wanted, wanted_of_sweep, wanted_of_trial
 from convgrid.tracking.store import Store
 
 LOCK = "sync.lock"
-PARENT = "parent.json"
 LONGEST = 6000  # characters of a parameter that MLflow takes
 
 
@@ -65,7 +64,7 @@ class _Tracked:
 
     @classmethod
     def read(cls, file: Path, store: Store) -> Self | None:
-        known = _by_place(file).get(store.place)
+        known = read_tracked(file).get(store.place)
         if known is None:
             return None
         if isinstance(known["files"], list):  # as the first versions wrote them
@@ -74,17 +73,10 @@ class _Tracked:
 
     def write(self, file: Path) -> None:
         """The last store to be sent to comes first."""
-        others = {place: known for place, known in _by_place(file).items() if place != self.place}
+        others = {place: known for place, known in read_tracked(file).items() if place != self.place}
         partial = file.with_name(f"{file.name}.partial")
         partial.write_text(json.dumps({**asdict(self), "others": [*others.values()]}), encoding="utf-8")
         partial.replace(file)
-
-
-def _by_place(file: Path) -> dict[str, dict[str, Any]]:
-    """What each store has of a folder."""
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    all_known = [known, *known.pop("others", [])] if known else []
-    return {known["place"]: known for known in all_known}
 
 
 def sync(
