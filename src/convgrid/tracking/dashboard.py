@@ -4,12 +4,11 @@ import argparse
 import json
 import os
 import socket
-import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from convgrid.errors import TrackingError
 from convgrid.runs import read_tracked
@@ -53,7 +52,9 @@ def main(words: Sequence[str]) -> int:
     if sweep is not None:
         store = open_store(uri, sweep.get("tracking", {}).get("experiment", EXPERIMENT))
         print(f"the last sweep, side by side: {address}{share(store, sweep)}", flush=True)
-    return 0 if is_server else _serve(uri, asked.port)
+    if not is_server:
+        _serve(uri, asked.port)
+    return 0
 
 
 def share(store: "Store", sweep: Mapping[str, Any]) -> str:
@@ -144,14 +145,10 @@ def _last_sweep(uri: str) -> Mapping[str, Any] | None:
     return max(sweeps, key=lambda sweep: sweep["created"], default=None)
 
 
-def _serve(uri: str, port: int) -> int:
-    """One server process does for one person; the usual four take a gigabyte."""
-    words = ["server", "--host", HOST, "--port", str(port), "--backend-store-uri", uri, "--workers", "1"]
-    artifacts = Path("mlartifacts").absolute().as_uri()
-    words += ["--artifacts-destination", artifacts]
-    with subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ}) as server:  # noqa: S603  (of ours)
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            server.wait()
-            return 0
+def _serve(uri: str, port: int) -> NoReturn:
+    """Become the server, so that Ctrl-C and signals are its own."""
+    words = ["--host", HOST, "--port", str(port), "--backend-store-uri", uri]
+    words += ["--artifacts-destination", Path("mlartifacts").absolute().as_uri()]
+    words += ["--workers", "1"]  # enough for one person: the usual four take a gigabyte
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *words], environment)  # noqa: S606  (of ours)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from convgrid.errors import TrackingError
 from convgrid.reasons import reason_of
-from convgrid.runs import RECORD, RUNS, TRACKED, read_record, read_settings, set_right
+from convgrid.runs import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
 from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, standing
 from convgrid.tracking.address import check_uri, knock
 from convgrid.tracking.writer import ENVIRONMENT
@@ -200,7 +200,7 @@ def _send(store: "Store", place: _Place) -> _Report:
 @contextmanager
 def _noted(report: _Report, store: "Store", path: Path, tracked: Path) -> Iterator[None]:
     """Note what became of a folder; where the store is gone, that is all."""
-    before = tracked.read_bytes() if tracked.exists() else b""
+    before = read_tracked(tracked)
     try:
         yield
     except Exception as error:
@@ -209,5 +209,4 @@ def _noted(report: _Report, store: "Store", path: Path, tracked: Path) -> Iterat
             knock(store.uri)
             return
         raise _away(store.uri, error) from None
-    is_new = (tracked.read_bytes() if tracked.exists() else b"") != before
-    (report.sent if is_new else report.there).append(path)
+    (report.there if read_tracked(tracked) == before else report.sent).append(path)
