@@ -39,9 +39,8 @@ check: $(SETUP_DEV)  ## lint, format and types only
 	$(RUN) -m ruff format --check .
 	$(RUN) -m basedpyright
 
-ui: $(SETUP)  ## open the MLflow dashboard on loopback
-	@echo "http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
-	@$(RUN) -m mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db
+ui: $(SETUP)  ## start MLflow's dashboard on loopback, and say where the last sweep is compared
+	@$(RUN) -m convgrid ui --port $(PORT)
 
 clean:  ## remove the environment and caches; runs and the dashboard's data stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -164,6 +164,7 @@ class Sender:
         if folder is not None and self._totals_due < self._followed[folder].due:
             folder = None
         try:
+            knock(self._uri)  # a server that is gone is told in the same words, whatever is to be sent
             if self._store is None or (self._sweep and self._parent is None):
                 self._open()
             elif folder is None:
@@ -202,7 +203,6 @@ class Sender:
         return [*self._followed, *([self._sweep] if self._sweep and self._totals_due < math.inf else [])]
 
     def _open(self) -> None:
-        knock(self._uri)
         from convgrid.tracking.store import Store  # MLflow takes 2 s to import, while the first trials train
         from convgrid.tracking.sync import set_sweeps_right, sync_sweep
 
