@@ -63,5 +63,5 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 existing:
 	@$(PYTHON) -c 'import importlib.util as u, sys; \
-	  missing = [m for m in ("torch", "lightning", "hydra", "mlflow", "sklearn", "pooch", "rich", "platformdirs", "filelock", "PIL", "safetensors", "yaml") if not u.find_spec(m)]; \
+	  missing = [m for m in ("torch", "lightning", "hydra", "mlflow", "sklearn", "pooch", "rich", "platformdirs", "filelock", "PIL", "psutil", "safetensors", "yaml") if not u.find_spec(m)]; \
 	  sys.exit("$(PYTHON) lacks " + ", ".join(missing) + ". Install convgrid there: $(PYTHON) -m pip install -e ." if missing else 0)'
