@@ -32,16 +32,15 @@ ifndef PYTHON
 endif
 
 test: check  ## run all checks and tests
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest -n 3 --dist worksteal
 
 check: $(SETUP_DEV)  ## lint, format and types only
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m basedpyright
 
-ui: $(SETUP)  ## open the MLflow dashboard on loopback
-	@echo "http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
-	@$(RUN) -m mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db
+ui: $(SETUP)  ## start MLflow's dashboard on loopback, and say where the last sweep is compared
+	@$(RUN) -m convgrid ui --port $(PORT)
 
 clean:  ## remove the environment and caches; runs and the dashboard's data stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
@@ -64,5 +63,5 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 existing:
 	@$(PYTHON) -c 'import importlib.util as u, sys; \
-	  missing = [m for m in ("torch", "lightning", "hydra", "mlflow", "sklearn", "pooch", "rich", "platformdirs", "filelock", "PIL", "safetensors", "yaml") if not u.find_spec(m)]; \
+	  missing = [m for m in ("torch", "lightning", "hydra", "mlflow", "sklearn", "pooch", "rich", "platformdirs", "filelock", "PIL", "psutil", "safetensors", "yaml") if not u.find_spec(m)]; \
 	  sys.exit("$(PYTHON) lacks " + ", ".join(missing) + ". Install convgrid there: $(PYTHON) -m pip install -e ." if missing else 0)'

@@ -19,7 +19,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
 
-from convgrid.sync import Store, sync
+from convgrid.tracking.store import Store
+from convgrid.tracking.sync import sync
 
 EPOCHS = 20
 PARAMS = {f"group.key_{number}": str(number) for number in range(60)}

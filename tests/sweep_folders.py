@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 STARTED = 1_700_000_000_000  # ms
+DATA = {
+    "name": "digits", "digest": "0123", "task": "classification", "names": ["0", "1"], "shape": [1, 8, 8],
+    "dtype": "uint8", "images": {"train": 90, "validation": 20, "test": 20},
+}  # fmt: skip
 TAGS = {"seed": "0", "convgrid": "0.1", "git.commit": "abc"}
 
 
@@ -19,7 +23,8 @@ def write_record(folder: Path, **changed: Any) -> None:
     """Like the worker: a reader sees the old or the new."""
     record = {
         "status": "running", "reason": "", "started": STARTED, "ended": 0, "name": "n1 m2 k1 adam", "params": {},
-        "tags": TAGS, "metrics": {}, "best_epoch": 0, "epochs": 0, "seconds": 0.0, "config_key": "k",
+        "tags": TAGS, "objective": ["val/accuracy", "max"], "metrics": {}, "best_epoch": 0, "epochs": 0,
+        "seconds": 0.0, "config_key": "k",
     }  # fmt: skip
     partial = folder / "run.json.partial"
     partial.write_text(json.dumps({**record, **changed}))
@@ -34,6 +39,7 @@ def make_trial(
     (folder / "config.yaml").write_text("values: {}\n")
     (folder / "plan.json").write_text("{}")
     (folder / "environment.json").write_text("{}")
+    (folder / "data.json").write_text(json.dumps(DATA))
     lines = [epoch_line(epoch, began=began, metrics=metrics) for epoch in range(1, epochs + 1)]
     (folder / "metrics.jsonl").write_text("".join(lines))
     write_record(folder, **{"epochs": epochs, **record})

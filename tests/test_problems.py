@@ -21,6 +21,7 @@ from convgrid.errors import ConfigError, DataError
 from convgrid.plan import plan
 from convgrid.scales import Log, MinMax, Standardize, Unchanged
 from convgrid.targets import FITS
+from convgrid.tracking.everything import sync_everything
 from convgrid.training import Learner
 from convgrid.trial import make_learner, outputs, read, run
 
@@ -178,6 +179,7 @@ def predicted(settings: Settings, store: str) -> tuple[np.ndarray, Split]:
     """What the logged model says of the raw images of the test part."""
     test = read(settings).test
     assert test is not None
+    assert sync_everything(Console(file=io.StringIO())) == 0
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("convgrid")
     (logged,) = client.search_logged_models([experiment.experiment_id])  # pyright: ignore

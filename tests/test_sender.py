@@ -8,8 +8,8 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from convgrid.runs import set_right
-from convgrid.sweep import sender as sender_module
-from convgrid.sweep.sender import Sender
+from convgrid.tracking import sender as sender_module
+from convgrid.tracking.sender import Sender
 from sweep_folders import epoch_line, finish, make_sweep, make_trial
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
@@ -78,7 +78,7 @@ def test_values_arrive_within_seconds_while_the_trial_runs(store: str, clock: Cl
 def test_a_trial_is_sent_at_most_once_a_second_and_at_once_when_it_ends(
     store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convgrid import sync as sync_module
+    from convgrid.tracking import sync as sync_module
 
     times: list[float] = []
     monkeypatch.setattr(sync_module, "sync", lambda folder, *_, **__: times.append(clock.now))
@@ -117,7 +117,7 @@ def test_an_error_is_told_once_and_what_is_new_is_sent_when_the_store_is_there_a
         work(sender, clock, 300)
     assert notes == [
         f"tracking.uri={store} does not take what is new: OSError: No space left on device. "
-        "The sweep goes on; its folders keep everything, and it is tried again."
+        "Training goes on, and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
     ]
     pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
     assert pauses[:7] == pytest.approx([0.5, 1, 2, 4, 8, 16, 32])
@@ -151,11 +151,11 @@ def test_a_store_that_is_none_keeps_everything_for_later(in_tmp: Path, clock: Cl
     assert sender.flush(3) == [folder, sweep]
     (note,) = notes
     assert note.startswith(f"tracking.uri={uri} does not take what is new: ")
-    assert "file is not a database. The sweep goes on; its folders keep everything" in note
+    assert "file is not a database. Training goes on" in note
 
 
 def test_the_sweeps_run_ends_with_its_totals(store: str, clock: Clock) -> None:
-    folder = make_trial(RUNS, "t0", epochs=3)
+    folder = make_trial(RUNS, "t0", epochs=3, sweep="s1")
     sweep = make_sweep(SWEEPS, "s1", ["t0"])
     sender, _ = new_sender(store, sweep)
     with FileLock(sweep / "lock"):  # as the sweep's process holds it

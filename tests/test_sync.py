@@ -1,3 +1,4 @@
+import getpass
 import json
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from filelock import FileLock
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
-from convgrid import sync as sync_module
+from convgrid.errors import ModelError
+from convgrid.model import store as model_store
 from convgrid.runs import set_right
-from convgrid.sync import Store, set_sweeps_right, sync, sync_sweep
-from convgrid.tracking import Run
+from convgrid.tracking.store import Store
+from convgrid.tracking.sync import set_sweeps_right, sync, sync_sweep
 from sweep_folders import STARTED, epoch_line, finish, make_sweep, make_trial, write_record
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
@@ -59,7 +61,7 @@ def test_a_finished_trial_stands_in_mlflow_in_full(opened: Store) -> None:
     assert points(opened, run.info.run_id, "best/val/accuracy") == [(3, 0.9, STARTED + 60_000)]
     assert run.data.metrics["test/accuracy"] == pytest.approx(0.89)
     names = [file.path for file in opened.client.list_artifacts(run.info.run_id)]
-    assert names == ["config.yaml", "environment.json", "plan.json"]
+    assert names == ["config.yaml", "data.json", "environment.json", "plan.json"]
 
 
 def test_a_running_trials_epochs_arrive_once_while_it_runs(opened: Store) -> None:
@@ -169,16 +171,16 @@ def test_a_run_that_a_person_deleted_is_made_again(opened: Store) -> None:
     assert points(opened, the_run(opened).info.run_id, "val/accuracy") == expected(2)
 
 
-def test_another_store_gets_everything(opened: Store, store: str) -> None:
+def test_another_store_gets_everything_and_the_first_one_nothing_twice(opened: Store, store: str) -> None:
     folder = make_trial(RUNS, "abc", epochs=2)
-    sync(folder, opened)
     other = Store.open(store, "others")
-    sync(folder, other)
-    assert points(other, the_run(other).info.run_id, "val/accuracy") == expected(2)
+    for each in (opened, other, opened, other):
+        sync(folder, each)
+        assert points(each, the_run(each).info.run_id, "val/accuracy") == expected(2)
 
 
 def test_a_trial_is_a_child_of_its_first_sweep_and_a_member_of_each(opened: Store) -> None:
-    folder = make_trial(RUNS, "abc", epochs=1)
+    folder = make_trial(RUNS, "abc", epochs=1, sweep="s1")
     first, second = (sync_sweep(make_sweep(SWEEPS, name, ["abc"]), opened) for name in ("s1", "s2"))
     sync(folder, opened, first)
     sync(folder, opened, second)
@@ -251,11 +253,25 @@ def test_a_trial_left_running_by_a_dead_process_becomes_killed(opened: Store) ->
     assert run.data.tags["convgrid.reason"] == "its process ended"
 
 
-def test_a_plain_run_left_running_by_a_dead_process_becomes_killed(opened: Store, store: str) -> None:
-    plain = Run.create(store, "trials", name="n1", params={}, tags={})
+def early_run(store: Store, status: str = "RUNNING", epochs: int = 0) -> str:
+    """A single run as the first versions made it: they sent its values themselves, and kept its id in its record."""
+    run = store.client.create_run(store.experiment_id, STARTED, {"convgrid.trial": "abc"}, "n1 m2 k1 adam")
+    for epoch in range(1, epochs + 1):
+        store.client.log_metric(run.info.run_id, "train/loss", 1 / epoch, STARTED + 1000 * epoch, epoch)
+    if status != "RUNNING":
+        store.client.set_terminated(run.info.run_id, status)
+    return run.info.run_id
+
+
+def early_folder(run_id: str, uri: str, **known: Any) -> Path:
     folder = RUNS / "abc"
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(f'{{"run_id": "{plain.run_id}", "uri": "{store}"}}')
+    (folder / "run.json").write_text(json.dumps({"run_id": run_id, "uri": uri, **known}))
+    return folder
+
+
+def test_an_early_single_run_left_running_by_a_dead_process_becomes_killed(opened: Store) -> None:
+    folder = early_folder(early_run(opened), opened.uri)
     with FileLock(folder / "lock"):
         assert set_right(RUNS) == []
         assert not sync(folder, opened)
@@ -266,32 +282,41 @@ def test_a_plain_run_left_running_by_a_dead_process_becomes_killed(opened: Store
     assert the_run(opened).data.tags["convgrid.reason"] == "its process ended"
 
 
-def test_a_finished_plain_run_is_only_made_a_member(opened: Store, store: str) -> None:
-    plain = Run.create(store, "trials", name="n1", params={}, tags={})
-    plain.finish("FINISHED")
-    folder = RUNS / "abc"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(f'{{"run_id": "{plain.run_id}", "uri": "{store}", "result": {{}}}}')
+def test_an_early_single_run_that_goes_on_stays_one_run(opened: Store) -> None:
+    run_id = early_run(opened, "KILLED", epochs=2)
+    folder = make_trial(RUNS, "abc", epochs=4, began=STARTED + 500_000, run_id=run_id, uri=opened.uri)
+    sync(folder, opened)
+    assert the_run(opened).info.status == "RUNNING"
+    finish(folder, epochs=4)
+    assert sync(folder, opened)
+    run = the_run(opened)
+    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
+    steps = [(step, time) for step, _, time in points(opened, run_id, "train/loss")]
+    assert steps == [(1, STARTED + 1000), (2, STARTED + 2000), (3, STARTED + 503_000), (4, STARTED + 504_000)]
+
+
+def test_a_finished_early_single_run_is_only_made_a_member(opened: Store) -> None:
+    run_id = early_run(opened, "FINISHED")
+    folder = early_folder(run_id, opened.uri, result={}, status="finished")
     assert set_right(RUNS) == []
     parent = sync_sweep(make_sweep(SWEEPS, "s1", ["abc"]), opened)
     assert sync(folder, opened, parent)
-    run = opened.client.get_run(plain.run_id)
+    run = opened.client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["convgrid.sweep.s1"] == "member"
     assert "mlflow.parentRunId" not in run.data.tags
 
 
-def test_a_trial_that_takes_over_an_interrupted_plain_run_gets_a_run_of_its_own(opened: Store, store: str) -> None:
-    plain = Run.create(store, "trials", name="n1", params={}, tags={"convgrid.trial": "abc"})
-    plain.finish("KILLED", "interrupted")
-    folder = make_trial(RUNS, "abc", epochs=3, run_id=plain.run_id, uri=store)
+def test_a_single_run_is_a_member_of_a_sweep_but_nobodys_child(opened: Store) -> None:
+    folder = make_trial(RUNS, "abc", epochs=3)
     finish(folder)
-    assert sync(folder, opened)
-    statuses = {run.info.run_id == plain.run_id: run.info.status for run in runs_of(opened)}
-    assert statuses == {True: "KILLED", False: "FINISHED"}
+    sync(folder, opened, sync_sweep(make_sweep(SWEEPS, "s1", ["abc"]), opened))
+    (run,) = [run for run in runs_of(opened) if "convgrid.trial" in run.data.tags]
+    assert run.data.tags["convgrid.sweep.s1"] == "member"
+    assert "mlflow.parentRunId" not in run.data.tags
 
 
-def test_a_plain_run_without_tracking_is_left_alone(opened: Store) -> None:
+def test_an_early_single_run_without_tracking_is_left_alone(opened: Store) -> None:
     folder = RUNS / "abc"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"result": {}}')
@@ -315,7 +340,8 @@ def test_two_processes_that_start_one_sweep_make_one_parent_and_one_child(opened
     make_sweep(SWEEPS, "s1", ["abc"])
     finish(make_trial(RUNS, "abc", epochs=3))
     code = (
-        "from pathlib import Path; from convgrid.sync import Store, sync, sync_sweep; "
+        "from pathlib import Path; from convgrid.tracking.store import Store; "
+        "from convgrid.tracking.sync import sync, sync_sweep; "
         f"store = Store.open({store!r}, 'trials'); parent = sync_sweep(Path('sweeps/s1'), store); "
         "print(sync(Path('runs/abc'), store, parent))"
     )
@@ -330,19 +356,100 @@ def test_two_processes_that_start_one_sweep_make_one_parent_and_one_child(opened
 LABELS = ("convgrid.sweep", "convgrid.trial")
 
 
-def test_weights_are_stored_only_where_asked_for(opened: Store) -> None:
-    folder = make_trial(RUNS, "abc", epochs=1)
-    (folder / "best.ckpt").write_bytes(b"weights")
+def test_pictures_weights_and_the_model_are_stored_only_where_asked_for(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[tuple[str, str, str | None]] = []
+    monkeypatch.setattr(model_store, "store", lambda _, uri, run_id, register: stored.append((uri, run_id, register)))
+    folder = make_trial(RUNS, "abc", epochs=3)
+    for name in ("best.ckpt", "misclassified.png", "confusion_test.csv"):
+        (folder / name).write_bytes(b"something")
     finish(folder)
     sync(folder, opened)
-    sync(folder, opened, weights=True)
-    assert "best.ckpt" in [file.path for file in opened.client.list_artifacts(the_run(opened).info.run_id)]
+    assert files(opened) == ["config.yaml", "data.json", "environment.json", "plan.json"]
+    assert stored == []
+    for register in (None, None, "digits", "digits", None):
+        sync(folder, opened, whole=True, register=register)
+    pictures = ["confusion_test.csv", "learning_curves.png", "misclassified.png"]
+    assert files(opened) == sorted(
+        [*pictures, "best.ckpt", "config.yaml", "data.json", "environment.json", "plan.json"]
+    )
+    run_id = the_run(opened).info.run_id
+    assert stored == [(opened.uri, run_id, None), (opened.uri, run_id, "digits")]
+    assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def files(store: Store) -> list[str]:
+    return [file.path for file in store.client.list_artifacts(the_run(store).info.run_id)]
+
+
+def test_a_model_that_cannot_be_made_is_told_and_not_tried_again(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(model_store, "store", fails)
+    folder = make_trial(RUNS, "abc", epochs=1)
+    (folder / "best.ckpt").touch()
+    finish(folder, epochs=1)
+    with pytest.raises(ModelError, match="The model of runs/abc is not stored: RuntimeError: no such operator"):
+        sync(folder, opened, whole=True)
+    assert sync(folder, opened, whole=True)
+    assert the_run(opened).info.status == "FINISHED"
+
+
+def test_the_data_set_of_all_trials_is_one(opened: Store) -> None:
+    data = {
+        "name": "digits", "digest": "0123456789abcdef", "task": "classification", "names": ["0", "1"],
+        "shape": [1, 8, 8], "dtype": "uint8", "pixels": [0, 16], "images": {"train": 90, "validation": 20},
+    }  # fmt: skip
+    for name in ("a", "b"):
+        folder = make_trial(RUNS, name, epochs=1, params={"data.root": "/photos" if name == "b" else None})
+        (folder / "data.json").write_text(json.dumps(data))
+        sync(folder, opened)
+        sync(folder, opened)
+    for run in runs_of(opened):
+        found = only(run.inputs.dataset_inputs)  # pyright: ignore[reportOptionalMemberAccess]
+        assert (found.dataset.name, found.dataset.digest) == ("digits", "0123456789abcdef")
+        assert [(tag.key, tag.value) for tag in found.tags] == [("mlflow.data.context", "training")]
+        assert json.loads(found.dataset.profile) == {"train": 90, "validation": 20, "shape": [1, 8, 8], "classes": 2}
+
+
+def only(found: list[Any]) -> Any:
+    (one,) = found
+    return one
+
+
+def test_a_parameter_longer_than_the_store_takes_ends_in_dots(opened: Store) -> None:
+    sync(make_trial(RUNS, "abc", params={"arch.pattern": "x" * 6000, "loss.weights": "y" * 6001}), opened)
+    params = the_run(opened).data.params
+    assert params == {"arch.pattern": "x" * 6000, "loss.weights": "y" * 5997 + "..."}
+
+
+def test_mlflows_own_tags_name_the_source_the_version_and_the_user(opened: Store) -> None:
+    sync(make_trial(RUNS, "abc", tags={"git.commit": "abc", "command": "run.py arch.n=2"}), opened)
+    tags = the_run(opened).data.tags
+    assert tags["mlflow.source.name"] == "run.py"
+    assert tags["mlflow.source.git.commit"] == "abc"
+    assert tags["mlflow.source.type"] == "LOCAL"
+    assert tags["mlflow.user"] == getpass.getuser()
+
+
+def test_how_busy_the_machine_was_arrives_once(opened: Store) -> None:
+    folder = make_trial(RUNS, "abc", epochs=1)
+    for sample in range(1, 4):
+        with (folder / "system.jsonl").open("a") as file:
+            file.write(json.dumps({"time": STARTED + sample, "metrics": {"system/cpu": sample / 10}}) + "\n")
+        sync(folder, opened)
+    found = points(opened, the_run(opened).info.run_id, "system/cpu")
+    assert found == [(0, 0.1, STARTED + 1), (1, 0.2, STARTED + 2), (2, 0.3, STARTED + 3)]
 
 
 def test_what_cannot_be_sent_raises_and_is_sent_later(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_trial(RUNS, "abc", epochs=1)
     with monkeypatch.context() as patch:
-        patch.setattr(sync_module.MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(OSError("no disk")))
+        patch.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(OSError("no disk")))
         with pytest.raises(OSError, match="no disk"):
             sync(folder, opened)
     write_record(folder, status="running")

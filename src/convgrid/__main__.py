@@ -2,12 +2,14 @@
 
 import sys
 
-from convgrid.app import run
+from convgrid.app import run, told
 from convgrid.preview import preview
 
 USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
        convgrid preview [group=option | key=value ...] [out=FILE.png]
        convgrid sweeps
+       convgrid sync [--tracking-uri URI] [--experiment NAME]
+       convgrid ui [--port PORT] [--tracking-uri URI]
        convgrid export RUN [--format torch_export|onnx|safetensors] [--out FILE]
        convgrid predict RUN IMAGE... [--json|--csv]
        convgrid compare [--sweep ID | --experiment NAME ...]
@@ -19,6 +21,8 @@ USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
   convgrid run --help                     all groups, options, keys and defaults
   convgrid preview augment=cifar          draw what augmentation makes of training images
   convgrid sweeps                         the sweeps of this folder, and how to go on with each
+  convgrid sync                           send to MLflow what it lacks of this folder's runs and sweeps
+  convgrid ui                             MLflow's dashboard, with the last sweep's trials side by side
   convgrid export last                    the last model in one file: images in, predictions out
   convgrid predict last photo.jpg         what the last model says of an image
   convgrid compare                        which setting of the last sweep is best; --help shows the options"""
@@ -55,6 +59,14 @@ def main() -> int:
             return compare(options)
         case ["preview", *overrides]:
             return preview(overrides)
+        case ["sync", *words]:
+            from convgrid.tracking.everything import main as sync
+
+            return told(lambda: sync(words))
+        case ["ui", *words]:
+            from convgrid.tracking.dashboard import main as ui
+
+            return told(lambda: ui(words))
         case ["-h" | "--help"]:
             print(USAGE)
             return 0

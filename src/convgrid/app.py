@@ -11,8 +11,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.config import CONF, check, from_hydra, mistakes_in_values, planned, register_experiments
-from convgrid.display import show_plan
+from convgrid.display import result_rows, show_plan, show_result
 from convgrid.errors import ConvgridError, Interrupted, refuse
+from convgrid.runs import find, is_finished, stored_settings
+from convgrid.tracking.writer import start_writer
 
 
 def run(argv: Sequence[str]) -> int:
@@ -82,8 +84,6 @@ def _plan_or_train(cfg: DictConfig, node: Any) -> None:
     typed = {override.lstrip("+~").partition("=")[0]: override for override in node.overrides.task}
     folder = None
     if settings.values["resume"] is not None:
-        from convgrid.runs import find, stored_settings
-
         folder = find(str(settings.values["resume"]))
         settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
         typed = {}
@@ -92,6 +92,14 @@ def _plan_or_train(cfg: DictConfig, node: Any) -> None:
     if settings.values["dry_run"]:
         show_plan(planned(settings), console)
         return
-    from convgrid.trial import run as run_trial  # a plan does without torch, which takes seconds to import
+    if folder is not None and is_finished(folder.record):
+        show_result(result_rows(folder.path, settings.values["tracking"].get("uri")), console)
+        return
+    writer = start_writer(settings)  # MLflow is imported beside torch, which a plan does without
+    try:
+        from convgrid.trial import run as run_trial
 
-    run_trial(settings, console, folder)
+        run_trial(settings, console, folder, writer)
+    finally:
+        if writer is not None:
+            writer.end()

@@ -2,11 +2,13 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from convgrid.plan import Plan, PlannedLayer
+from convgrid.runs import read_record, run_id_of
 
 Row = tuple[str, ...]
 
@@ -36,6 +38,40 @@ def show_plan(plan: Plan, console: Console) -> None:
     _write(console, total, "bold")
     _write(console, "one image: multiply-adds forward, memory of the outputs in float32, pixels seen", "dim")
     _write(console, plan.pattern)
+
+
+def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
+    """Say what a finished run came to, by what its folder holds.
+
+    Args:
+        folder: The run's.
+        uri: Of the tracking store; None where nothing is tracked.
+
+    Returns:
+        By name.
+    """
+    record = read_record(folder)
+    if "result" in record:  # written by the first versions
+        return record["result"]
+    metrics, params = record["metrics"], record["params"]
+    test = _metrics(metrics, "test/")
+    return {
+        "best epoch": f"{record['best_epoch']} of {record['epochs']}, by {record['objective'][0]}",
+        "validation": _metrics(metrics, "best/val/"),
+        **({"test": test} if test else {}),
+        "parameters": f"{int(params['plan.parameters']):,}",
+        "multiply-adds": f"{int(params['plan.multiply_adds']):,} an image",
+        "time": f"{record['seconds']:.1f} s on {record['tags']['device']}",
+        **({"MLflow run": run_id_of(folder) or "not sent yet: python -m convgrid sync"} if uri else {}),
+        **({"dashboard": uri if uri.startswith("http") else "make ui, or python -m convgrid ui"} if uri else {}),
+        "folder": str(folder),
+    }
+
+
+def _metrics(metrics: Mapping[str, float], prefix: str) -> str:
+    return "  ".join(
+        f"{name.removeprefix(prefix)} {value:.4g}" for name, value in metrics.items() if name.startswith(prefix)
+    )
 
 
 def show_result(rows: Mapping[str, str], console: Console) -> None:

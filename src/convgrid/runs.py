@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from filelock import FileLock, Timeout
@@ -21,8 +20,36 @@ RECORD = "run.json"
 METRICS = "metrics.jsonl"
 PLAN, ENVIRONMENT, DATA, LOG = "plan.json", "environment.json", "data.json", "log.txt"
 BEST, LAST = "best.ckpt", "last.ckpt"
+CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
+WORST, CURVES = "misclassified.png", "learning_curves.png"
+SYSTEM = "system.jsonl"  # how busy the machine was
 TRACKED = "tracked.json"  # what the tracking store has of the folder
 ENDED = "its process ended"  # why a run was killed that nobody could give a status
+
+Status = Literal["finished", "pruned", "failed", "killed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Args:
+        status: A finished or pruned trial has a result; a failed or killed one has a reason.
+        reason: Why it failed, in a line.
+        metrics: At its best epoch ("best/val/accuracy") and of the test ("test/accuracy"); so far, where it failed.
+        best_epoch: Counted from 1; 0 where no epoch ended.
+        epochs: How many ended.
+        seconds: Of training, in all its attempts.
+        folder: Where all of it is kept, such as "runs/1f0c5ab92d4e".
+    """
+
+    status: Status
+    reason: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,21 +75,34 @@ class TrialFolder:
         partial.write_text(json.dumps({**self.record, **known}, indent=2), encoding="utf-8")
         partial.replace(self.path / RECORD)
 
-    def discard(self) -> None:
-        """Take the folder away again, where its run could not be started."""
-        self.lock.release()
-        shutil.rmtree(self.path)
+    def end(self, outcome: Outcome) -> None:
+        """Write how the trial ended: its process does, or the scheduler for a worker that died.
+
+        Args:
+            outcome: All but the folder is written.
+        """
+        self.update(
+            status=outcome.status,
+            reason=outcome.reason,
+            ended=now(),
+            metrics=dict(outcome.metrics),
+            best_epoch=outcome.best_epoch,
+            epochs=outcome.epochs,
+            seconds=outcome.seconds,
+        )
 
 
 class EpochLog:
     """A trial's `metrics.jsonl`: a line an epoch, with the time at which it ended.
 
     Args:
-        path: The trial's folder.
+        path: The trial's folder; without a checkpoint in it, all its epochs are trained again.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path / METRICS
+        if not (path / LAST).exists():
+            self._file.unlink(missing_ok=True)
         text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole != text:  # a crash tore the last line
@@ -74,12 +114,18 @@ class EpochLog:
 
         Args:
             history: One mapping of metrics for every epoch so far.
+
+        Raises:
+            DiskError: If they cannot be written.
         """
         at = now()
         new = list(enumerate(history, start=1))[self._written :]
         lines = [json.dumps({"epoch": epoch, "time": at, "metrics": dict(metrics)}) for epoch, metrics in new]
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        try:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise DiskError(f"{self._file.parent} cannot be written: {error.strerror}. Make room.") from None
         self._written += len(new)
 
 
@@ -120,28 +166,82 @@ def read_records(runs: Path = RUNS) -> Iterator[dict[str, Any]]:
             yield json.loads(file.read_text(encoding="utf-8"))
 
 
+def is_finished(record: Mapping[str, Any]) -> bool:
+    """Whether a trial has its result, and nothing is left to train.
+
+    Args:
+        record: What is known of its run.
+
+    Example:
+        >>> is_finished({"status": "finished"}), is_finished({"status": "killed"})
+        (True, False)
+    """
+    return record.get("status") == "finished" or "result" in record  # the second in the first versions
+
+
 def set_right(runs: Path = RUNS) -> list[Path]:
-    """Find what dead processes left running: a sweep's trial becomes killed, a plain run is MLflow's to correct.
+    """Find what dead processes left running, and call it killed.
 
     Args:
         runs: Where the trials' folders are.
 
     Returns:
-        The folders of both, whose MLflow runs are to be brought up to date.
+        The folders, whose MLflow runs are to be brought up to date.
     """
-    found = []
-    for path in sorted(file.parent for file in runs.glob(f"*/{RECORD}")):
-        record = read_record(path)
-        of_sweep, of_run = record.get("status") == "running", "run_id" in record and "result" not in record
-        folder = lock(path) if of_sweep or of_run else None
-        if folder is None:
-            continue
-        if of_sweep:
-            last = max((epoch["time"] for epoch in read_epochs(path)), default=record["started"])
-            folder.update(status="killed", reason=ENDED, ended=max(last, record["started"]))
-        folder.lock.release()
-        found.append(path)
-    return found
+    return [path for path in sorted(file.parent for file in runs.glob(f"*/{RECORD}")) if set_one_right(path)]
+
+
+def set_one_right(path: Path) -> bool:
+    """Call a trial killed that is running by its folder, where no process runs it.
+
+    Args:
+        path: The trial's folder.
+
+    Returns:
+        Whether it was so.
+    """
+    record = read_record(path)
+    left = record.get("status") == "running" or _is_plain_and_interrupted(record)
+    folder = lock(path) if left else None
+    if folder is None:
+        return False
+    last = max((epoch["time"] for epoch in read_epochs(path)), default=0)
+    folder.update(status="killed", reason=ENDED, ended=max(last, record.get("started", 0)) or now())
+    folder.lock.release()
+    return True
+
+
+def _is_plain_and_interrupted(record: Mapping[str, Any]) -> bool:
+    """As plain runs were written at first: without a status before the end."""
+    return "run_id" in record and not {"status", "result"} & record.keys()
+
+
+def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
+    """Read what the tracking stores have of a trial or a sweep.
+
+    Args:
+        file: The trial's `tracked.json`, or the sweep's `parent.json`.
+
+    Returns:
+        What is known, by store and experiment, the last one to be sent to first.
+    """
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    places = [known, *known.pop("others", [])] if known else []
+    return {place["place"]: place for place in places}
+
+
+def run_id_of(path: Path) -> str:
+    """Find the MLflow run of a trial.
+
+    Args:
+        path: The trial's folder.
+
+    Returns:
+        The run's id; "" where the store does not have it yet.
+    """
+    file = path / TRACKED
+    tracked = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return tracked.get("run_id") or read_record(path).get("run_id", "")
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
@@ -230,7 +330,7 @@ def find(resume: str) -> TrialFolder:
         if (path / CONFIG).exists():
             return _locked(path)
     for record in RUNS.glob(f"*/{RECORD}"):
-        if json.loads(record.read_text(encoding="utf-8")).get("run_id") == resume:
+        if run_id_of(record.parent) == resume:
             return _locked(record.parent)
     raise ConfigError(
         f"resume={resume} is neither an MLflow run of {RUNS.resolve()} nor a checkpoint in a run's folder. "

@@ -29,6 +29,7 @@ from convgrid.predictor import Predictor
 from convgrid.runs import BEST, LAST
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
+from convgrid.worst import Worst, find_worst
 
 STEPS_PER_CHUNK = 64
 EVALUATION_BATCH, EVALUATION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
@@ -93,6 +94,7 @@ class Learner(L.LightningModule):
         tested: The metrics of the test part.
         confusions: Of classes, the images of "val" and "test" by class and by prediction, (C, C).
         examples: A few validation images, and what was predicted of them in the last epoch.
+        worst: The test images that are predicted worst.
     """
 
     def __init__(self, predictor: Predictor, data: ImageData, recipe: Recipe) -> None:
@@ -105,6 +107,7 @@ class Learner(L.LightningModule):
         self.tested: dict[str, float] = {}
         self.confusions: dict[str, Tensor] = {}
         self.examples: dict[str, Tensor] = {}
+        self.worst: Worst | None = None
         self.steps_done = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -298,6 +301,8 @@ class Learner(L.LightningModule):
         if part == "val":
             places, images = self._examples
             self.examples = {"images": images, "predictions": predictions[places.to(predictions.device)].cpu()}
+        if part == "test":
+            self.worst = find_worst(predictions, targets, task, row)
         names = measurable(task, row, self.data.num_classes, split.targets)
         found = {"loss": losses.double().mean().item(), **measure(names, task, row, predictions, targets)}
         return {f"{part}/{name}": value for name, value in found.items()}

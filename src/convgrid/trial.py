@@ -1,23 +1,20 @@
 """One trial, read top to bottom: settings -> data -> plan -> build -> train -> track."""
 
-import csv
 import dataclasses
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, cast
 
 import torch
 from rich.console import Console
 
 from convgrid.build import build
-from convgrid.config import Settings, architecture, component, config_key, fits, flatten, identity
-from convgrid.data import ImageData, Profile, check_data, refold, statistics
-from convgrid.display import show_result
-from convgrid.environment import environment
-from convgrid.errors import ConfigError, ConvgridError, DataError, Interrupted, gather, refuse
+from convgrid.config import Settings, architecture, component, fits, identity
+from convgrid.data import ImageData, check_data, refold, statistics
+from convgrid.display import result_rows, show_result
+from convgrid.errors import ConfigError, DataError, Interrupted, gather, refuse
 from convgrid.glossary import objective_of
 from convgrid.imbalance import check_imbalance, fit_class_weights
 from convgrid.memory import keep_freed_memory
@@ -26,39 +23,30 @@ from convgrid.objective import Objective
 from convgrid.plan import Plan, plan
 from convgrid.predictor import Predictor
 from convgrid.progress import Bar, Lines
-from convgrid.runs import CONFIG, DATA, ENVIRONMENT, PLAN, TrialFolder, create
+from convgrid.reasons import cause_of, reason_of
+from convgrid.recording import begin, ended, write_predictions
+from convgrid.runs import LOG, EpochLog, Outcome, TrialFolder, create, run_id_of
 from convgrid.scales import Scale, check_scaled
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
 from convgrid.targets import Fit, check_domain, fit, num_outputs
-from convgrid.training import BEST, Learner, Recipe, best_epoch, train
-
-if TYPE_CHECKING:
-    from convgrid.tracking import Run
-
-OWN_DATA = {  # what reads a person's own data, and the key that says where it is
-    "convgrid.data.arrays": "path",
-    "convgrid.data.image_folder": "root",
-    "convgrid.data.table_images": "table",
-}
-CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
+from convgrid.tracking.writer import Writer, followed
+from convgrid.training import Learner, Recipe, train
 
 
-def run(settings: Settings, console: Console, folder: TrialFolder | None = None) -> None:
+def run(settings: Settings, console: Console, folder: TrialFolder | None = None, writer: Writer | None = None) -> None:
     """Train what the settings describe, and print what came of it.
 
     Args:
         settings: The resolved config.
         console: Where progress and result are printed.
         folder: Of a run to go on with; None makes a new one.
+        writer: Who brings the folder to the tracking store; None where nothing is tracked.
 
     Raises:
         ConvgridError: If the data or a value cannot be used, before a new run exists; or if the training diverged.
         Interrupted: If Ctrl-C or SIGTERM ended the training.
     """
-    if folder is not None and "result" in folder.record:
-        show_result(folder.record["result"], console)
-        return
     try_components(settings)
     torch.set_num_threads(settings.values["trainer"]["threads"])
     keep_freed_memory()
@@ -66,20 +54,45 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None)
     data = read(settings)
     learner, planned = prepare(settings, data)
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
-    describe(folder, settings, planned, data)
-    with tracked(settings, planned, folder) as tracker:
-        started = time.perf_counter()
-        tested = _train(learner, folder, device, console, tracker)
-        write_confusions(folder, learner)
-        rows = _rows(learner, planned, tested, device, time.perf_counter() - started)
-        if tracker:
-            _keep(tracker, folder, learner, settings.values["tracking"].get("register"), tested)
-            rows |= {"MLflow run": tracker.run_id, "dashboard": tracker.dashboard}
-    metrics, best = result(learner.history, learner.recipe, tested)
-    epochs, seconds = len(learner.history), time.perf_counter() - started
-    known = {"metrics": metrics, "best_epoch": best, "epochs": epochs, "seconds": seconds}
-    folder.update(result=rows, status="finished", config_key=config_key(settings), **known)
-    show_result(rows | {"folder": str(folder.path)}, console)
+    begin(folder, settings, learner, planned, device)
+    try:
+        with followed(folder.path, writer) as tell:
+            _train(learner, folder, device, console, tell)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        name = run_id_of(folder.path) or folder.path
+        raise Interrupted(
+            f"Stopped after epoch {len(learner.history)}. To go on: python run.py resume={name}"
+        ) from None
+    show_result(result_rows(folder.path, settings.values["tracking"].get("uri")), console)
+
+
+def _train(learner: Learner, folder: TrialFolder, device: str, console: Console, tell: Callable[[], None]) -> None:
+    """Train, and write down how it ended, whatever happens."""
+    shown = [Lines(console), *([Bar(console)] if console.is_terminal else [])]
+    started, tested, ending = time.monotonic(), {}, Outcome("finished")
+    log = EpochLog(folder.path)
+
+    def send(history: Sequence[Mapping[str, float]]) -> None:
+        log.append(history)
+        tell()
+
+    tell()
+    try:
+        tested = train(learner, folder.path, device=device, callbacks=shown, send=send)
+        log.append(learner.history)  # the last epoch's, where an earlier process died behind its checkpoint
+        write_predictions(folder, learner)
+    except (KeyboardInterrupt, SystemExit):
+        ending = Outcome("killed", "interrupted")
+        raise
+    except BaseException as error:
+        ending = Outcome("killed" if cause_of(error) == "disk" else "failed", reason_of(error))
+        with suppress(OSError):
+            (folder.path / LOG).write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+    finally:
+        with suppress(OSError):  # a full disk, of which the error above tells
+            folder.end(ended(ending, folder, learner, tested, time.monotonic() - started))
+        tell()
 
 
 def find_device(accelerator: str) -> str:
@@ -308,84 +321,6 @@ def _try_dropout(settings: Settings) -> None:
         )
 
 
-@contextmanager
-def tracked(settings: Settings, planned: Plan, folder: TrialFolder) -> Iterator["Run | None"]:
-    """Open the trial's MLflow run, and give it a true status at the end.
-
-    Args:
-        settings: The resolved config.
-        planned: The network's plan.
-        folder: The trial's; it remembers the run.
-
-    Yields:
-        The run; None with `tracking=none`.
-    """
-    uri = settings.values.get("tracking", {}).get("uri")
-    if uri is None:
-        yield None
-        return
-    from convgrid.tracking import Run  # MLflow takes 2 s to import
-
-    if "run_id" in folder.record:
-        run = Run(uri, folder.record["run_id"])
-        run.reopen()
-    else:
-        try:
-            run = Run.create(
-                uri,
-                settings.values["tracking"]["experiment"],
-                name=run_name(settings),
-                params=parameters(settings, planned),
-                tags={
-                    "convgrid.trial": folder.path.name,
-                    "convgrid.folder": str(folder.path.resolve()),
-                    **environment(),
-                },
-            )
-        except ConvgridError:
-            folder.discard()
-            raise
-        folder.update(run_id=run.run_id, uri=uri)
-    try:
-        yield run
-    except Interrupted:
-        run.finish("KILLED", "interrupted")
-        raise
-    except BaseException as error:
-        run.finish("FAILED", f"{type(error).__name__}: {error}")
-        raise
-    run.finish("FINISHED")
-
-
-def run_name(settings: Settings) -> str:
-    """Say in a few words what is special: "n2 m3 k1 adam", or "linear adam".
-
-    Args:
-        settings: The resolved config.
-
-    Returns:
-        The run's name.
-    """
-    arch = settings.choices["arch"]
-    counts = " ".join(f"{count}{settings.values['arch'][count]}" for count in "nmk")
-    return f"{counts if arch == 'convnet' else arch} {settings.choices['optimizer']}"
-
-
-def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
-    """Flatten the settings to what MLflow compares runs by.
-
-    Args:
-        settings: The resolved config.
-        planned: The network's plan.
-
-    Returns:
-        By dotted key; a group's name holds its option.
-    """
-    values = {key: value for key, value in flatten(settings.values) if not key.endswith("_target_")}
-    sizes = {"plan.parameters": planned.parameters, "plan.multiply_adds": planned.multiply_adds}
-    return values | dict(settings.choices) | sizes  # an option without keys has {} for values
-
-
 def _fit(settings: Settings, data: ImageData) -> Fit:
     return fit(settings.choices["loss"], data.task, data.num_classes, fits(settings))
 
@@ -397,122 +332,3 @@ def _check_objective(metric: str, row: Fit, data: ImageData) -> None:
             f"objective.metric={metric} is not defined for the validation part: its targets do not vary. "
             f"Use one of {', '.join(names)}, or other images for validation."
         )
-
-
-def describe(folder: TrialFolder, settings: Settings, planned: Plan, data: ImageData) -> None:
-    """Write into a trial's folder what its model is, what it was trained on, and where.
-
-    Args:
-        folder: The trial's.
-        settings: The resolved config.
-        planned: The network's plan.
-        data: What is trained on.
-    """
-    profile(settings, data).write(folder.path / DATA)
-    (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
-    (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
-
-
-def profile(settings: Settings, data: ImageData) -> Profile:
-    """Look at a trial's data.
-
-    Args:
-        settings: The resolved config.
-        data: What is trained on.
-
-    Returns:
-        What is known of it without its images.
-    """
-    reader, stated = component(settings, "data"), settings.values["data"]
-    assert reader is not None
-    columns = stated.get("targets")  # as a table has them; in a person's own option, who knows
-    named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
-    place = stated[OWN_DATA[reader.target]] if reader.target in OWN_DATA else ""
-    from_files = reader.target in OWN_DATA and reader.target != "convgrid.data.arrays"
-    return Profile.of(data, f"{reader.name} {Path(place).name}".rstrip(), named, from_files=from_files)
-
-
-def write_confusions(folder: TrialFolder, learner: Learner) -> None:
-    """Write, for each part, how many images of each class are predicted to be of which: a row for each class.
-
-    Args:
-        folder: The trial's.
-        learner: What was trained; of labels and numbers, there is nothing to write.
-    """
-    names = learner.data.class_names
-    for part, counts in learner.confusions.items():
-        with (folder.path / CONFUSION[part]).open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["class / predicted", *names])
-            table.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
-
-
-def _train(
-    learner: Learner, folder: TrialFolder, device: str, console: Console, tracker: "Run | None"
-) -> dict[str, float]:
-    show = [Lines(console), *([Bar(console)] if console.is_terminal else [])]
-    try:
-        return train(learner, folder.path, device=device, callbacks=show, send=tracker.send if tracker else None)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
-        name = folder.record.get("run_id", folder.path)
-        raise Interrupted(
-            f"Stopped after epoch {len(learner.history)}. To go on: python run.py resume={name}"
-        ) from None
-    finally:
-        if tracker:
-            tracker.send(learner.history)
-
-
-def _keep(
-    tracker: "Run", folder: TrialFolder, learner: Learner, register: str | None, tested: Mapping[str, float]
-) -> None:
-    """Store what somebody needs to understand the run, and to use its model."""
-    tracker.result(*result(learner.history, learner.recipe, tested))
-    for name in (CONFIG, DATA, PLAN, ENVIRONMENT, BEST, *(CONFUSION[part] for part in learner.confusions)):
-        tracker.keep(folder.path / name)
-    from convgrid.model.store import store  # it imports MLflow
-    from convgrid.tracking import undisturbed
-
-    with undisturbed():
-        store(folder.path, tracker.uri, tracker.run_id, register=register)
-
-
-def result(
-    history: Sequence[Mapping[str, float]], recipe: Recipe, tested: Mapping[str, float]
-) -> tuple[dict[str, float], int]:
-    """What a training came to: its metrics at its best epoch, and those of the test.
-
-    Args:
-        history: One mapping of metrics an epoch, at least one.
-        recipe: Says what is best.
-        tested: The test metrics.
-
-    Returns:
-        Metrics by name, and the best epoch, counted from 1.
-
-    Example:
-        >>> recipe = Recipe(torch.optim.SGD, lambda progress: 1.0, 32, 1, 0, "val/accuracy", "max")
-        >>> result([{"val/accuracy": 0.5}], recipe, {"test/accuracy": 0.4})
-        ({'best/val/accuracy': 0.5, 'test/accuracy': 0.4}, 1)
-    """
-    best = best_epoch(history, recipe.metric, recipe.mode)
-    return {**{f"best/{name}": value for name, value in history[best].items()}, **tested}, best + 1
-
-
-def _rows(learner: Learner, planned: Plan, tested: Mapping[str, float], device: str, seconds: float) -> dict[str, str]:
-    history, recipe = learner.history, learner.recipe
-    best = best_epoch(history, recipe.metric, recipe.mode)
-    shown = {
-        part: "  ".join(
-            f"{name.partition('/')[2]} {value:.4g}" for name, value in metrics.items() if name.startswith(part)
-        )
-        for part, metrics in (("val", history[best]), ("test", tested))
-    }
-    return {
-        "best epoch": f"{best + 1} of {len(history)}, by {recipe.metric}",
-        "validation": shown["val"],
-        **({"test": shown["test"]} if tested else {}),
-        "parameters": f"{planned.parameters:,}",
-        "multiply-adds": f"{planned.multiply_adds:,} an image",
-        "time": f"{seconds:.1f} s on {device}",
-    }

@@ -14,6 +14,7 @@ from torch import Tensor
 SMALLEST = 96  # pixels that a side is enlarged to, at the least
 GAP = 4  # pixels between images; thrice that after the originals
 LETTERS = 14  # pixels, height of the captions
+COLUMNS = 6  # of a gallery
 
 
 def sheet(images: Tensor, augmented: Sequence[Tensor], captions: Sequence[str] = ()) -> Image.Image:
@@ -52,6 +53,47 @@ def sheet(images: Tensor, augmented: Sequence[Tensor], captions: Sequence[str] =
         middle = (margin, GAP + row * (height + GAP) + height // 2)
         ImageDraw.Draw(picture).text(middle, text, "black", font, anchor="rm")
     return picture
+
+
+def gallery(images: Tensor, captions: Sequence[Sequence[str]]) -> Image.Image:
+    """Lay out images side by side, row after row, each above its caption.
+
+    Args:
+        images: In any unit, shown as `sheet` shows originals, shape (N, C, H, W).
+        captions: The lines below each image, equally many; too long ones are cut.
+
+    Returns:
+        An RGB picture; small images are enlarged, pixel by pixel.
+
+    Example:
+        >>> gallery(torch.zeros(7, 1, 8, 8), [["is 3", "told 8"]] * 7).size
+        (604, 276)
+    """
+    low, high = (float(value) for value in images.aminmax())
+    pixels = _pixels(images, low, high)
+    count, height, width, _ = pixels.shape
+    factor = -(-SMALLEST // min(height, width))
+    height, width = factor * height, factor * width
+    font, lines = ImageFont.load_default(LETTERS), len(captions[0])
+    below = lines * (LETTERS + GAP) + GAP
+    columns = min(count, COLUMNS)
+    rows = -(-count // columns)
+    picture = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + below) + GAP), "white")
+    write = ImageDraw.Draw(picture)
+    for place, (shown, texts) in enumerate(zip(pixels, captions, strict=True)):
+        left, top = GAP + place % columns * (width + GAP), GAP + place // columns * (height + below)
+        picture.paste(Image.fromarray(shown).resize((width, height), Image.Resampling.NEAREST), (left, top))
+        for line, text in enumerate(texts):
+            at = (left, top + height + line * (LETTERS + GAP))
+            write.text(at, _cut(text, width, font), "black", font)
+    return picture
+
+
+def _cut(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """As much of a text as fits."""
+    while font.getlength(text) > width:
+        text = f"{text.removesuffix('...')[:-1]}..."
+    return text
 
 
 def _pixels(images: Tensor, low: float, high: float) -> np.ndarray:

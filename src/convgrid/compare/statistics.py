@@ -172,7 +172,7 @@ def _method(found: Sequence[Sample], trials: Trials) -> list[str]:
     return [
         how,
         f"The intervals hold for all {counted(len(found), 'setting')} together, 19 times of 20. Where settings tie for "
-        "the best, one is called better than the others at most 5 times of 100 (benchmarks/comparison.py).",
+        "the best, one is called better than the others about 5 times of 100 (benchmarks/comparison.py).",
         "The smallest within one standard error: the fewest multiply-adds among settings whose mean is as near to the "
         "best as the standard error of the best (Breiman's rule).",
     ]

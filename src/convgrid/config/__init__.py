@@ -9,6 +9,7 @@ from convgrid.config.grids import Grid, grids
 from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import assignments, elements_of, shown, values_of
 from convgrid.config.settings import (
+    PLACES,
     Settings,
     architecture,
     component,
@@ -24,6 +25,7 @@ from convgrid.config.values import idle_keys, is_idle, mistakes_in_sweep, mistak
 
 __all__ = [
     "CONF",
+    "PLACES",
     "Composer",
     "Composition",
     "Grid",

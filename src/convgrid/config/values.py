@@ -16,6 +16,7 @@ from convgrid.imbalance import check_imbalance
 from convgrid.pattern import Pattern, parse
 from convgrid.plan import Plan, plan
 from convgrid.targets import NOUNS, check_target, fit
+from convgrid.tracking.address import check_uri
 
 BYTES = 4  # of a weight in float32
 GIB = 2**30
@@ -111,6 +112,7 @@ def mistakes_in_values(
         lambda: check_imbalance(**settings.values["imbalance"], task=task, count=data.get("num_classes")),
         lambda: _check_views(settings),
         lambda: _check_register(settings.values.get("tracking", {}).get("register")),
+        lambda: _check_store(settings.values.get("tracking", {}).get("uri")),
     ]
     if data.get("shape") is not None:
         checks.append(lambda: _check_size(settings, make_plan(settings)))
@@ -189,6 +191,11 @@ def _check_views(settings: Settings) -> None:
         raise ConfigError(
             f"trainer.test_views={views} needs an augment, which makes the views. Add augment=cifar or another one."
         )
+
+
+def _check_store(uri: str | None) -> None:
+    if uri is not None:
+        check_uri(uri)
 
 
 def _wrong_search(settings: Settings) -> Iterator[str]:

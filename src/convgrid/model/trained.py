@@ -98,7 +98,8 @@ def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
 
 def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
     """As the training did: for folders of earlier versions, and scales of a person's own that weights do not tell."""
-    from convgrid.trial import prepare, profile, read  # Lightning takes seconds to import
+    from convgrid.recording import profile  # Lightning takes seconds to import
+    from convgrid.trial import prepare, read
 
     settings = read_settings(folder)
     try:

@@ -1,9 +1,9 @@
-"""Which trials keep their weights, so that a sweep does not fill the disk."""
+"""Which trials keep their weights and pictures, so that a sweep does not fill the disk."""
 
 from pathlib import Path
 from typing import Literal
 
-from convgrid.runs import BEST
+from convgrid.runs import BEST, WORST
 from convgrid.sweep.job import Outcome
 
 
@@ -24,7 +24,7 @@ def how_many(keep: str) -> int | None:
 
 
 class Checkpoints:
-    """Remove the weights of trials that are not among the best.
+    """Remove the weights and pictures of trials that are not among the best.
 
     Args:
         keep: As `how_many` gives it.
@@ -47,7 +47,8 @@ class Checkpoints:
         self._kept.append((self._rank(outcome), outcome.folder))
         self._kept.sort()
         for _, folder in self._kept[self._keep :]:
-            (Path(folder) / BEST).unlink(missing_ok=True)
+            for name in (BEST, WORST):
+                (Path(folder) / name).unlink(missing_ok=True)
         del self._kept[self._keep :]
 
     def _rank(self, outcome: Outcome) -> float:

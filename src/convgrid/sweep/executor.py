@@ -17,9 +17,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from convgrid.environment import cores
-from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, ModelKept, ModelWanted, Ready
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 
-MODEL_SECONDS = 300  # that storing a model may take
 HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 
 
@@ -137,22 +136,6 @@ class Local:
             except (EOFError, OSError):
                 worker.process.join()
                 yield worker, Died(worker.process.exitcode or 0)
-
-    def keep_model(self, wanted: ModelWanted) -> ModelKept:
-        """Let a free worker store a model, and wait for it.
-
-        Args:
-            wanted: Which.
-
-        Returns:
-            Whether it is stored.
-        """
-        connection = self.free()[0].connection
-        try:
-            connection.send(wanted)
-            return connection.recv() if connection.poll(MODEL_SECONDS) else ModelKept(f"not within {MODEL_SECONDS} s")
-        except (EOFError, OSError):
-            return ModelKept("its process ended")
 
     def interrupt(self, worker: Worker) -> None:
         """Ask a worker to end its trial with what it has."""

@@ -8,8 +8,8 @@ from typing import Final, Literal, Protocol
 
 from convgrid.config import Settings
 from convgrid.plan import Plan
+from convgrid.runs import Outcome
 
-Status = Literal["finished", "pruned", "failed", "killed"]
 Wait = Literal["wait"]
 WAIT: Final = "wait"  # nothing to start now, but there will be once a running trial ends
 
@@ -68,29 +68,6 @@ class Survey:
             for key, value in trial.varying.items():
                 found.setdefault(key, {})[value] = None
         return {key: list(values) for key, values in found.items()}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended.
-
-    Args:
-        status: A finished or pruned trial has a result; a failed or killed one has a reason.
-        reason: Why it failed, in a line.
-        metrics: At its best epoch ("best/val/accuracy") and of the test ("test/accuracy"); so far, where it failed.
-        best_epoch: Counted from 1; 0 where no epoch ended.
-        epochs: How many ended.
-        seconds: Of training, in all its attempts.
-        folder: Where all of it is kept, such as "runs/1f0c5ab92d4e".
-    """
-
-    status: Status
-    reason: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    best_epoch: int = 0
-    epochs: int = 0
-    seconds: float = 0.0
-    folder: str = ""
 
 
 class Source(Protocol):

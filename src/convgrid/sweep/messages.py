@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from convgrid.sweep.job import Outcome, Trial
+from convgrid.runs import Outcome
+from convgrid.sweep.job import Trial
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,3 @@ class Ended:
     outcome: Outcome
     cause: str = ""
     earlier: bool = False
-
-
-@dataclass(frozen=True)
-class ModelWanted:
-    """A finished trial's model is to be stored in its MLflow run.
-
-    Args:
-        folder: The trial's.
-        uri: Of the store.
-        run_id: Of the run.
-        register: Name in the model registry; None for none.
-    """
-
-    folder: str
-    uri: str
-    run_id: str
-    register: str | None
-
-
-@dataclass(frozen=True)
-class ModelKept:
-    """The model is stored, or there is a reason why not."""
-
-    reason: str = ""

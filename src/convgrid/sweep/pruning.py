@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from convgrid.config import Settings, component
 from convgrid.glossary import Mode, objective_of
-from convgrid.runs import RECORD, RUNS, read_epochs
-from convgrid.sweep.job import Outcome, Source, Status, Trial, Wait
+from convgrid.runs import RECORD, RUNS, Outcome, Status, read_epochs
+from convgrid.sweep.job import Source, Trial, Wait
 
 STUDY = "convgrid"
 STATES: Mapping[Status, TrialState] = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}

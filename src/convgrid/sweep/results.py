@@ -8,10 +8,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convgrid.runs import RUNS, TrialFolder, now, read_record
-from convgrid.sweep.job import Outcome
+from convgrid.runs import RUNS, Outcome, read_record
 
 SWEEP = "sweep.json"
+PARENT = "parent.json"  # what the tracking store has of the folder
 SWEEPS = Path("sweeps")
 DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on
 
@@ -41,24 +41,6 @@ def outcome(folder: Path) -> Outcome | None:
         Its outcome; None where it has not started, or is running.
     """
     return _outcome(folder, read_record(folder))
-
-
-def write_outcome(folder: TrialFolder, ended: Outcome) -> None:
-    """Write how a trial ended: its worker does, or the scheduler for a worker that died.
-
-    Args:
-        folder: The trial's, locked.
-        ended: All but the folder is written.
-    """
-    folder.update(
-        status=ended.status,
-        reason=ended.reason,
-        ended=now(),
-        metrics=dict(ended.metrics),
-        best_epoch=ended.best_epoch,
-        epochs=ended.epochs,
-        seconds=ended.seconds,
-    )
 
 
 def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:

@@ -14,7 +14,6 @@ from convgrid.runs import lock, read_epochs
 from convgrid.sweep.executor import Died, Local, Worker
 from convgrid.sweep.job import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
-from convgrid.sweep.results import write_outcome
 
 LOOK = 0.25  # seconds between looks at the clock and at signals
 PAUSE = 1.0  # seconds before a trial that another process trains is asked for again
@@ -249,7 +248,7 @@ class Scheduler:
         folder = lock(Path(worker.folder)) if worker.folder else None
         if folder is not None:
             with contextlib.suppress(OSError):  # on a full disk the folder says "running", of a process that is dead
-                write_outcome(folder, outcome)
+                folder.end(outcome)
             folder.lock.release()
         return Ended(outcome)
 

@@ -46,7 +46,6 @@ class SweepFolder:
                 "points": survey.num_points,
                 "skipped": {reason: list(map(" ".join, points)) for reason, points in survey.skipped.items()},
                 "trials": earlier.get("trials", [None] * len(survey.trials)),
-                "model_of": earlier.get("model_of"),
             }
             self._take_lock(shared)
             self.update(status="running")
@@ -88,11 +87,6 @@ class SweepFolder:
         with contextlib.suppress(OSError):
             self.update(status=status)
         self._lock.release()
-
-    @property
-    def model_of(self) -> str | None:
-        """Folder of the trial whose model is in the tracking store."""
-        return self._known["model_of"]
 
     def _read(self) -> dict[str, Any]:
         file = self.path / SWEEP

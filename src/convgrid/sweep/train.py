@@ -1,6 +1,5 @@
 """A surveyed sweep is trained, tracked, shown, and ranked."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +8,10 @@ from rich.console import Console
 
 from convgrid.config import Settings, component, digest_of
 from convgrid.glossary import Mode, objective_of
-from convgrid.runs import BEST, TRACKED, read_record, set_right
+from convgrid.runs import read_record, set_right
 from convgrid.sweep.checkpoints import Checkpoints, how_many
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
-from convgrid.sweep.messages import ModelWanted
 from convgrid.sweep.objectives import objectives_of
 from convgrid.sweep.prospect import Prospect
 from convgrid.sweep.results import best_of
@@ -21,12 +19,11 @@ from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
 from convgrid.sweep.table import show_front
 from convgrid.sweep.view import view
-from convgrid.sweep.writer import Writer
+from convgrid.tracking.writer import FLUSH, start_writer
 
 if TYPE_CHECKING:
     from convgrid.sweep.search import Search
 
-FLUSH = 60.0  # seconds that the tracking store has at the end for what it lacks
 STATUS: Mapping[Ending, str] = {
     "complete": "finished",
     "interrupted": "killed",
@@ -74,7 +71,7 @@ class Noting:
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note it, and hand it on."""
         self._sweep.ended(trial, outcome)
-        if outcome.folder and "result" not in read_record(Path(outcome.folder)):  # a plain run keeps what it has
+        if outcome.folder and "sweep" in read_record(Path(outcome.folder)):  # a single run keeps what it has
             self._keep.ended(outcome)
         self._source.ended(trial, outcome)
 
@@ -108,12 +105,13 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
             "definition": {"sweep": options},
             "objective": objective,
             "searched": [dimension.key for dimension in search.space.dimensions] if search else [],
+            "tracking": settings.values["tracking"],
         },
         shared=search is None,
     )
     asked = _ask(settings, sweep.id, search) if search else None
     source = _pruned(asked or GridSource(survey.trials), survey, settings)
-    tracker = _tracker(settings, sweep)
+    tracker = start_writer(settings, sweep.path)
     workers = _workers(settings)
     for folder in set_right():
         if tracker:
@@ -131,12 +129,17 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         _show_ranking(results, sweep.id, console, left=left, command=command)
         if asked:
             _tell_search(asked, results, settings, sweep, console)
+        winner = best_of((outcome for _, outcome in results), *objective)
+        if tracker and winner and ending == "complete":
+            tracker.tell(Path(winner.folder), whole=True)
         unsent = tracker.close(FLUSH) if tracker else []
-        if tracker and ending == "complete":
-            _keep_model(results, objective, settings.values["tracking"], sweep, workers)
+        for note in tracker.notes() if tracker else ():
+            shown.note(note)
     finally:
         shown.close()
         workers.close()
+        if tracker:
+            tracker.end()
     _tell_ending(ending, results, unsent, settings, console)
     if ending == "interrupted":
         return 130
@@ -170,26 +173,6 @@ def _rules(settings: Settings) -> Rules:
         again=AGAIN[options["rerun"]],
         asks=component(settings, "sweep/pruner") is not None,
     )
-
-
-def _keep_model(
-    results: Sequence[tuple[Trial, Outcome]],
-    objective: tuple[str, Mode],
-    tracking: Mapping[str, Any],
-    sweep: SweepFolder,
-    workers: Local,
-) -> None:
-    """Store the model of the best trial, and register it, unless that is done already."""
-    best, register = best_of((outcome for _, outcome in results), *objective), tracking["register"]
-    if best is None or not (Path(best.folder) / BEST).exists():
-        return
-    if sweep.model_of == best.folder and register is None:
-        return
-    tracked = Path(best.folder) / TRACKED
-    if tracked.exists():
-        run_id = json.loads(tracked.read_text(encoding="utf-8"))["run_id"]
-        kept = workers.keep_model(ModelWanted(best.folder, tracking["uri"], run_id, register))
-        sweep.update(**({"model_of": best.folder} if not kept.reason else {"model_reason": kept.reason}))
 
 
 def _ask(settings: Settings, sweep: str, search: Prospect) -> "Search":
@@ -235,7 +218,8 @@ def _tell_ending(
         lines.append(f"Stopped: {reasons[-1]}" if reasons else "Stopped: the disk cannot be written.")
     if unsent:
         lines.append(
-            f"{len(unsent)} runs are not in {settings.values['tracking']['uri']} yet; the same command sends them."
+            f"{len(unsent)} runs are not in {settings.values['tracking']['uri']} yet. "
+            "To send them: python -m convgrid sync"
         )
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
@@ -244,10 +228,3 @@ def _tell_ending(
 def _objective(settings: Settings) -> tuple[str, Mode]:
     task, objective = settings.values["data"].get("task", "classification"), settings.values["objective"]
     return objective_of(task, objective["metric"], objective["mode"])
-
-
-def _tracker(settings: Settings, sweep: SweepFolder) -> Writer | None:
-    tracking = settings.values.get("tracking", {})
-    if tracking.get("uri") is None:
-        return None
-    return Writer(tracking["uri"], tracking["experiment"], sweep.path)

@@ -5,7 +5,6 @@ Whatever a trial does to its process, the trial's folder says how far it came, a
 
 import contextlib
 import dataclasses
-import errno
 import json
 import os
 import signal
@@ -21,28 +20,15 @@ import torch
 
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData
-from convgrid.environment import environment
-from convgrid.errors import ConvgridError, DiskError
+from convgrid.errors import ConvgridError
 from convgrid.memory import keep_freed_memory
-from convgrid.runs import BEST, LAST, LOG, METRICS, RECORD, EpochLog, TrialFolder, claim, now
-from convgrid.sweep.job import Outcome
-from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, ModelKept, ModelWanted, Ready
-from convgrid.sweep.results import DONE, outcome, write_outcome
+from convgrid.reasons import cause_of, reason_of
+from convgrid.recording import begin, ended, write_predictions
+from convgrid.runs import BEST, LAST, LOG, METRICS, RECORD, EpochLog, Outcome, TrialFolder, claim
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
+from convgrid.sweep.results import DONE, outcome
 from convgrid.training import Learner, train
-from convgrid.trial import (
-    describe,
-    find_device,
-    parameters,
-    prepare,
-    read,
-    result,
-    run_name,
-    try_components,
-    write_confusions,
-)
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-MEMORY = ("can't allocate memory", "out of memory", "unable to mmap")
+from convgrid.trial import find_device, prepare, read, try_components
 
 
 class Pruned(Exception):
@@ -65,11 +51,7 @@ def work(scheduler: Connection, visible_gpu: str | None) -> None:
     with contextlib.suppress(EOFError, ConnectionError):
         scheduler.send(Ready(torch.cuda.device_count()))
         while True:
-            wanted: Job | ModelWanted = scheduler.recv()
-            if isinstance(wanted, Job):
-                scheduler.send(_run(wanted, scheduler, data, interrupts))
-            else:
-                scheduler.send(_keep_model(wanted))
+            scheduler.send(_run(scheduler.recv(), scheduler, data, interrupts))
 
 
 def _end_with_the_scheduler() -> None:
@@ -151,12 +133,13 @@ def _attempt(
 ) -> Ended:
     """Train a trial in its folder, from its last checkpoint on."""
     started, cause, tested, learner = time.monotonic(), "", {}, None
-    before = folder.record.get("seconds", 0.0)
     try:
         with interrupts.allowed():
-            learner = _begin(job, folder, data)
-            tested = train(learner, folder.path, device=device, send=_teller(job, learner, folder, scheduler))
-        write_confusions(folder, learner)
+            learner = _begin(job, folder, data, device)
+            log = EpochLog(folder.path)
+            tested = train(learner, folder.path, device=device, send=_teller(job, log, scheduler))
+        log.append(learner.history)  # the last epoch's, where an earlier attempt died behind its checkpoint
+        write_predictions(folder, learner)
         ending = Outcome("finished")
     except Pruned:
         ending = Outcome("pruned")
@@ -164,24 +147,15 @@ def _attempt(
         ending, cause = _ending(error, interrupts)
         if not isinstance(error, ConvgridError | KeyboardInterrupt):
             traceback.print_exc()
-    history = learner.history if learner else []
-    metrics, best = result(history, learner.recipe, tested) if learner and history else ({}, 0)
-    ended = dataclasses.replace(
-        ending,
-        metrics=metrics,
-        best_epoch=best,
-        epochs=len(history),
-        seconds=before + time.monotonic() - started,
-        folder=str(folder.path),
-    )
+    outcome = ended(ending, folder, learner, tested, time.monotonic() - started)
     with contextlib.suppress(OSError):  # on a full disk the scheduler hears of it all the same
-        write_outcome(folder, ended)
-        if ended.status in ("finished", "pruned"):
+        folder.end(outcome)
+        if outcome.status in ("finished", "pruned"):
             (folder.path / LAST).unlink(missing_ok=True)
-    return Ended(ended, cause)
+    return Ended(outcome, cause)
 
 
-def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
+def _begin(job: Job, folder: TrialFolder, data: ImageData, device: str) -> Learner:
     """Put the learner together, and say in the folder that it is under way."""
     settings = job.trial.settings
     learner, planned = prepare(settings, data)
@@ -189,29 +163,17 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData) -> Learner:
         learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
     if "finished" in job.again:
         _start_over(folder)
-    describe(folder, settings, planned, data)
-    tags = {"seed": str(settings.values["seed"]), **environment()}
-    folder.update(
-        status="running",
-        reason="",
-        started=folder.record.get("started", now()),
-        name=run_name(settings),
-        params={key: str(value) for key, value in parameters(settings, planned).items()},
-        tags=tags | ({"convgrid.accumulate": str(job.accumulate)} if job.accumulate > 1 else {}),
-        config_key=job.trial.config_key,
+    begin(
+        folder,
+        settings,
+        learner,
+        planned,
+        device,
+        varying=job.trial.varying,
+        tags={"convgrid.accumulate": str(job.accumulate)} if job.accumulate > 1 else {},
         sweep=folder.record.get("sweep", job.sweep),
     )
     return learner
-
-
-def _keep_model(wanted: ModelWanted) -> ModelKept:
-    try:
-        from convgrid.model.store import store  # MLflow takes 2 s to import
-
-        store(Path(wanted.folder), wanted.uri, wanted.run_id, register=wanted.register)
-    except Exception as error:  # a sweep without its model is still a sweep
-        return ModelKept(_reason(error))
-    return ModelKept()
 
 
 def _start_over(folder: TrialFolder) -> None:
@@ -220,19 +182,11 @@ def _start_over(folder: TrialFolder) -> None:
             path.unlink()
 
 
-def _teller(
-    job: Job, learner: Learner, folder: TrialFolder, scheduler: Connection
-) -> Callable[[Sequence[Mapping[str, float]]], None]:
+def _teller(job: Job, log: EpochLog, scheduler: Connection) -> Callable[[Sequence[Mapping[str, float]]], None]:
     """What is done once an epoch's checkpoint is written."""
-    if not (folder.path / LAST).exists():
-        (folder.path / METRICS).unlink(missing_ok=True)  # it is all trained again
-    log = EpochLog(folder.path)
 
     def send(history: Sequence[Mapping[str, float]]) -> None:
-        try:
-            log.append(history)
-        except OSError as error:
-            raise DiskError(f"{folder.path} cannot be written: {error.strerror}. Make room.") from None
+        log.append(history)
         try:
             scheduler.send(EpochEnded(len(history), dict(history[-1])))
             pruned = job.asks and scheduler.recv() == "prune"
@@ -264,21 +218,5 @@ def _ending(error: BaseException, interrupts: _Interrupts) -> tuple[Outcome, str
     """What a trial's exception makes of it, and what the scheduler reacts to."""
     if interrupts.came:
         return Outcome("killed", "interrupted"), ""
-    cause = _cause(error)
-    return Outcome("killed" if cause == "disk" else "failed", _reason(error)), cause
-
-
-def _cause(error: BaseException) -> str:
-    if isinstance(error, DiskError) or (isinstance(error, OSError) and error.errno in DISK):
-        return "disk"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY):
-        return "memory"
-    return "mistake" if isinstance(error, ConvgridError) else ""
-
-
-def _reason(error: BaseException) -> str:
-    """One line; a person's mistake under no other name than its own."""
-    words = " ".join(str(error).split())
-    if _cause(error) == "memory":
-        return f"out of memory: {words}"
-    return words if isinstance(error, ConvgridError) else f"{type(error).__name__}: {words}"
+    cause = cause_of(error)
+    return Outcome("killed" if cause == "disk" else "failed", reason_of(error)), cause

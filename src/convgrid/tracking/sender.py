@@ -14,16 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from convgrid.runs import METRICS, read_record
+from convgrid.errors import ModelError
+from convgrid.runs import METRICS, read_record, set_one_right
+from convgrid.tracking.address import knock
 
 if TYPE_CHECKING:
-    from convgrid.sync import Parent, Store
+    from convgrid.tracking.store import Store
+    from convgrid.tracking.sync import Parent
+    from convgrid.tracking.system import Watch
 
 INTERVAL = 1.0  # seconds between two looks at a running trial
 SHARE = 0.05  # of the time that one trial's values may take the store
 PARENT_INTERVAL = 10.0  # seconds between two totals of the sweep
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds, after errors
-LAST_TRIES = 60.0  # seconds that it goes on after the sweep's process died
+LAST_TRIES = 60.0  # seconds that it goes on after the process that trains died
+AWAY = 5.0  # seconds at the end for a store that was never there
 
 
 def serve() -> None:
@@ -31,32 +36,36 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
-        uri, experiment, sweep = sys.argv[1:]
-        sender = Sender(uri, experiment, Path(sweep), lambda note: _answer(answers, {"note": note}))
+        sender = Sender(**json.loads(sys.argv[1]), note=lambda note: _answer(answers, {"note": note}))
         inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(inbox,), daemon=True).start()
+        sender.warm_up()
         seconds = _send_until_closed(sender, inbox)
         _answer(answers, {"unsent": [str(folder) for folder in sender.flush(seconds)]})
 
 
 def _send_until_closed(sender: "Sender", inbox: "queue.SimpleQueue[dict[str, Any]]") -> float:
-    """The seconds that are left once the sweep is over."""
+    """The seconds that are left once the training is over."""
     while True:
         try:
             message = inbox.get(timeout=sender.idle())
         except queue.Empty:
             sender.step()
             continue
+        if "died" in message:
+            time.sleep(1.0)  # until its locks are free, and its workers have noticed
+            sender.set_right()
+            return LAST_TRIES
         if "close" in message:
             return message["close"]
-        sender.follow(Path(message["folder"]), message["weights"], message["is_member"])
+        sender.follow(Path(message["folder"]), whole=message["whole"], is_member=message["is_member"])
 
 
 def _read(inbox: "queue.SimpleQueue[dict[str, Any]]") -> None:
-    """Always at once, so that the sweep never waits for the store."""
+    """Always at once, so that the training never waits for the store."""
     for line in sys.stdin:
         inbox.put(json.loads(line))
-    inbox.put({"close": LAST_TRIES})
+    inbox.put({"died": True})
 
 
 def _answer(answers: TextIO, message: dict[str, Any]) -> None:
@@ -71,7 +80,7 @@ class _Followed:
     earliest: float
     is_member: bool
     due: float = 0.0
-    weights: bool = False
+    whole: bool = False
     size: int = -1  # of what was sent of its metrics
 
 
@@ -81,35 +90,68 @@ class Sender:
     Args:
         uri: The store's address.
         experiment: Name of the experiment.
-        sweep: The sweep's folder.
+        sweep: The sweep's folder; None for a single run.
         note: Is told what a person should know.
+        system_metrics: Whether the use of processor, memory, disk, network and GPUs is noted as well.
+        register: Name of the model in the registry; None for none.
     """
 
-    def __init__(self, uri: str, experiment: str, sweep: Path, note: Callable[[str], None]) -> None:
-        self._uri, self._experiment, self._sweep, self._note = uri, experiment, sweep, note
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        sweep: str | Path | None,
+        note: Callable[[str], None],
+        *,
+        system_metrics: bool = False,
+        register: str | None = None,
+    ) -> None:
+        self._uri, self._experiment, self._note, self._register = uri, experiment, note, register
+        self._sweep = Path(sweep) if sweep else None
         self._followed: dict[Path, _Followed] = {}
         self._store: Store | None = None
         self._parent: Parent | None = None
         self._totals_due = math.inf
         self._failures, self._pause_until = 0, 0.0
         self._told: set[str] = set()
+        self._has_system = system_metrics
+        self._watching: Watch | None = None
 
-    def follow(self, folder: Path, weights: bool = False, is_member: bool = True) -> None:
+    def warm_up(self) -> None:
+        """Import what takes seconds, before there is anything to send; not where no server listens."""
+        with suppress(OSError):
+            knock(self._uri)
+            import convgrid.tracking.sync
+
+            if self._sweep is None:
+                import convgrid.model.store
+                import convgrid.tracking.curves  # noqa: F401
+
+    def follow(self, folder: Path, *, whole: bool = False, is_member: bool = True) -> None:
         """Look at a trial now, and from time to time until it has ended.
 
         Args:
             folder: The trial's.
-            weights: Whether its `best.ckpt` is sent as well.
+            whole: Whether its weights, its model and its pictures are sent as well.
             is_member: Whether it is one of the sweep's trials.
         """
         now = time.monotonic()
         known = self._followed.setdefault(folder, _Followed(now + INTERVAL, is_member=False))
-        known.weights, known.is_member, known.due = known.weights or weights, known.is_member or is_member, now
+        known.whole, known.is_member, known.due = known.whole or whole, known.is_member or is_member, now
+        if self._has_system and self._watching is None:
+            from convgrid.tracking.system import Watch
+
+            self._watching = Watch(self._sweep or folder)
+
+    def set_right(self) -> None:
+        """Call killed what the process that trained has left running, now that it is dead."""
+        for folder in self._followed:
+            set_one_right(folder)
 
     def idle(self) -> float | None:
         """Seconds until there is something to do; None without end."""
         dues = [self._totals_due, *(trial.due for trial in self._followed.values())]
-        due = 0.0 if self._parent is None else min(dues)
+        due = 0.0 if self._sweep and self._parent is None else min(dues)
         return None if due == math.inf else max(0.0, max(due, self._pause_until) - time.monotonic())
 
     def step(self, *, last: bool = False) -> None:
@@ -122,12 +164,15 @@ class Sender:
         if folder is not None and self._totals_due < self._followed[folder].due:
             folder = None
         try:
-            if self._store is None or self._parent is None:
+            knock(self._uri)  # a server that is gone is told in the same words, whatever is to be sent
+            if self._store is None or (self._sweep and self._parent is None):
                 self._open()
             elif folder is None:
                 self._send_totals()
             else:
                 self._send(folder, last)
+        except ModelError as error:
+            self._tell(str(error))
         except Exception as error:  # a store may fail in every way that a database, a network or a disk can
             self._pause(folder, error)
         else:
@@ -139,34 +184,36 @@ class Sender:
         """Send all that there is, the sweep's totals at last.
 
         Args:
-            seconds: To try for.
+            seconds: To try for; a store that was never there gets five.
 
         Returns:
             Folders of which the store lacks something.
         """
-        deadline, self._failures, self._pause_until = time.monotonic() + seconds, 0, 0.0
+        started, self._failures, self._pause_until = time.monotonic(), 0, 0.0
+        self._stop_watching()
         for trial in self._followed.values():
             trial.due = 0.0
-        self._totals_due = time.monotonic()  # after the trials, but before a trial that fails again
-        while (wait := self.idle()) is not None and time.monotonic() + wait <= deadline:
+        if self._sweep:
+            self._totals_due = time.monotonic()  # after the trials, but before a trial that fails again
+        while (wait := self.idle()) is not None:
+            if time.monotonic() + wait > started + (seconds if self._store else min(seconds, AWAY)):
+                break
             time.sleep(wait)
             self.step(last=True)
-        return [*self._followed, *([self._sweep] if self._totals_due < math.inf else [])]
+        return [*self._followed, *([self._sweep] if self._sweep and self._totals_due < math.inf else [])]
 
     def _open(self) -> None:
-        from convgrid.sync import (  # MLflow takes 2 s to import, while the first trials train
-            Store,
-            set_sweeps_right,
-            sync_sweep,
-        )
+        from convgrid.tracking.store import Store  # MLflow takes 2 s to import, while the first trials train
+        from convgrid.tracking.sync import set_sweeps_right, sync_sweep
 
         self._store = self._store or Store.open(self._uri, self._experiment)
-        parent = sync_sweep(self._sweep, self._store)
-        set_sweeps_right(self._sweep.parent, self._store)
-        self._parent = parent
+        if self._sweep:
+            parent = sync_sweep(self._sweep, self._store)
+            set_sweeps_right(self._sweep.parent, self._store)
+            self._parent = parent
 
     def _send(self, folder: Path, last: bool) -> None:
-        from convgrid.sync import sync
+        from convgrid.tracking.sync import sync
 
         trial, now, size = self._followed[folder], time.monotonic(), _size(folder / METRICS)
         is_running = read_record(folder).get("status") == "running"
@@ -174,9 +221,11 @@ class Sender:
             trial.due = trial.earliest if now < trial.earliest else now + INTERVAL
             return
         assert self._store is not None
+        if not is_running and self._sweep is None:
+            self._stop_watching()
         parent = self._parent if trial.is_member else None
-        has_ended = sync(folder, self._store, parent, weights=trial.weights)
-        if has_ended:
+        has_ended = sync(folder, self._store, parent, whole=trial.whole, register=self._register)
+        if has_ended and self._sweep:
             self._totals_due = min(self._totals_due, now + PARENT_INTERVAL)
         if has_ended or last:
             del self._followed[folder]
@@ -184,10 +233,15 @@ class Sender:
             trial.earliest = trial.due = now + max(INTERVAL, (time.monotonic() - now) / SHARE)
             trial.size = size
 
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.stop()
+
     def _send_totals(self) -> None:
-        from convgrid.sync import sync_sweep
+        from convgrid.tracking.sync import sync_sweep
 
         assert self._store is not None
+        assert self._sweep is not None
         sync_sweep(self._sweep, self._store)
         self._totals_due = math.inf
 
@@ -201,8 +255,8 @@ class Sender:
             self._followed[folder].due = self._pause_until
         cause = str(error).strip().partition("\n")[0]
         self._tell(
-            f"tracking.uri={self._uri} does not take what is new: {type(error).__name__}: {cause}. "
-            "The sweep goes on; its folders keep everything, and it is tried again."
+            f"tracking.uri={self._uri} does not take what is new: {type(error).__name__}: {cause}. Training goes on, "
+            "and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
         )
 
     def _tell(self, note: str) -> None:

@@ -1,0 +1,1 @@
+"""Folders of runs and sweeps become MLflow runs, while they are trained or later."""

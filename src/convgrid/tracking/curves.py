@@ -1,0 +1,38 @@
+"""The learning curves of a run as a picture."""
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from convgrid.runs import CURVES, read_epochs, read_record
+
+# By name of the metric; colours which the colour-blind tell apart, and a style besides.
+LOSSES = {"train/loss": ("#0072b2", "--"), "val/loss": ("#d55e00", "-")}
+OBJECTIVE, BEST = ("#d55e00", "-"), ("#777777", ":")
+
+
+def draw_curves(folder: Path) -> None:
+    """Draw the losses, and what is best, by epoch, into `learning_curves.png`.
+
+    Args:
+        folder: The trial's, with an epoch at least.
+    """
+    epochs, record = read_epochs(folder), read_record(folder)
+    objective = record.get("objective", ["val/loss"])[0]
+    panels = {"loss": LOSSES, **({objective: {objective: OBJECTIVE}} if objective not in LOSSES else {})}
+    figure = Figure(figsize=(4.5 * len(panels), 3.2), dpi=110, layout="constrained")
+    steps = [epoch["epoch"] for epoch in epochs]
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, (colour, style) in lines.items():
+            values = [epoch["metrics"].get(name, float("nan")) for epoch in epochs]
+            axes.plot(steps, values, style, color=colour, label=name, marker=".")
+        axes.axvline(record["best_epoch"], color=BEST[0], linestyle=BEST[1], linewidth=1, label="best epoch")
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    partial = folder / f"partial.{CURVES}"
+    FigureCanvasAgg(figure).print_png(partial)
+    partial.replace(folder / CURVES)

@@ -1,0 +1,154 @@
+"""`python -m convgrid ui`: MLflow's dashboard on loopback, opened where the last sweep's trials stand side by side."""
+
+import argparse
+import json
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from convgrid.errors import TrackingError
+from convgrid.runs import read_tracked
+from convgrid.sweep.results import PARENT, SWEEP, SWEEPS
+from convgrid.tracking.address import SERVERS, check_uri, database
+from convgrid.tracking.everything import EXPERIMENT, newest_tracking, open_store
+
+if TYPE_CHECKING:
+    from convgrid.tracking.store import Store
+
+HOST, PORT = "127.0.0.1", 5000
+DEFAULT = "sqlite:///mlflow.db"
+SHARED = "mlflow.sharedViewState."  # an experiment's tag, by which MLflow keeps a view under a key
+MOST_SHOWN = 100  # runs in a chart
+
+
+def main(words: Sequence[str]) -> int:
+    """Read the command's words, and show the dashboard until Ctrl-C.
+
+    Args:
+        words: What was typed behind `ui`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        TrackingError: If there is nothing to show, or the port is taken.
+    """
+    parser = argparse.ArgumentParser("convgrid ui", description="Show MLflow's dashboard on 127.0.0.1.")
+    parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
+    parser.add_argument("--tracking-uri", metavar="URI", help="of the store; else that of the last sweep or run here")
+    asked = parser.parse_args(words)
+    uri = asked.tracking_uri or newest_tracking().get("uri") or DEFAULT
+    check_uri(uri)
+    is_server = uri.partition(":")[0] in SERVERS
+    address = uri.rstrip("/") if is_server else f"http://{HOST}:{asked.port}"
+    if not is_server:
+        _check(uri, asked.port)
+    print(address if is_server else f"{address}  (Ctrl-C ends it)")
+    sweep = _last_sweep(uri)
+    if sweep is not None:
+        store = open_store(uri, sweep.get("tracking", {}).get("experiment", EXPERIMENT))
+        print(f"the last sweep, side by side: {address}{share(store, sweep)}", flush=True)
+    if not is_server:
+        _serve(uri, asked.port)
+    return 0
+
+
+def share(store: "Store", sweep: Mapping[str, Any]) -> str:
+    """Keep a view of a sweep's trials in its experiment, with what varies and what is best as columns and charts.
+
+    Args:
+        store: Where the sweep is.
+        sweep: What its `sweep.json` holds.
+
+    Returns:
+        The view's place behind the server's address.
+    """
+    key = f"sweep-{sweep['id']}"
+    store.client.set_experiment_tag(store.experiment_id, SHARED + key, json.dumps(view(sweep)))
+    return f"/#/experiments/{store.experiment_id}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
+
+
+def view(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose what MLflow's dashboard shows of a sweep, in the words in which it keeps a shared view.
+
+    Args:
+        sweep: What its `sweep.json` holds.
+
+    Returns:
+        The filter, the order, the columns and the charts.
+    """
+    metric, mode = sweep["objective"]
+    best, keys = f"best/{metric}", list(sweep["varying"])
+    columns = [("params", key) for key in keys]
+    columns += [
+        ("metrics", best),
+        ("params", "plan.parameters"),
+        ("params", "plan.multiply_adds"),
+        ("attributes", "Duration"),
+    ]
+    section = _id(sweep, "section")
+    charts = [
+        {"type": "PARALLEL", "selectedParams": keys, "selectedMetrics": [best], "showAllRuns": True,
+         "displayName": f"{best} by what varies"},
+        {"type": "BAR", "metricKey": best, "displayName": best},
+        {"type": "LINE", "metricKey": metric, "selectedMetricKeys": [metric], "displayName": metric,
+         "useGlobalXaxisKey": True, "xAxisKey": "step", "useGlobalLineSmoothing": True, "lineSmoothness": 0},
+    ]  # fmt: skip
+    shown = {"metricSectionId": section, "runsCountToCompare": MOST_SHOWN, "deleted": False, "isGenerated": False}
+    return {
+        "searchFilter": f"tags.`convgrid.sweep.{sweep['id']}` = 'member'",
+        "orderByKey": f"metrics.`{best}`",
+        "orderByAsc": mode == "min",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [f"{kind}.`{name}`" for kind, name in columns],
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": [{**chart, **shown, "uuid": _id(sweep, str(chart["type"]))} for chart in charts],
+        "compareRunSections": [
+            {"uuid": section, "name": "The sweep", "display": True, "isReordered": True, "deleted": False}
+        ],
+        "isAccordionReordered": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }  # fmt: skip
+
+
+def _id(sweep: Mapping[str, Any], part: str) -> str:
+    """The same each time that a view is made."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"convgrid {sweep['id']} {part}").hex
+
+
+def _check(uri: str, port: int) -> None:
+    file = database(uri)
+    if file is not None and not file.exists():
+        raise TrackingError(
+            f"{file.absolute()} is not there: nothing has been tracked yet. Train something: python run.py"
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise TrackingError(f"--port {port} cannot be used: {error.strerror}. Give another one.") from None
+
+
+def _last_sweep(uri: str) -> Mapping[str, Any] | None:
+    """The youngest one that is in the store."""
+    files = SWEEPS.glob(f"*/{PARENT}")
+    found = [file.parent for file in files if uri in (known["uri"] for known in read_tracked(file).values())]
+    sweeps = [json.loads((folder / SWEEP).read_text(encoding="utf-8")) for folder in found]
+    return max(sweeps, key=lambda sweep: sweep["created"], default=None)
+
+
+def _serve(uri: str, port: int) -> NoReturn:
+    """Become the server, so that Ctrl-C and signals are its own."""
+    words = ["--host", HOST, "--port", str(port), "--backend-store-uri", uri]
+    words += ["--artifacts-destination", Path("mlartifacts").absolute().as_uri()]
+    words += ["--workers", "1"]  # enough for one person: the usual four take a gigabyte
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *words], environment)  # noqa: S606  (of ours)

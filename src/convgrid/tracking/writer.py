@@ -1,0 +1,225 @@
+"""The one process of a run or a sweep that writes to MLflow: training never waits for the store, whatever it does.
+
+It is told of folders, and reads there what is new. What it could not send stays there for `convgrid sync`.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from convgrid.config import Settings
+
+STARTS = 4  # of a writer that dies every time
+GRACE = 5.0  # seconds to end in
+FLUSH = 60.0  # seconds that the store has at the end for what it lacks
+
+# The store is tried again here, so that one call ends in seconds and arrives once; nothing is printed over the display.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def start_writer(settings: Settings, sweep: Path | None = None) -> "Writer | None":
+    """Start the process that brings folders to the tracking store.
+
+    Args:
+        settings: Say where that is.
+        sweep: The sweep's folder; None for a single run.
+
+    Returns:
+        Its handle; None where nothing is tracked.
+    """
+    tracking: Mapping[str, Any] = settings.values.get("tracking", {})
+    if tracking.get("uri") is None:
+        return None
+    return Writer(**tracking, sweep=sweep)
+
+
+@contextmanager
+def followed(folder: Path, writer: "Writer | None") -> Iterator[Callable[[], None]]:
+    """Let a single run's folder be sent while it is trained in, and wait a while at the end for what is left.
+
+    Args:
+        folder: The run's.
+        writer: Sends it; None where nothing is tracked.
+
+    Yields:
+        What to call when there is news.
+    """
+    if writer is None:
+        yield lambda: None
+        return
+
+    def tell() -> None:
+        writer.tell(folder, whole=True)
+        _print(writer.notes())
+
+    try:
+        yield tell
+    finally:
+        tell()
+        writer.close(FLUSH)
+        _print(writer.notes())
+
+
+def _print(notes: list[str]) -> None:
+    for note in notes:
+        print(note, file=sys.stderr)
+
+
+class Writer:
+    """Starts the process, tells it of news, and starts it again should it die.
+
+    Args:
+        uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
+        experiment: Name of the experiment.
+        sweep: The sweep's folder; None for a single run.
+        system_metrics: Whether the use of processor, memory, disk, network and GPUs is noted as well.
+        register: Name of the model in the registry; None for none.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        sweep: Path | None = None,
+        *,
+        system_metrics: bool = False,
+        register: str | None = None,
+    ) -> None:
+        self._options = json.dumps(
+            {
+                "uri": uri,
+                "experiment": experiment,
+                "sweep": str(sweep) if sweep else None,
+                "system_metrics": system_metrics,
+                "register": register,
+            }
+        )
+        self._sweep = sweep
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
+        self._told: dict[Path, dict[str, Any]] = {}
+        self._notes: list[str] = []
+        self._unsent: list[Path] | None = None
+        self._starts, self._is_given_up = 0, False
+        self._start()
+
+    def tell(self, folder: Path, *, whole: bool = False, is_member: bool = True) -> None:
+        """Say that a trial's folder has news; a running trial is followed until it ends. Returns at once.
+
+        Args:
+            folder: The trial's, with a `run.json`.
+            whole: Whether its weights, its model and its pictures are sent as well.
+            is_member: Whether it is one of this sweep's trials; not so what `runs.set_right` found.
+        """
+        self._told[folder] = {"folder": str(folder), "whole": whole, "is_member": is_member}
+        if self._is_up():
+            self._write(self._told[folder])
+
+    def notes(self) -> list[str]:
+        """Take what a person should know, a sentence each, told once. Returns at once.
+
+        Returns:
+            Such as that the store takes nothing at the moment.
+        """
+        self._listen(0.0)
+        notes, self._notes = self._notes, []
+        return notes
+
+    def close(self, timeout: float) -> list[Path]:
+        """Send the rest, the sweep's end included, and end the process.
+
+        Args:
+            timeout: Seconds that this may take, but for a few to end in.
+
+        Returns:
+            Folders of which the store lacks something; `convgrid sync` sends it.
+        """
+        deadline, asked = time.monotonic() + timeout, None
+        while self._unsent is None and time.monotonic() < deadline + GRACE and self._is_up():
+            if asked is not self._process:  # a new process does not know it yet
+                asked = self._process
+                self._write({"close": max(0.0, deadline - time.monotonic())})
+            self._listen(0.1)
+        self.end()
+        known = [*self._told, *([self._sweep] if self._sweep else [])]
+        return known if self._unsent is None else self._unsent
+
+    def end(self) -> None:
+        """End the process: it has ended, or hangs in a call to the store, or there is nothing to send."""
+        if not self._log.closed:
+            self._process.kill()
+            self._process.communicate()
+            self._log.close()
+
+    def _is_up(self) -> bool:
+        """Whether the process runs, perhaps again; its last words are heard first."""
+        if self._process.poll() is None:
+            return True
+        self._listen(0.0)
+        if self._unsent is not None or self._is_given_up:
+            return False
+        if self._starts == STARTS:
+            self._is_given_up = True
+            self._notes.append(
+                f"Nothing is sent to MLflow: {self._last_words()}. What is in runs/ is sent by: python -m convgrid sync"
+            )
+            return False
+        self._process.communicate()  # closes its pipes
+        self._start()
+        for message in self._told.values():
+            self._write(message)
+        return True
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"its process ended with {self._process.returncode}"
+
+    def _start(self) -> None:
+        self._starts += 1
+        self._process = subprocess.Popen(  # noqa: S603  (this very program)
+            [sys.executable, "-c", "from convgrid.tracking.sender import serve; serve()", self._options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**ENVIRONMENT, **os.environ},
+            process_group=0,  # Ctrl-C is for the training, which then closes the writer
+        )
+        self._partial = b""
+
+    def _write(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it died: whatever comes next starts it again
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _listen(self, timeout: float) -> None:
+        assert self._process.stdout is not None
+        if self._process.stdout.closed:
+            return
+        while select.select([self._process.stdout], [], [], timeout)[0]:
+            read = os.read(self._process.stdout.fileno(), 65536)
+            if not read:
+                time.sleep(timeout)  # it is about to end
+                return
+            *lines, self._partial = (self._partial + read).split(b"\n")
+            for line in lines:
+                self._hear(json.loads(line))
+            timeout = 0.0
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "note" in message:
+            self._notes.append(message["note"])
+        else:
+            self._unsent = [Path(folder) for folder in message["unsent"]]
