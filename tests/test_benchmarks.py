@@ -4,9 +4,12 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+Run = Callable[..., list[str]]
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -18,8 +21,21 @@ def lines_of(name: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_overhead_prints_the_ratios_of_steps_and_epochs_for_both_networks() -> None:
-    lines = lines_of("overhead.py", "trainer=cpu")
+@pytest.fixture
+def run(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Like `lines_of`, but in this process, which has imported torch already."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+    def lines(name: str, *arguments: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", [name, "--quick", *arguments])
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def test_overhead_prints_the_ratios_of_steps_and_epochs_for_both_networks(run: Run) -> None:
+    lines = run("overhead.py", "trainer=cpu")
     assert [line.partition(":")[0] for line in lines[::3]] == ["the digits default", "32x32 pixels, 16/32/64 filters"]
     for steps, epochs in ((lines[1], lines[2]), (lines[4], lines[5])):
         assert re.match(r"  step   ratio \d+\.\d{3} \(at most 1\.\d+\)  median \d+\.\d+ ms over \d", steps)
@@ -66,8 +82,8 @@ def test_plan_prints_time_and_memory_of_two_sizes() -> None:
     assert re.fullmatch(r" +400 points: median \d+\.\d\d s, \d+ MiB", large)
 
 
-def test_asha_prints_the_share_of_epochs_and_what_was_reached() -> None:
-    repetition, epochs, reached = lines_of("asha.py")
+def test_asha_prints_the_share_of_epochs_and_what_was_reached(run: Run) -> None:
+    repetition, epochs, reached = run("asha.py")
     told = (
         r"repetition 0: epochs ratio \d\.\d{3}  reached 0\.\d{4} of 0\.\d{4} \((the same|another) config, .*\)  \d+ s"
     )
@@ -76,23 +92,23 @@ def test_asha_prints_the_share_of_epochs_and_what_was_reached() -> None:
     assert re.fullmatch(r"reached \d\.\d{4} less, largest \d\.\d{4}; sd over seeds \d\.\d{4}", reached)
 
 
-def test_trial_prints_what_a_trial_takes_beyond_its_steps() -> None:
-    one, two, beyond = lines_of("trial.py")
+def test_trial_prints_what_a_trial_takes_beyond_its_steps(run: Run) -> None:
+    one, two, beyond = run("trial.py")
     for line, epochs in ((one, 1), (two, 2)):
         told = rf"a trial of +{epochs} epochs: \d+\.\d+ s, its steps by hand \d+\.\d+ s, beyond them -?\d+\.\d+ s"
         assert re.fullmatch(told, line)
     assert re.fullmatch(r"a trial -?\d\.\d{3} s beyond its steps \(at most 0\.15\), and .* further epoch", beyond)
 
 
-def test_compare_prints_the_time_of_two_sizes() -> None:
-    lines = lines_of("compare.py")
+def test_compare_prints_the_time_of_two_sizes(run: Run) -> None:
+    lines = run("compare.py")
     assert len(lines) == 2
     for size, line in zip((24, 48), lines, strict=True):
         assert re.fullmatch(rf" +{size} trials: read in \d+\.\d\d s, answered in \d+\.\d\d s", line)
 
 
-def test_comparison_prints_how_often_it_errs() -> None:
-    *cases, worst = lines_of("comparison.py")
+def test_comparison_prints_how_often_it_errs(run: Run) -> None:
+    *cases, worst = run("comparison.py")
     assert len(cases) == 6  # three scenes of two settings, normal and with heavy tails
     assert re.fullmatch(
         r"at worst: false winner 0\.\d{3} \(at most 0\.05\), best lost 0\.\d{3} \(at most 0\.05\), "

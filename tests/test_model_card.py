@@ -59,7 +59,7 @@ def test_a_rare_class_scores_and_a_missing_test_part_are_limits(in_tmp: Path) ->
     assert "Its scores rank classes or labels of one image; they do not say how sure it is." in text
     assert "It was never tested on images that no choice was made by." in text
     assert "RGB" in text
-    assert text.startswith(f"# {folder.name}, trained on arrays own.npz\n")
+    assert text.startswith("# n1 m2 k1 adam, trained on arrays own.npz\n")
 
 
 def test_numbers_to_predict_have_their_range(in_tmp: Path) -> None:

@@ -14,9 +14,9 @@ from convgrid.tracking.store import Store
 def test_processes_that_open_a_new_store_at_once_all_get_the_experiment(in_tmp: Path) -> None:
     uri = f"sqlite:///{in_tmp / 'new.db'}"
     code = f"from convgrid.tracking.store import Store; print(Store.open({uri!r}, 'trials').experiment_id)"
-    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)]
     ids = {process.communicate(timeout=120)[0] for process in started}
-    assert [process.returncode for process in started] == [0, 0, 0]
+    assert [process.returncode for process in started] == [0, 0]
     experiment = MlflowClient(uri).get_experiment_by_name("trials")
     assert experiment is not None
     assert ids == {f"{experiment.experiment_id}\n".encode()}

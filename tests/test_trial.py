@@ -293,27 +293,39 @@ def _hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_run_is_killed_and_goes_on(name: str, migrated_store: Path, in_tmp: Path) -> None:
-    (in_tmp / "mlflow.db").write_bytes(migrated_store.read_bytes())
-    command = [sys.executable, str(ROOT / "run.py")]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    out = in_tmp / "out.txt"
+def _interrupt(signal_number: signal.Signals, folder: Path, migrated_store: Path) -> tuple[MlflowClient, str]:
+    """Start a run, send it a signal in its training, and see that it ends as a killed one."""
+    (folder / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    out = folder / "out.txt"
     with out.open("w") as file:
-        overrides = ["trainer.max_epochs=30", "data.limit=100"]
         child = subprocess.Popen(
-            [*command, *overrides], cwd=in_tmp, stdout=file, stderr=file, env=environment, preexec_fn=_hear_ctrl_c
+            [sys.executable, str(ROOT / "run.py"), "trainer.max_epochs=30", "data.limit=100"],
+            cwd=folder,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            preexec_fn=_hear_ctrl_c,
         )
         deadline = time.monotonic() + 60
         while "epoch  3/30" not in out.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
-        child.send_signal(getattr(signal, name))
-        assert child.wait(timeout=30) == 130
+        child.send_signal(signal_number)
+        assert child.wait(timeout=90) == 130
     assert "Traceback" not in out.read_text()
     (run_id,) = re.findall(r"To go on: python run.py resume=(\w+)", out.read_text())
-    client = MlflowClient(f"sqlite:///{in_tmp / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     assert client.get_run(run_id).info.status == "KILLED"
-    done = subprocess.run([*command, f"resume={run_id}"], cwd=in_tmp, capture_output=True, text=True, check=False)
+    return client, run_id
+
+
+def test_a_terminated_run_is_killed(migrated_store: Path, in_tmp: Path) -> None:
+    _interrupt(signal.SIGTERM, in_tmp, migrated_store)
+
+
+def test_a_run_interrupted_by_ctrl_c_goes_on(migrated_store: Path, in_tmp: Path) -> None:
+    client, run_id = _interrupt(signal.SIGINT, in_tmp, migrated_store)
+    command = [sys.executable, str(ROOT / "run.py"), f"resume={run_id}"]
+    done = subprocess.run(command, cwd=in_tmp, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert client.get_run(run_id).info.status == "FINISHED"
     assert [value.step for value in client.get_metric_history(run_id, "train/loss")] == list(range(1, 31))
