@@ -32,7 +32,7 @@ ifndef PYTHON
 endif
 
 test: check  ## run all checks and tests
-	$(RUN) -m pytest -n 3 --dist worksteal
+	$(RUN) -m pytest -n 4 --dist worksteal
 
 check: $(SETUP_DEV)  ## lint, format and types only
 	$(RUN) -m ruff check .

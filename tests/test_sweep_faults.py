@@ -266,6 +266,21 @@ def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> No
     assert "Traceback" not in output
 
 
+def test_broken_files_of_a_trial_are_trained_again_and_hurt_no_other(folder: Path, undisturbed: dict[str, Any]) -> None:
+    process = start(folder, *FOUR)
+    wait_for(trained_epoch(folder))
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for(lambda: not workers_of(folder), seconds=10)
+    for file in folder.glob("runs/*/last.ckpt"):
+        file.write_bytes(file.read_bytes()[:100])
+    broken, *_ = folder.glob("runs/*/run.json")
+    broken.write_text(broken.read_text()[:20])
+    next(folder.glob("sweeps/*/sweep.json")).write_text("{")
+    sweep(folder, *FOUR)
+    assert results(folder) == undisturbed
+
+
 def test_two_sweeps_at_once_train_each_trial_once(folder: Path, undisturbed: dict[str, Any]) -> None:
     processes = [start(folder, *FOUR, "sweep.workers=1") for _ in range(2)]
     for process in processes:

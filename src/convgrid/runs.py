@@ -146,10 +146,12 @@ def read_record(path: Path) -> dict[str, Any]:
         path: The trial's folder.
 
     Returns:
-        The record; {} at first.
+        The record; {} at first, and of one that is broken: the trial is taken for one that has not begun.
     """
-    file = path / RECORD
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    try:
+        return json.loads((path / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def read_records(runs: Path = RUNS) -> Iterator[dict[str, Any]]:

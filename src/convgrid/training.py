@@ -351,16 +351,30 @@ def train(
         return learner.tested
 
 
-def _readable(checkpoint: Path) -> Path | None:
-    """A checkpoint to go on from, None where there is none yet."""
-    if not checkpoint.exists():
-        return None
+def broken(checkpoint: Path) -> str:
+    """Say why a checkpoint does not read.
+
+    Args:
+        checkpoint: Its file, which need not exist.
+
+    Returns:
+        The cause, in a line; "" where it reads, or is not there.
+    """
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return ""
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        cause = str(error).partition("\n")[0]
-        raise TrainingError(f"{checkpoint} does not read: {cause}. Remove it to start this run over.") from None
-    return checkpoint
+        return str(error).partition("\n")[0]
+    return ""
+
+
+def _readable(checkpoint: Path) -> Path | None:
+    """A checkpoint to go on from, None where there is none yet."""
+    cause = broken(checkpoint)
+    if cause:
+        raise TrainingError(f"{checkpoint} does not read: {cause}. Remove it to start this run over.")
+    return checkpoint if checkpoint.exists() else None
 
 
 class Keep(Callback):

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from convgrid.config import is_outside_identity
+from convgrid.sweep.job import REPETITIONS
 
 CURVES = ("train/loss", "val/loss")  # and the objective
-REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 NONE = "None"
 KNOWN = ("status", "reason", "name", "epochs", "best_epoch", "seconds")
 NO_PARAMETERS = ("tag.", "best/", "val/", "test/", "train/", "plan.", "data.images", "data.digest")

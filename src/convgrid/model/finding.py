@@ -6,7 +6,7 @@ from pathlib import Path
 
 from convgrid.errors import ModelError
 from convgrid.runs import BEST, CONFIG, RECORD, RUNS, TRACKED, read_record
-from convgrid.sweep.results import SWEEP, SWEEPS, standing
+from convgrid.sweep.results import SWEEP, SWEEPS, winner
 
 LAST = "last"
 SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # of the formats' files
@@ -66,10 +66,10 @@ def _last(runs: Path, sweeps: Path) -> Path:
 
 def _winner(sweep: Path, runs: Path) -> Path:
     known = json.loads((sweep / SWEEP).read_text(encoding="utf-8"))
-    best = standing(known, runs).best
-    if best is None:
+    folder = winner(known, runs)
+    if folder is None:
         raise ModelError(f"sweep {sweep.name} has no finished trial yet. To go on: {known['command']}")
-    return _with_weights(Path(best.folder))
+    return _with_weights(folder)
 
 
 def _with_weights(folder: Path) -> Path:

@@ -1,10 +1,16 @@
 """Which trials keep their weights and pictures, so that a sweep does not fill the disk."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from convgrid.runs import BEST, WORST
-from convgrid.sweep.job import Outcome
+from convgrid.sweep.job import REPETITIONS, Outcome, Trial
+
+SPARE = 8  # settings more than asked for that keep their weights until the end
+
+Setting = tuple[tuple[str, str], ...]
 
 
 def how_many(keep: str) -> int | None:
@@ -24,7 +30,10 @@ def how_many(keep: str) -> int | None:
 
 
 class Checkpoints:
-    """Remove the weights and pictures of trials that are not among the best.
+    """Keep the weights of the best settings, of each those of its best trial; remove all others, with their pictures.
+
+    A setting is ranked by the mean over its seeds and folds, as in the answer. The mean still moves while they come in,
+    so a few settings more keep their weights until the end.
 
     Args:
         keep: As `how_many` gives it.
@@ -34,25 +43,62 @@ class Checkpoints:
 
     def __init__(self, keep: int | None, metric: str, mode: Literal["max", "min"]) -> None:
         self._keep, self._name, self._sign = keep, f"best/{metric}", -1 if mode == "max" else 1
-        self._kept: list[tuple[float, str]] = []
+        self._values: dict[Setting, list[float]] = {}
+        self._best: dict[Setting, _Kept] = {}
 
-    def ended(self, outcome: Outcome) -> None:
-        """Keep a trial's weights if it is among the best so far.
+    def ended(self, trial: Trial, outcome: Outcome, *, removable: bool) -> None:
+        """Keep a trial's weights if it is the best of one of the best settings so far.
 
         Args:
-            outcome: How the trial ended; one that can go on keeps what it has.
+            trial: It.
+            outcome: How it ended; one that can go on keeps what it has.
+            removable: Whether the weights are the sweep's to remove.
         """
-        if self._keep is None or outcome.status not in ("finished", "pruned"):
+        if outcome.status not in ("finished", "pruned"):
             return
-        self._kept.append((self._rank(outcome), outcome.folder))
-        self._kept.sort()
-        for _, folder in self._kept[self._keep :]:
-            for name in (BEST, WORST):
-                (Path(folder) / name).unlink(missing_ok=True)
-        del self._kept[self._keep :]
-
-    def _rank(self, outcome: Outcome) -> float:
-        """The lower, the better; a pruned trial is never the best."""
+        found = _Kept(trial.plan.multiply_adds, outcome, removable)
         if outcome.status == "pruned" or self._name not in outcome.metrics:
-            return float("inf")
-        return self._sign * outcome.metrics[self._name]
+            self._remove(found)
+            return
+        setting = tuple((key, value) for key, value in trial.varying.items() if key not in REPETITIONS)
+        self._values.setdefault(setting, []).append(self._sign * outcome.metrics[self._name])
+        if (Path(outcome.folder) / BEST).exists():  # an earlier start of the sweep may have removed them
+            both = [found, *([self._best[setting]] if setting in self._best else [])]
+            self._best[setting], *worse = sorted(both, key=lambda each: self._sign * each.outcome.metrics[self._name])
+            for each in worse:
+                self._remove(each)
+        if self._keep:
+            self._trim(self._keep + SPARE)
+        elif self._keep == 0:
+            self._trim(0)
+
+    def close(self) -> Outcome | None:
+        """Remove what was kept in reserve: no more trials will come.
+
+        Returns:
+            The winner: the best trial, with weights, of the best setting that has any.
+        """
+        if self._keep is not None:
+            self._trim(self._keep)
+        return self._best[min(self._best, key=self._rank)].outcome if self._best else None
+
+    def _trim(self, count: int) -> None:
+        for setting in sorted(self._best, key=self._rank)[count:]:
+            self._remove(self._best.pop(setting))
+
+    def _rank(self, setting: Setting) -> tuple[float, int]:
+        """The lower, the better; of equals the one with fewer multiply-adds."""
+        return round(fmean(self._values[setting]), 12), self._best[setting].multiply_adds
+
+    def _remove(self, kept: "_Kept") -> None:
+        for name in (BEST, WORST) if kept.removable and self._keep is not None else ():
+            (Path(kept.outcome.folder) / name).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The best trial of a setting."""
+
+    multiply_adds: int
+    outcome: Outcome
+    removable: bool

@@ -11,6 +11,7 @@ from convgrid.plan import Plan
 from convgrid.runs import Outcome
 
 Wait = Literal["wait"]
+REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 WAIT: Final = "wait"  # nothing to start now, but there will be once a running trial ends
 
 

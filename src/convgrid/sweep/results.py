@@ -68,6 +68,23 @@ def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:
     )
 
 
+def winner(sweep: Mapping[str, Any], runs: Path = RUNS) -> Path | None:
+    """Find the trial whose model stands for a sweep.
+
+    Args:
+        sweep: What its `sweep.json` holds.
+        runs: Where the trials' folders are.
+
+    Returns:
+        The folder of the best trial of the best setting; of the best trial so far before the sweep is complete; None
+        where none has finished.
+    """
+    if sweep.get("winner"):
+        return runs / sweep["winner"]
+    best = standing(sweep, runs).best
+    return Path(best.folder) if best else None
+
+
 def status(sweep: Mapping[str, Any], folder: Path) -> str:
     """Say how a sweep is; a process that runs it holds its lock.
 

@@ -14,7 +14,6 @@ from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
 from convgrid.sweep.objectives import objectives_of
 from convgrid.sweep.prospect import Prospect
-from convgrid.sweep.results import best_of
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
 from convgrid.sweep.table import show_front
@@ -71,8 +70,8 @@ class Noting:
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note it, and hand it on."""
         self._sweep.ended(trial, outcome)
-        if outcome.folder and "sweep" in read_record(Path(outcome.folder)):  # a single run keeps what it has
-            self._keep.ended(outcome)
+        if outcome.folder:  # a single run keeps what it has
+            self._keep.ended(trial, outcome, removable="sweep" in read_record(Path(outcome.folder)))
         self._source.ended(trial, outcome)
 
 
@@ -122,16 +121,17 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     try:
         ending = scheduler.run()
         shown.close()
+        winner = keep.close() if ending == "complete" else None
+        sweep.update(winner=Path(winner.folder).name if winner else None)
         sweep.close(STATUS[ending])
+        if tracker and winner:
+            tracker.tell(Path(winner.folder), whole=True)
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
         _show_ranking(results, sweep.id, console, left=left, command=command)
         if asked:
             _tell_search(asked, results, settings, sweep, console)
-        winner = best_of((outcome for _, outcome in results), *objective)
-        if tracker and winner and ending == "complete":
-            tracker.tell(Path(winner.folder), whole=True)
         unsent = tracker.close(FLUSH) if tracker else []
         for note in tracker.notes() if tracker else ():
             shown.note(note)

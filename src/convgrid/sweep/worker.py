@@ -27,7 +27,7 @@ from convgrid.recording import begin, ended, write_predictions
 from convgrid.runs import BEST, LAST, LOG, METRICS, RECORD, EpochLog, Outcome, TrialFolder, claim
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 from convgrid.sweep.results import DONE, outcome
-from convgrid.training import Learner, train
+from convgrid.training import Learner, broken, train
 from convgrid.trial import find_device, prepare, read, try_components
 
 
@@ -161,7 +161,10 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData, device: str) -> Learn
     learner, planned = prepare(settings, data)
     if job.accumulate > 1:
         learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
-    if "finished" in job.again:
+    cause = broken(folder.path / LAST)
+    if cause:
+        print(f"{LAST} does not read: {cause}. The trial starts over.")
+    if cause or "finished" in job.again:
         _start_over(folder)
     begin(
         folder,
@@ -178,7 +181,7 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData, device: str) -> Learn
 
 def _start_over(folder: TrialFolder) -> None:
     for path in folder.path.iterdir():
-        if path.name in (LAST, BEST, METRICS, RECORD, LOG):
+        if path.name in (LAST, BEST, METRICS, RECORD):
             path.unlink()
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from convgrid.errors import TrackingError
 from convgrid.reasons import reason_of
 from convgrid.runs import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
-from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, standing
+from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, winner
 from convgrid.tracking.address import check_uri, knock
 from convgrid.tracking.writer import ENVIRONMENT
 
@@ -183,9 +183,9 @@ def _send(store: "Store", place: _Place) -> _Report:
             sweep = json.loads((path / SWEEP).read_text(encoding="utf-8"))
             for trial in filter(None, sweep["trials"]):
                 parents[RUNS / trial].append(parent)
-            best = standing(sweep).best
+            best = winner(sweep)
             if best is not None and sweep["status"] == "finished":
-                winners[Path(best.folder)] = sweep.get("tracking", {}).get("register")
+                winners[best] = sweep.get("tracking", {}).get("register")
     for path in place.trials:
         record = read_record(path)
         single = "sweep" not in record

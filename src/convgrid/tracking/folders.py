@@ -21,7 +21,6 @@ from convgrid.runs import (
     RUNS,
     SYSTEM,
     WORST,
-    Outcome,
     read_epochs,
 )
 from convgrid.sweep.results import SWEEP, standing, status
@@ -161,18 +160,6 @@ def read_system(folder: Path) -> list[dict[str, Any]]:
     file = folder / SYSTEM
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def best_of_sweep(folder: Path) -> Outcome | None:
-    """Find a sweep's winner.
-
-    Args:
-        folder: The sweep's.
-
-    Returns:
-        The best of its trials; None where none has finished.
-    """
-    return standing(_read(folder / SWEEP)).best
 
 
 def _read(file: Path) -> dict[str, Any]:
