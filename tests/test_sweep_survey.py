@@ -425,7 +425,7 @@ def test_the_plan_of_a_sweep_is_a_few_lines() -> None:
         "Use arch.m<=3 or layer/pool=none.",
         f"parameters     {two:,} to {one:,}",
         f"multiply-adds  {steps + 512 * 128 + 1280:,} to {steps + 16 * 64 * 288 + 256 * 128 + 1280:,} an image",
-        "time           about 3 min, as earlier trials took",
+        "time           about 3 min of training, as earlier trials took",
         "notes          optimizer.momentum is left out of 160 points, whose options do not have that key.",
     ]
 

@@ -208,7 +208,7 @@ def _tell_ending(
     settings: Settings,
     console: Console,
 ) -> None:
-    """Say what a person should do about the end, where it is not the usual one."""
+    """Say what a person may do next."""
     lines: list[str] = []
     reasons = [outcome.reason for _, outcome in results if outcome.reason]
     if ending == "failing":
@@ -221,6 +221,10 @@ def _tell_ending(
             f"{len(unsent)} runs are not in {settings.values['tracking']['uri']} yet. "
             "To send them: python -m convgrid sync"
         )
+    if any(outcome.status == "finished" for _, outcome in results):
+        lines.append("report     python -m convgrid compare")
+        if settings.values["tracking"].get("uri"):
+            lines.append("dashboard  python -m convgrid ui")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
