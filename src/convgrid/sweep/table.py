@@ -40,7 +40,7 @@ def show_survey(survey: Survey, console: Console, *, seconds: float | None = Non
     rows["parameters"] = _range(trial.plan.parameters for trial in survey.trials)
     rows["multiply-adds"] = f"{_range(trial.plan.multiply_adds for trial in survey.trials)} an image"
     if seconds is not None:
-        rows["time"] = f"about {duration(seconds)}, of training, as earlier trials took"
+        rows["time"] = f"about {duration(seconds)} of training, as earlier trials took"
     if survey.notes:
         rows["notes"] = "\n".join(survey.notes)
     show_result(rows, console)
