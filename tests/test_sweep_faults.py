@@ -142,7 +142,7 @@ def workers_of(folder: Path) -> list[int]:
 def test_whatever_a_trial_does_the_others_finish(folder: Path) -> None:
     kinds = "fine,raise,exit,quit,hang,diverge,greedy"
     output = sweep(
-        folder, f"activation.kind={kinds}", "sweep.trial_timeout=15", "sweep.retries=0", "sweep.workers=2",
+        folder, f"activation.kind={kinds}", "sweep.trial_timeout=10", "sweep.retries=0", "sweep.workers=2",
         "sweep.max_consecutive_failures=100", status=1,
     )  # fmt: skip
     assert statuses(folder, "activation.kind") == {
@@ -153,7 +153,7 @@ def test_whatever_a_trial_does_the_others_finish(folder: Path) -> None:
     assert reasons["raise"] == "RuntimeError: no such luck"
     assert reasons["exit"] == "its process ended with exit status 3"
     assert reasons["quit"] == "SystemExit: 4"
-    assert reasons["hang"] == "it took longer than sweep.trial_timeout=15 seconds"
+    assert reasons["hang"] == "it took longer than sweep.trial_timeout=10 seconds"
     assert reasons["diverge"].startswith("train/loss became nan in epoch 1: the training diverged.")
     for reason in reasons.values():
         assert reason.partition(".")[0] in output
