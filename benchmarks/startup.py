@@ -1,8 +1,9 @@
-"""What a command takes that trains nothing: its wall time over `python -c "import hydra"`, and what it must not import.
+"""What a command takes before it trains: its wall time over `python -c "import hydra"`, and what it must not import.
 
 Usage: python benchmarks/startup.py [--quick]
 
-The commands run in turn, each in a process of its own; a ratio is the median over the turns.
+The commands run in turn, each in a process of its own; a ratio is the median over the turns. The last line is of what
+every training imports: wall time with Python's garbage collector at work over that without, as convgrid does it.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 RUN = str(Path(__file__).parents[1] / "run.py")
@@ -20,6 +21,10 @@ COMMANDS = {
     "--help": (RUN, "--help"),
     "--cfg job": (RUN, "--cfg", "job"),
     "dry_run=true": (RUN, "dry_run=true"),
+}
+TRAINING = {
+    "collected": ("-c", "import convgrid.trial"),
+    "uncollected": ("-c", "from convgrid.memory import uncollected\nwith uncollected():\n    import convgrid.trial"),
 }
 HEAVY = {"torch", "lightning", "mlflow", "sklearn"}
 LIMIT = 3.0
@@ -56,16 +61,30 @@ def heavy_imports(arguments: Sequence[str]) -> list[str]:
     return sorted(imported & HEAVY)
 
 
+def timed(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[float]]:
+    """Run commands in turn.
+
+    Args:
+        commands: Arguments of the interpreter by name.
+        rounds: Of each.
+
+    Returns:
+        Seconds of every round by name.
+    """
+    times = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, arguments in commands.items():
+            times[name].append(run(arguments)[0])
+    return times
+
+
 def main() -> None:
     """Time every command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="does it run? One round; no true times")
     rounds = 1 if parser.parse_args().quick else 15
     heavy = {name: heavy_imports(arguments) for name, arguments in COMMANDS.items()}
-    times = {name: [] for name in COMMANDS}
-    for _ in range(rounds):
-        for name, arguments in COMMANDS.items():
-            times[name].append(run(arguments)[0])
+    times = timed(COMMANDS, rounds)
     base = times.pop("import hydra")
     print(f"import hydra: median {statistics.median(base) * 1e3:.0f} ms of {rounds}")
     for name, values in times.items():
@@ -73,6 +92,9 @@ def main() -> None:
         told = f"imports {', '.join(heavy[name])}, which it must not" if heavy[name] else f"imports no {_listed(HEAVY)}"
         median = f"median {statistics.median(values) * 1e3:.0f} ms"
         print(f"{name:<13} ratio {ratio:.2f} (at most {LIMIT:.0f})  {median}, {told}")
+    collected, uncollected = timed(TRAINING, rounds).values()
+    ratio = statistics.median(slow / fast for slow, fast in zip(collected, uncollected, strict=True))
+    print(f"imports of a training: ratio {ratio:.2f}  median {statistics.median(uncollected) * 1e3:.0f} ms")
 
 
 def _listed(names: set[str]) -> str:

@@ -46,12 +46,13 @@ def test_overhead_prints_the_ratios_of_steps_and_epochs_for_both_networks(run: R
 
 
 def test_commands_that_train_nothing_import_nothing_heavy() -> None:
-    first, *others = lines_of("startup.py")
+    first, *others, imports = lines_of("startup.py")
     assert re.fullmatch(r"import hydra: median \d+ ms of 1", first)
     assert [line.partition(" ratio ")[0].strip() for line in others] == ["--help", "--cfg job", "dry_run=true"]
     for line in others:
         told = r".* ratio \d+\.\d\d \(at most 3\)  median \d+ ms, imports no lightning, mlflow, sklearn, torch"
         assert re.fullmatch(told, line)
+    assert re.fullmatch(r"imports of a training: ratio \d+\.\d\d  median \d+ ms", imports)
 
 
 def test_memory_prints_the_ratio_of_steps() -> None:

@@ -21,6 +21,7 @@ from convgrid.model import store as module
 from convgrid.model.asking import answers_of
 from convgrid.model.export import write
 from convgrid.model.serving import Predictions
+from convgrid.model.store import rehearse
 from convgrid.model.store import store as store_model
 from convgrid.model.trained import load
 from trained_models import train, write_arrays
@@ -123,6 +124,14 @@ def test_what_breaks_off_is_done_by_the_next_call(
     assert store_model(trained_digits, store, run_id, register="digits") == "models:/digits/1"
     found = MlflowClient(store).search_logged_models([MlflowClient(store).get_run(run_id).info.experiment_id])
     assert sorted(str(model.status) for model in found) == ["FAILED", "READY"]
+
+
+def test_a_rehearsal_leaves_nothing(trained_digits: Path, in_tmp: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
+    before = sorted(in_tmp.rglob("*"))
+    rehearse(folder)
+    assert sorted(in_tmp.rglob("*")) == before
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_runs_metrics_are_the_models_and_stand_once(trained_digits: Path, store: str, in_tmp: Path) -> None:

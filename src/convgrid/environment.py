@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from convgrid import __version__
 PACKAGES = ("torch", "lightning", "hydra-core", "mlflow", "numpy")
 
 
+@cache
 def environment() -> dict[str, str]:
-    """Describe where this process runs.
+    """Describe where this process runs, and the code that it has loaded: found once, as the code is.
 
     Returns:
         By name: versions, platform, command line, and git's commit and whether files differ from it, in a checkout.

@@ -58,6 +58,19 @@ def store(folder: Path, uri: str, run_id: str, *, register: str | None = None) -
     return f"models:/{model.model_id}"
 
 
+def rehearse(folder: Path) -> None:
+    """Make a trial's model and throw it away: what libraries load and look up for it takes seconds the first time.
+
+    Args:
+        folder: The trial's, with `best.ckpt`.
+
+    Raises:
+        Exception: Whatever `store` would raise.
+    """
+    with tempfile.TemporaryDirectory() as place, _quiet():
+        _save(load(folder), folder, Model(), Path(place))
+
+
 def _digest(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
@@ -84,7 +97,8 @@ def _store(client: MlflowClient, folder: Path, run_id: str, digest: str) -> Logg
     )
     try:
         with tempfile.TemporaryDirectory() as place:
-            _save(trained, folder, model, run_id, Path(place))
+            made = Model(model.artifact_location, run_id, model_id=model.model_id, model_uuid=model.model_id)
+            _save(trained, folder, made, Path(place))
             client.log_model_artifacts(model.model_id, f"{place}/{NAME}")
         _link(client, folder, model, run_id)
     except BaseException:
@@ -94,14 +108,14 @@ def _store(client: MlflowClient, folder: Path, run_id: str, digest: str) -> Logg
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def _save(trained: Trained, folder: Path, model: LoggedModel, run_id: str, place: Path) -> None:
+def _save(trained: Trained, folder: Path, model: Model, place: Path) -> None:
     """The model as MLflow keeps it: a script, a program, a card; no pickle."""
     write(trained, "torch_export", place / PROGRAM, trained.images)
     text = card(folder, trained.meta, "mlflow", f"models:/{model.model_id}")
     (place / CARD).write_text(text, encoding="utf-8")
     save_model(
         str(place / NAME),
-        mlflow_model=Model(model.artifact_location, run_id, model_id=model.model_id, model_uuid=model.model_id),
+        mlflow_model=model,
         python_model=str(SERVING),
         artifacts={"program": str(place / PROGRAM), "model_card": str(place / CARD)},
         signature=_signature(trained.meta),

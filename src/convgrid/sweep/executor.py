@@ -57,7 +57,7 @@ class Worker:
 def warm_up() -> None:
     """Start the fork server, which imports torch and Lightning while the caller goes on."""
     if HAS_FORK_SERVER:
-        multiprocessing.set_forkserver_preload(["convgrid.sweep.worker"])
+        multiprocessing.set_forkserver_preload(["convgrid.sweep.preload"])
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is for the sweep's process
         try:
             forkserver.ensure_running()

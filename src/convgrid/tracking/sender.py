@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from convgrid.errors import ModelError
-from convgrid.runs import METRICS, read_record, set_one_right
+from convgrid.memory import uncollected
+from convgrid.runs import BEST, METRICS, read_record, set_one_right
 from convgrid.tracking.address import knock
 
 if TYPE_CHECKING:
@@ -114,12 +115,12 @@ class Sender:
         self._totals_due = math.inf
         self._failures, self._pause_until = 0, 0.0
         self._told: set[str] = set()
-        self._has_system = system_metrics
+        self._has_system, self._has_rehearsed = system_metrics, False
         self._watching: Watch | None = None
 
     def warm_up(self) -> None:
         """Import what takes seconds, before there is anything to send; not where no server listens."""
-        with suppress(OSError):
+        with suppress(OSError), uncollected():
             knock(self._uri)
             import convgrid.tracking.sync
 
@@ -227,11 +228,23 @@ class Sender:
         has_ended = sync(folder, self._store, parent, whole=trial.whole, register=self._register)
         if has_ended and self._sweep:
             self._totals_due = min(self._totals_due, now + PARENT_INTERVAL)
+            self._rehearse(folder)
         if has_ended or last:
             del self._followed[folder]
         else:
             trial.earliest = trial.due = now + max(INTERVAL, (time.monotonic() - now) / SHARE)
             trial.size = size
+
+    def _rehearse(self, folder: Path) -> None:
+        """Make a model while trials train, so that nobody waits for what the first one takes at the sweep's end."""
+        if self._has_rehearsed or not (folder / BEST).exists():
+            return
+        self._has_rehearsed = True
+        with suppress(Exception), uncollected():  # the winner's own attempt tells
+            import convgrid.tracking.curves  # noqa: F401
+            from convgrid.model.store import rehearse
+
+            rehearse(folder)
 
     def _stop_watching(self) -> None:
         if self._watching is not None:
