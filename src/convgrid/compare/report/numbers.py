@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from convgrid.sweep.table import duration
-
 
 def decimals(values: Sequence[float]) -> int:
     """How many decimals tell values apart that are evenly spaced.
@@ -54,19 +52,3 @@ def thousands(value: float) -> str:
         if abs(value) >= size:
             return f"{float(f'{value / size:.3g}'):g}{unit}"
     return f"{value:.3g}"
-
-
-def clock(seconds: float) -> str:
-    """Write a time.
-
-    Args:
-        seconds: How long.
-
-    Returns:
-        In seconds, minutes or hours.
-
-    Example:
-        >>> clock(7.66), clock(99), clock(600), clock(9000)
-        ('7.7 s', '99 s', '10 min', '2.5 h')
-    """
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

@@ -10,12 +10,11 @@ from markupsafe import Markup
 
 from convgrid.compare.report.charts.ranking import CELL, axis_of, in_a_cell
 from convgrid.compare.report.drawing import NAMED
-from convgrid.compare.report.numbers import clock
 from convgrid.compare.report.scales import Scale
 from convgrid.compare.report.svg import svg
 from convgrid.compare.report.wording import Wording, is_number, summary
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.words import chance, text
+from convgrid.compare.words import chance, clock, text
 
 AT_ONCE = 100  # settings that the page shows before it is asked for all
 SIGNS = {"best": "★", "not distinguishable": "≈", "worse": "", "not compared": ""}  # no meaning by colour alone
