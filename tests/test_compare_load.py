@@ -112,6 +112,25 @@ def test_a_wrong_sweep_or_key_is_told() -> None:
         load("0a", experiment="e", mapping={"seed": "s"})
 
 
+def test_keys_that_leave_out_what_differs_lose_no_trial_and_say_so() -> None:
+    names = [
+        trial(f"{n}{lr}{seed}", 0.9 + n / 100, arch_n=str(n), optimizer_lr=f"0.0{lr}", seed=str(seed))
+        for n in (1, 2) for lr in (1, 2) for seed in (0, 1)
+    ]  # fmt: skip
+    make_sweep(SWEEPS, "0a", list(names), varying={"arch.n": ["1", "2"], "optimizer.lr": ["0.01", "0.02"]})
+    of_all, of_some = load(), load(keys=["optimizer.lr"])
+    assert (of_all.mixed, of_some.mixed) == ((), ("arch.n",))
+    found = answer(of_some)
+    assert [(setting.n, setting.mean) for setting in found.settings] == [(4, pytest.approx(0.915))] * 2
+    assert "(sd over 4 runs)" in found.sentence
+    assert found.warnings[0] == (
+        "Runs that count as repetitions differ in arch.n as well, and so their spread is not chance alone. "
+        "To tell them apart: --keys optimizer.lr arch.n"
+    )
+    assert answer(load(keys=["optimizer.lr", "arch.n"])).warnings == answer(of_all).warnings
+    assert (of_all.folder, of_some.folder) == (SWEEPS / "0a" / "report", SWEEPS / "0a" / "report-optimizer.lr")
+
+
 def log(client: MlflowClient, experiment: str, values: list[float], params: dict[str, Any], **tags: str) -> str:
     run = client.create_run(experiment, tags=tags).info.run_id
     points = [Metric("valid_acc", value, STARTED + step, step) for step, value in enumerate(values, start=1)]
@@ -150,6 +169,12 @@ def test_a_filter_chooses_runs(others: str) -> None:
     assert found.title == "experiment theirs, params.depth = '2'"
 
 
+def test_keys_lose_no_run_of_others_either(others: str) -> None:
+    mapping = {"val/accuracy": "valid_acc", "seed": "random_seed"}
+    found = load(experiment="theirs", tracking_uri=others, mapping=mapping, keys=[])
+    assert (len(found.frame), found.mixed) == (6, ("depth",))
+
+
 def test_less_is_better_of_what_is_called_a_loss_or_an_error(others: str) -> None:
     for name, mode in (("val/mae", "min"), ("val/iou", "max"), ("val/my_error", "min")):
         assert load(experiment="theirs", tracking_uri=others, mapping={name: "valid_acc"}).mode == mode
@@ -161,6 +186,8 @@ def test_mistakes_about_mlflow_are_told(others: str) -> None:
         ConfigError, match=r"--map val/accuracy=acc: no run has logged acc\. They have: depth, random_seed"
     ):
         load(**uri, mapping={"val/accuracy": "acc"})
+    with pytest.raises(ConfigError, match="depth=valid_acc: runs that have logged valid_acc have a depth of their own"):
+        load(**uri, mapping={"depth": "valid_acc"})
     with pytest.raises(ConfigError, match=r"No run says what is best\. .* They have logged: valid_acc\."):
         load(**uri)
     with pytest.raises(ConfigError, match="--filter depth is 2: Invalid"):

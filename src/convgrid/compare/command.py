@@ -55,7 +55,7 @@ def _compare(argv: Sequence[str]) -> int:
     folder = Path(asked.out) if asked.out else trials.folder
     report = write(trials, found, folder)
     console.print(Text.assemble(("report  ", "bold"), printable(str(report), console)), soft_wrap=True)
-    if trials.sweep and not asked.out:  # elsewhere are files that are not the report's
+    if trials.sweep and not asked.out and not asked.keys:  # elsewhere are files that are not the sweep's report
         _log(trials.sweep, folder)
     return 0
 
@@ -78,9 +78,14 @@ def _parser() -> argparse.ArgumentParser:
         "--map", nargs="+", metavar="OURS=THEIRS", default=[], help="names of others: val/accuracy=valid_acc seed=rs"
     )
     parser.add_argument(
-        "--keys", nargs="+", metavar="KEY", help="what tells settings apart, where not all that differs"
+        "--keys",
+        nargs="+",
+        metavar="KEY",
+        help="what tells settings apart, where not all that differs: others count as repetitions, with a warning",
     )
-    parser.add_argument("--out", metavar="FOLDER", help="where the report goes instead of sweeps/ID/report")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where the report goes instead of sweeps/ID/report, or report-KEYS"
+    )
     return parser
 
 

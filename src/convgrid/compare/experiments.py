@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from convgrid.compare.folders import check_keys, unended
-from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, of_metrics, once, repeated
+from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, mixed, of_metrics, once, repeated
 from convgrid.compare.trials import Trials
 from convgrid.compare.words import counted
 from convgrid.errors import ConfigError, TrackingError
@@ -86,6 +86,7 @@ def from_mlflow(
         mode=mode,
         keys=tuple(told),
         repetitions=repeated(frame, told),
+        mixed=mixed(frame, told) if keys is not None else (),
         title=f"experiment {experiment}" + (f", {filter}" if filter else ""),
         folder=FOLDER,
         swept=tuple(key for parent in parents for key in parent.data.params if not key.startswith("objective.")),
@@ -160,6 +161,11 @@ def _check_mapping(ours: Mapping[str, str], runs: Sequence[Run]) -> None:
         if theirs not in known:
             shown = ", ".join(sorted(name for name in known if not name.startswith("mlflow.")))
             raise ConfigError(f"--map {own}={theirs}: no run has logged {theirs}. They have: {shown}.")
+        if any({own, theirs} <= {*run.data.params, *run.data.metrics} for run in runs):
+            raise ConfigError(
+                f"--map {own}={theirs}: runs that have logged {theirs} have a {own} of their own. Leave it out, "
+                "or choose other runs with --filter."
+            )
 
 
 def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], Objective, tuple[str, ...]]:

@@ -46,6 +46,7 @@ def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
     """
     return (
         *trials.warnings,
+        *_mixed(trials),
         *_chosen_by_test(trials),
         *_differing(RESULTS, trials),
         *_gathered_failures(trials),
@@ -54,6 +55,14 @@ def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
         *_pruned(found, trials),
         *_differing(CIRCUMSTANCES, trials),
     )
+
+
+def _mixed(trials: Trials) -> Iterator[str]:
+    if trials.mixed:
+        yield (
+            f"Runs that count as repetitions differ in {', '.join(trials.mixed)} as well, and so their spread is not "
+            f"chance alone. To tell them apart: --keys {' '.join([*trials.keys, *trials.mixed])}"
+        )
 
 
 def _chosen_by_test(trials: Trials) -> Iterator[str]:

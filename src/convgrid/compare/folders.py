@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, of_metrics, once, repeated
+from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, mixed, of_metrics, once, repeated
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError
@@ -58,11 +58,12 @@ def from_folders(
         mode=mode,
         keys=tuple(told),
         repetitions=repeated(frame, told),
+        mixed=mixed(frame, told) if keys is not None else (),
         skipped=known["skipped"],
         title=f"sweep {known['id']}",
         command=known["command"],
         sweep=known["id"],
-        folder=sweeps / known["id"] / "report",
+        folder=sweeps / known["id"] / ("report" if keys is None else f"report-{'-'.join(keys).replace('/', '.')}"),
         swept=swept,
         left=left,
     )

@@ -107,21 +107,38 @@ def repeated(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def once(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Keep one of the trials that repeat a setting with the same seed and fold: they say the same, and count once.
+    """Keep one of the trials that are alike, seed and fold included: they say the same, and count once.
+
+    Args:
+        frame: As `frame_of` gives it.
+        keys: That tell settings apart; trials that differ in others are not alike.
+
+    Returns:
+        A finished one rather than another, and of those the last; all, where nobody noted a seed.
+    """
+    by = list(dict.fromkeys([*keys, *differing(frame), *(key for key in REPETITIONS if key in frame)]))
+    if "seed" not in by:
+        return frame
+    order = frame.assign(_done=frame["status"].isin(["finished"])).sort_values("_done", kind="stable")
+    kept = order.index[~order.duplicated(by, keep="last") | order["seed"].isna()]
+    return frame.loc[frame.index.isin(kept)]
+
+
+def mixed(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[str, ...]:
+    """Find what differs between trials of one setting though it neither tells settings apart nor repeats them.
 
     Args:
         frame: As `frame_of` gives it.
         keys: That tell settings apart.
 
     Returns:
-        A finished one rather than another, and of those the last; all, where nobody noted a seed.
+        Other parameters.
     """
-    by = [*keys, *(key for key in REPETITIONS if key in frame)]
-    if "seed" not in by:
-        return frame
-    order = frame.assign(_done=frame["status"].isin(["finished"])).sort_values("_done", kind="stable")
-    kept = order.index[~order.duplicated(by, keep="last") | order["seed"].isna()]
-    return frame.loc[frame.index.isin(kept)]
+    others = [key for key in differing(frame) if key not in keys]
+    groups = frame.groupby(list(keys), dropna=False) if keys else None
+    counts = {key: frame[key].nunique(dropna=False) if groups is None else groups[key].nunique(dropna=False).max()
+              for key in others}  # fmt: skip
+    return tuple(key for key, count in counts.items() if count > 1)
 
 
 def _params(frame: pd.DataFrame) -> list[str]:

@@ -22,6 +22,7 @@ class Trials:
         mode: Whether the greatest or the least value is best.
         keys: The parameters that differ between trials, less repetitions.
         repetitions: Which of "seed" and "fold" differ.
+        mixed: Other parameters that differ within settings, where a person named the keys.
         skipped: Overrides of the points that could not be planned, by the reason.
         title: What was compared, in a few words.
         command: What continues it; "" where nothing does.
@@ -38,6 +39,7 @@ class Trials:
     mode: Literal["max", "min"]
     keys: tuple[str, ...] = ()
     repetitions: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
     title: str = ""
     command: str = ""

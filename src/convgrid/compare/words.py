@@ -165,7 +165,7 @@ def unit(trials: Trials) -> str:
     Args:
         trials: What is compared.
     """
-    return trials.repetitions[0] if len(trials.repetitions) == 1 else "run"
+    return trials.repetitions[0] if len(trials.repetitions) == 1 and not trials.mixed else "run"
 
 
 def share(part: float, whole: float) -> str:
