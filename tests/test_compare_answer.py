@@ -50,6 +50,11 @@ def test_a_planted_winner_is_told_with_its_certainty() -> None:
     )
 
 
+def test_a_best_setting_that_is_the_smallest_is_told_so() -> None:
+    found = answer(given({1: [0.95, 0.951, 0.952], 2: [0.90, 0.91, 0.89]}))
+    assert found.sentence.endswith("; none is smaller")
+
+
 def test_less_may_be_better() -> None:
     trials = given({1: [2.0, 2.1, 2.05], 2: [3.0, 3.3, 3.1]}, metric="val/mae", mode="min")
     found = answer(replace(trials, frame=trials.frame.rename(columns={"best/val/accuracy": "best/val/mae"})))

@@ -207,7 +207,7 @@ def sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Tria
     parts = [f"{named(first.values)} is best: {reached}"]
     parts += _rivals(settings, digits, names, trials)
     if smallest is not None:
-        parts.append(_small(first, smallest, names))
+        parts.append(_small(settings, smallest, names))
     return "; ".join(parts)
 
 
@@ -233,9 +233,13 @@ def _others(found: Sequence[Setting]) -> str:
     return f"{'is' if len(found) == 1 else 'are'} {counted(len(found), 'other')}"
 
 
-def _small(first: Setting, smallest: Setting, names: Mapping[str, str]) -> str:
+def _small(settings: Sequence[Setting], smallest: Setting, names: Mapping[str, str]) -> str:
+    first = settings[0]
     if smallest is first:
-        return "no smaller setting is within one standard error"
+        costs = [each.multiply_adds for each in settings]
+        least = min((cost for cost in costs if cost is not None), default=None)
+        is_least = None not in costs and first.multiply_adds == least
+        return "none is smaller" if is_least else "no smaller setting is within one standard error"
     told = f"the smallest within one standard error is {named(smallest.values, names)}"
     for key, name in COSTS.items():
         part, whole = getattr(smallest, key), getattr(first, key)
