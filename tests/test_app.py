@@ -422,7 +422,12 @@ def test_the_shell_completes_options_and_keys(
     [
         (["--help"], 0, "out", "usage: convgrid run"),
         ([], 2, "err", "usage: convgrid run"),
-        (["rnu", "arch.m=3"], 2, "err", "convgrid has no command 'rnu arch.m=3'."),
+        (["rnu", "arch.m=3"], 2, "err", "convgrid has no command 'rnu'. Did you mean run?\nusage: convgrid run"),
+        (["comapre"], 2, "err", "convgrid has no command 'comapre'. Did you mean compare?\nusage: convgrid run"),
+        (["launch"], 2, "err", "convgrid has no command 'launch'.\nusage: convgrid run"),
+        (["sweeps"], 0, "out", "There are no sweeps in "),
+        (["sweeps", "--help"], 0, "out", "usage: convgrid sweeps"),
+        (["sweeps", "all"], 2, "err", "usage: convgrid sweeps"),
         (["run", "dry_run=true", "arch=linear"], 0, "out", "INPUT 1x8x8"),
         (["run", "arch=liner"], 1, "err", "ConfigError: arch=liner is not an option of arch. Did you mean linear?"),
         (["run", "--help"], 0, "out", "convgrid trains the ConvNet"),

@@ -53,11 +53,13 @@ def test_the_command_starts_a_server_on_the_store_of_the_last_sweep(
         make_sweep(SWEEPS, name, [None], created=1_700_000_000_000 + number, tracking=tracking)
         opened = Store.open(store, "trials")
         sync_sweep(SWEEPS / name, opened)
-    assert main(["--port", "0"]) == 0
-    assert served == [(store, 0)]
+    with socket.create_server(("127.0.0.1", 0)) as once:
+        port = once.getsockname()[1]
+    assert main(["--port", str(port)]) == 0
+    assert served == [(store, port)]
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "http://127.0.0.1:0  (Ctrl-C ends it)"
-    assert said[1].startswith("the last sweep, side by side: http://127.0.0.1:0/#/experiments/")
+    assert said[0] == f"http://127.0.0.1:{port}  (Ctrl-C ends it)"
+    assert said[1].startswith(f"the last sweep, side by side: http://127.0.0.1:{port}/#/experiments/")
     assert "sweep-s2" in said[1]
 
 
@@ -74,5 +76,8 @@ def test_what_keeps_the_dashboard_from_starting_is_told(store: str, in_tmp: Path
         port = taken.getsockname()[1]
         with pytest.raises(TrackingError, match=f"--port {port} cannot be used: Address already in use. Give another"):
             main(["--port", str(port)])
+    for none in ("99999", "65536", "0", "-1"):
+        with pytest.raises(TrackingError, match=rf"^--port {none} is no port: they go from 1 to 65535\.$"):
+            main(["--port", none])
     with pytest.raises(TrackingError, match=r"tracking\.uri=mlruns cannot be used"):
         main(["--tracking-uri", "mlruns"])

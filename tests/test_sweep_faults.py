@@ -256,6 +256,20 @@ def test_ctrl_c_ends_trials_cleanly_and_the_sweep_goes_on(folder: Path, undistur
     assert results(folder) == undisturbed
 
 
+def test_a_signal_to_all_processes_of_a_sweep_ends_its_trials_as_interrupted(folder: Path) -> None:
+    """As `timeout -s TERM` sends it: to the sweep, and to the whole group, in which the fork server is."""
+    process = start(folder, *FOUR, "trainer.max_epochs=1000")
+    wait_for(trained_epoch(folder))
+    os.killpg(process.pid, signal.SIGTERM)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    ended = {(record["status"], record["reason"]) for record in records(folder).values()}
+    assert ended == {("killed", "interrupted")}
+    assert workers_of(folder) == []
+
+
 def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> None:
     process = start(folder, *FOUR)
     assert process.stdout is not None

@@ -3,8 +3,10 @@
 import sys
 
 from convgrid.app import run, told
+from convgrid.config.nearest import nearest_option
 from convgrid.preview import preview
 
+COMMANDS = ("run", "preview", "sweeps", "sync", "ui", "export", "predict", "compare")
 USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
        convgrid preview [group=option | key=value ...] [out=FILE.png]
        convgrid sweeps
@@ -38,13 +40,10 @@ def main() -> int:
         case ["run", *overrides]:
             sys.argv[:2] = [f"{sys.argv[0]} run"]
             return run(overrides)
-        case ["sweeps"]:
-            from rich.console import Console
+        case ["sweeps", *words]:
+            from convgrid.sweep.listing import main as sweeps  # a plain run does without
 
-            from convgrid.sweep.listing import show_sweeps  # a plain run does without
-
-            show_sweeps(Console())
-            return 0
+            return told(lambda: sweeps(words))
         case ["export", *words]:
             from convgrid.model.commands import export
 
@@ -70,8 +69,11 @@ def main() -> int:
         case ["-h" | "--help"]:
             print(USAGE)
             return 0
-        case words:
-            print(f"convgrid has no command {' '.join(words)!r}.\n{USAGE}" if words else USAGE, file=sys.stderr)
+        case [word, *_]:
+            print(f"convgrid has no command {word!r}.{nearest_option(word, COMMANDS)}\n{USAGE}", file=sys.stderr)
+            return 2
+        case _:
+            print(USAGE, file=sys.stderr)
             return 2
 
 

@@ -58,11 +58,13 @@ def warm_up() -> None:
     """Start the fork server, which imports torch and Lightning while the caller goes on."""
     if HAS_FORK_SERVER:
         multiprocessing.set_forkserver_preload(["convgrid.sweep.preload"])
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is for the sweep's process
+        # It inherits what is ignored: Ctrl-C, and SIGTERM to the whole group, are for the sweep's process.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             forkserver.ensure_running()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Local:

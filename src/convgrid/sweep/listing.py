@@ -1,5 +1,6 @@
 """`convgrid sweeps`: the sweeps of a folder, how far each is, and the command that goes on with it."""
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,6 +17,21 @@ from convgrid.sweep.view import printable
 
 COLUMNS = ("sweep", "started", "state", "finished", "pruned", "failed", "left")
 STATES = {"running": "running", "finished": "finished", "failed": "stopped", "killed": "interrupted"}
+
+
+def main(words: Sequence[str]) -> int:
+    """Read the command's words, which are none but `--help`, and print the sweeps of this folder.
+
+    Args:
+        words: What was typed behind `sweeps`.
+
+    Returns:
+        The exit status.
+    """
+    description = "List the sweeps of this folder, and the command that goes on with each."
+    argparse.ArgumentParser("convgrid sweeps", description=description).parse_args(words)
+    show_sweeps(Console())
+    return 0
 
 
 def show_sweeps(console: Console, sweeps: Path = SWEEPS, runs: Path = RUNS) -> None:

@@ -159,7 +159,7 @@ class Scheduler:
             case Died() if job is None:
                 self._workers.replace(worker)
             case Died(exitcode) if job is not None:
-                ended = self._bury(worker, job, exitcode)
+                ended = self._bury(worker, job, self._death(worker, exitcode))
                 self._workers.replace(worker)
                 self._end(worker.number, job, ended)
             case Ended() if job is not None:
@@ -231,18 +231,21 @@ class Scheduler:
             if limit and time.monotonic() - worker.since > limit:
                 self._workers.kill(worker)
 
-    def _bury(self, worker: Worker, job: Job, exitcode: int) -> Ended:
+    def _death(self, worker: Worker, exitcode: int) -> str:
+        """Why a process is dead that the sweep's end did not kill."""
+        limit = self._rules.trial_timeout
+        if exitcode >= 0:
+            return f"its process ended with exit status {exitcode}"
+        if self._ending == "interrupted" and -exitcode in (signal.SIGINT, signal.SIGTERM):
+            return "interrupted"
+        if limit and time.monotonic() - worker.since > limit and exitcode == -signal.SIGKILL:
+            return f"it took longer than sweep.trial_timeout={limit:g} seconds"
+        memory = ", as the system does where memory runs out" if exitcode == -signal.SIGKILL else ""
+        return f"its process was killed by {signal.Signals(-exitcode).name}{memory}"
+
+    def _bury(self, worker: Worker, job: Job, reason: str) -> Ended:
         """Say for a dead process how its trial ended."""
-        limit, seconds = self._rules.trial_timeout, time.monotonic() - worker.since
-        if limit and seconds > limit and exitcode == -signal.SIGKILL:
-            reason = f"it took longer than sweep.trial_timeout={limit:g} seconds"
-        elif exitcode < 0:
-            name = signal.Signals(-exitcode).name
-            memory = ", as the system does where memory runs out" if exitcode == -signal.SIGKILL else ""
-            reason = f"its process was killed by {name}{memory}"
-        else:
-            reason = f"its process ended with exit status {exitcode}"
-        status = "killed" if self._ending != "complete" else "failed"
+        status, seconds = "killed" if self._ending != "complete" else "failed", time.monotonic() - worker.since
         epochs = read_epochs(Path(worker.folder)) if worker.folder else []
         outcome = Outcome(status, reason, epochs=len(epochs), seconds=seconds, folder=worker.folder)
         folder = lock(Path(worker.folder)) if worker.folder else None
@@ -265,9 +268,10 @@ class Scheduler:
         self._end_at_once()
 
     def _end_at_once(self) -> None:
+        reason = "interrupted" if self._ending == "interrupted" else "the sweep was stopped"
         for worker in self._workers.busy():
             self._workers.kill(worker)
             worker.process.join()
             assert worker.job is not None
-            self._end(worker.number, worker.job, self._bury(worker, worker.job, -signal.SIGKILL))
+            self._end(worker.number, worker.job, self._bury(worker, worker.job, reason))
             worker.job = None

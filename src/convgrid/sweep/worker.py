@@ -43,6 +43,7 @@ def work(scheduler: Connection, visible_gpu: str | None) -> None:
         visible_gpu: Index of the one GPU to use; None leaves all in sight.
     """
     os.setpgrp()  # Ctrl-C in the terminal is the scheduler's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
     threading.Thread(target=_end_with_the_scheduler, daemon=True).start()
     if visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convgrid.tracking.store import Store
 
 HOST, PORT = "127.0.0.1", 5000
+LAST_PORT = 65535
 DEFAULT = "sqlite:///mlflow.db"
 SHARED = "mlflow.sharedViewState."  # an experiment's tag, by which MLflow keeps a view under a key
 MOST_SHOWN = 100  # runs in a chart
@@ -35,7 +36,7 @@ def main(words: Sequence[str]) -> int:
         The exit status.
 
     Raises:
-        TrackingError: If there is nothing to show, or the port is taken.
+        TrackingError: If there is nothing to show, or the port is taken or none.
     """
     parser = argparse.ArgumentParser("convgrid ui", description="Show MLflow's dashboard on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
@@ -124,6 +125,8 @@ def _id(sweep: Mapping[str, Any], part: str) -> str:
 
 
 def _check(uri: str, port: int) -> None:
+    if not 1 <= port <= LAST_PORT:  # 0 is any free one, whose address could not be told
+        raise TrackingError(f"--port {port} is no port: they go from 1 to {LAST_PORT}.")
     file = database(uri)
     if file is not None and not file.exists():
         raise TrackingError(
