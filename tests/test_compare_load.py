@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from convgrid.compare import answer, load
 from convgrid.compare.folders import from_folders
-from convgrid.errors import ConfigError, TrackingError
+from convgrid.errors import ConfigError, SweepError, TrackingError
 from sweep_folders import STARTED, finish, make_sweep, make_trial
 
 RUNS, SWEEPS = Path("runs"), Path("sweeps")
@@ -93,6 +93,38 @@ def test_a_sweep_of_which_nothing_has_started_has_no_trials() -> None:
     make_sweep(SWEEPS, "0a", [None, None])
     found = load()
     assert (len(found.frame), found.left, answer(found).settings) == (0, 2, ())
+
+
+def test_a_broken_sweep_is_passed_over_unless_it_is_the_one_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    make_sweep(SWEEPS, "0a", [trial("a")])
+    broken = make_sweep(SWEEPS, "0b", ["a"]) / "sweep.json"
+    why = {
+        "{broken": "Expecting property name",
+        b"\xff": "'utf-8' codec can't decode",
+        "[]": "it holds no sweep",
+        "{}": "it holds no sweep",
+    }
+    for content, cause in why.items():
+        broken.write_bytes(content if isinstance(content, bytes) else content.encode())
+        assert load().sweep == "0a"
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"passed over: sweeps/0b/sweep.json does not read: {cause}")
+        with pytest.raises(SweepError, match=r"^sweeps/0b/sweep\.json does not read: .* writes it anew\.$"):
+            load("0b")
+        assert load("0a").sweep == "0a"
+        assert not capsys.readouterr().err
+    (SWEEPS / "0a" / "sweep.json").write_text("")
+    with pytest.raises(ConfigError, match=r"^There is no sweep that reads in .*sweeps\."):
+        load()
+
+
+@pytest.mark.parametrize("line", ['{"a\n', "3\n", "{}\n", "\0\0\0\n", "\udcff\n"])
+def test_a_curve_ends_before_a_line_that_does_not_read(line: str) -> None:
+    make_sweep(SWEEPS, "0a", [trial("a")])
+    file = RUNS / "a" / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[:2], line, lines[2]]), errors="surrogateescape")
+    assert set(load().curves["epoch"]) == {1, 2}
 
 
 def test_a_wrong_sweep_or_key_is_told() -> None:

@@ -63,6 +63,21 @@ def test_the_command_starts_a_server_on_the_store_of_the_last_sweep(
     assert "sweep-s2" in said[1]
 
 
+def test_a_broken_sweep_is_passed_over_with_a_line(
+    store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dashboard, "_serve", lambda uri, port: None)
+    for name in ("s1", "s2"):
+        make_sweep(SWEEPS, name, [None], tracking={"uri": store, "experiment": "trials"})
+        sync_sweep(SWEEPS / name, Store.open(store, "trials"))
+    (SWEEPS / "s2" / "sweep.json").write_text("{broken")
+    assert main(["--port", "0"]) == 0
+    said = capsys.readouterr()
+    assert "sweep-s1" in said.out
+    (line,) = (line for line in said.err.splitlines() if "passed over" in line)
+    assert line.startswith("passed over: sweeps/s2/sweep.json does not read: Expecting property name")
+
+
 def test_a_run_on_a_server_of_its_own_is_shown_there(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_trial(RUNS, "abc", params={"tracking.uri": "http://10.0.0.1:5000/", "tracking.experiment": "trials"})
     assert main([]) == 0

@@ -17,7 +17,7 @@ def test_several_mistakes_are_told_one_after_the_other_and_each_once() -> None:
 
 def test_every_mistake_is_a_value_error_and_an_interruption_is_none() -> None:
     found = [thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, ConvgridError)]
-    assert len(found) == 10
+    assert len(found) == 11
     assert all(issubclass(error, ValueError) for error in found)
     assert issubclass(Interrupted, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from convgrid.errors import ModelError
+from convgrid.errors import ModelError, SweepError
 from convgrid.model.finding import find_trained
 
 
@@ -84,3 +84,19 @@ def test_what_is_not_there_is_named_with_what_to_do() -> None:
     sweep("0123", [])
     with pytest.raises(ModelError, match=r"^sweep 0123 has no finished trial yet. To go on: run.py -m arch.n=1,2$"):
         find_trained("0123")
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_a_broken_sweep_is_passed_over_unless_it_is_the_one_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = sweep("5eeb", [], age=10) / "sweep.json"
+    broken.write_text("{broken")
+    with pytest.raises(ModelError, match="There is no trained model in"):
+        find_trained("last")
+    trial("single", age=1e8)
+    capsys.readouterr()
+    assert find_trained("last").name == "single"
+    assert capsys.readouterr().err.startswith("passed over: sweeps/5eeb/sweep.json does not read: Expecting property")
+    assert find_trained("single").name == "single"
+    for run in ("5ee", "sweeps/5eeb"):
+        with pytest.raises(SweepError, match=r"^sweeps/5eeb/sweep\.json does not read: .* writes it anew\.$"):
+            find_trained(run)

@@ -6,7 +6,7 @@ import pytest
 
 from convgrid.config import Settings
 from convgrid.errors import ConfigError
-from convgrid.runs import create, find, stored_settings
+from convgrid.runs import EpochLog, create, find, read_epochs, stored_settings
 
 SettingsMaker = Callable[..., Settings]
 
@@ -43,6 +43,27 @@ def test_a_folder_belongs_to_one_process_at_a_time(settings: SettingsMaker, in_t
         find("abc")
     folder.lock.release()
     assert find("abc").path == folder.path
+
+
+def test_an_epoch_that_does_not_read_and_what_is_behind_it_is_written_again(in_tmp: Path) -> None:
+    history = [{"val/accuracy": epoch / 10} for epoch in range(1, 5)]
+    EpochLog(in_tmp).append(history[:3])
+    (in_tmp / "last.ckpt").touch()
+    file = in_tmp / "metrics.jsonl"
+    first, second, third = file.read_text().splitlines(keepends=True)
+    for broken in (
+        [first, '{"a\n', third],
+        [first, second, third, '{"a\n'],
+        [first, second, third[:9]],
+        ["\0\n", second],
+    ):
+        file.write_text("".join(broken))
+        log = EpochLog(in_tmp)
+        assert [epoch["epoch"] for epoch in read_epochs(in_tmp)] == list(range(1, file.read_text().count("\n") + 1))
+        log.append(history)
+        assert [(epoch["epoch"], epoch["metrics"]) for epoch in read_epochs(in_tmp)] == list(
+            enumerate(history, start=1)
+        )
 
 
 def test_what_is_known_of_a_run_adds_up(settings: SettingsMaker, in_tmp: Path) -> None:

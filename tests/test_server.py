@@ -150,6 +150,18 @@ def test_another_store_gets_what_is_not_tracked_as_well_and_the_first_one_keeps_
     assert json.loads((RUNS / "tracked" / "tracked.json").read_text())["uri"] == other
 
 
+def test_a_broken_sweep_is_not_sent_and_all_else_is(store: str, in_tmp: Path) -> None:
+    console, params = Console(width=300), {"tracking.uri": store, "tracking.experiment": "convgrid"}
+    finish(make_trial(RUNS, "t0", params=params, sweep="s0"), params=params, sweep="s0", epochs=0)
+    (make_sweep(SWEEPS, "s0", ["t0"]) / "sweep.json").write_text("{broken")
+    make_sweep(SWEEPS, "s1", ["t0"], tracking={"uri": store, "experiment": "convgrid"})
+    with console.capture() as said:
+        assert sync_everything(console) == 1
+    broken, sent = said.get().splitlines()
+    assert sent == f"sent 1 run and 1 sweep to {store}, experiment convgrid"
+    assert broken.startswith("not sent: sweeps/s0/sweep.json does not read: Expecting property name")
+
+
 def test_a_folder_without_tracked_runs_says_how_to_send_them(in_tmp: Path) -> None:
     console = Console(width=300)
     with console.capture() as said:

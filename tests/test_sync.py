@@ -224,6 +224,17 @@ def test_the_parents_status_is_the_sweeps_also_where_its_process_died(opened: St
     assert opened.client.get_run(parent.run_id).info.status == shown
 
 
+def test_a_broken_sweep_keeps_no_other_from_being_set_right(opened: Store) -> None:
+    parents = []
+    for name in ("s0", "s1", "s2"):
+        folder = make_sweep(SWEEPS, name, [None])
+        with FileLock(folder / "lock"):
+            parents.append(sync_sweep(folder, opened).run_id)
+    (SWEEPS / "s1" / "sweep.json").write_text("{broken")
+    set_sweeps_right(SWEEPS, opened)
+    assert [opened.client.get_run(run_id).info.status for run_id in parents] == ["KILLED", "RUNNING", "KILLED"]
+
+
 def test_totals_that_sink_again_are_shown_as_they_are(opened: Store) -> None:
     folder = make_trial(RUNS, "a")
     finish(folder, status="failed", reason="out of memory", metrics={})

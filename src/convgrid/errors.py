@@ -27,6 +27,10 @@ class DataError(ConvgridError):
     """A data set that is missing, incomplete or corrupt."""
 
 
+class SweepError(ConvgridError):
+    """A sweep whose file does not read."""
+
+
 class TrainingError(ConvgridError):
     """A training that cannot go on."""
 

@@ -95,6 +95,8 @@ class TrialFolder:
 class EpochLog:
     """A trial's `metrics.jsonl`: a line an epoch, with the time at which it ended.
 
+    A line that does not read, and what is behind it, is cut off and written again from the checkpoint's history.
+
     Args:
         path: The trial's folder; without a checkpoint in it, all its epochs are trained again.
     """
@@ -103,11 +105,10 @@ class EpochLog:
         self._file = path / METRICS
         if not (path / LAST).exists():
             self._file.unlink(missing_ok=True)
-        text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:  # a crash tore the last line
-            self._file.write_text(whole, encoding="utf-8")
-        self._written = whole.count("\n")
+        whole = [line for line, _ in _whole(self._file)]
+        if self._file.exists() and self._file.stat().st_size > sum(map(len, whole)):  # a crash tore a line
+            self._file.write_bytes(b"".join(whole))
+        self._written = len(whole)
 
     def append(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the epochs that are not there yet.
@@ -247,7 +248,7 @@ def run_id_of(path: Path) -> str:
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Read the epochs that a trial has written; a last line without an end is none.
+    """Read the epochs that a trial has written, up to a line that does not read or has no end.
 
     Args:
         path: The trial's folder.
@@ -255,9 +256,19 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
     Returns:
         One {"epoch": 1, "time": milliseconds, "metrics": {...}} an epoch.
     """
-    file = path / METRICS
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [epoch for _, epoch in _whole(path / METRICS)]
+
+
+def _whole(file: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Lines as they are and as they read, up to the first that is torn or broken."""
+    for line in file.read_bytes().splitlines(keepends=True) if file.exists() else []:
+        try:
+            epoch = json.loads(line)
+        except ValueError:
+            return
+        if not line.endswith(b"\n") or not (isinstance(epoch, dict) and {"epoch", "time", "metrics"} <= epoch.keys()):
+            return
+        yield line, epoch
 
 
 def claim(trial: str, settings: Settings) -> TrialFolder | None:

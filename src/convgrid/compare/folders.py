@@ -13,7 +13,7 @@ from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError
 from convgrid.runs import CONFIG, PLAN, RUNS, read_epochs, read_record
-from convgrid.sweep.results import SWEEP, SWEEPS
+from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell
 
 DATA = "data.json"
 
@@ -34,6 +34,7 @@ def from_folders(
 
     Raises:
         ConfigError: If there is no such sweep, or no trial of it has such a key.
+        SweepError: If the sweep that was asked for does not read.
     """
     known = _find(sweep, sweeps)
     names = list(dict.fromkeys(name for name in known["trials"] if name is not None))
@@ -95,18 +96,25 @@ def check_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
 
 
 def _find(sweep: str | None, sweeps: Path) -> dict[str, Any]:
-    files = [file for file in sweeps.glob(f"*/{SWEEP}") if sweep is None or file.parent.name.startswith(sweep)]
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    folders = sorted(file.parent for file in sweeps.glob(f"*/{SWEEP}"))
+    if sweep is None:
+        known = max(filter(None, map(read_sweep_or_tell, folders)), key=lambda known: known["created"], default=None)
+        if known is None:
+            raise ConfigError(_none(f"no sweep{' that reads' if folders else ''}", sweeps))
+        return known
+    found = [folder for folder in folders if folder.name.startswith(sweep)]
     if not found:
-        which = "no sweep" if sweep is None else f"no sweep {sweep}"
-        raise ConfigError(
-            f"There is {which} in {sweeps.resolve()}. Start where it was started: python -m convgrid sweeps "
-            "lists what is there. Or compare what is in MLflow: --experiment NAME."
-        )
-    exact = [known for known in found if known["id"] == sweep]
-    if sweep is not None and len(found) > 1 and not exact:
-        raise ConfigError(f"--sweep {sweep} may be {' or '.join(sorted(known['id'] for known in found))}. Give more.")
-    return (exact or sorted(found, key=lambda known: known["created"]))[-1]
+        raise ConfigError(_none(f"no sweep {sweep}", sweeps))
+    if len(found) > 1 and sweeps / sweep not in found:
+        raise ConfigError(f"--sweep {sweep} may be {' or '.join(folder.name for folder in found)}. Give more.")
+    return read_sweep(found[0])  # the shortest name comes first
+
+
+def _none(what: str, sweeps: Path) -> str:
+    return (
+        f"There is {what} in {sweeps.resolve()}. Start where it was started: python -m convgrid sweeps "
+        "lists what is there. Or compare what is in MLflow: --experiment NAME."
+    )
 
 
 def _told(known: dict[str, Any], differ: Sequence[str]) -> list[str]:

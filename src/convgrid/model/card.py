@@ -13,7 +13,7 @@ from convgrid.glossary import METRICS
 from convgrid.model.loading import example
 from convgrid.model.meta import Meta
 from convgrid.runs import BEST, ENVIRONMENT, read_record
-from convgrid.sweep.results import SWEEP, SWEEPS, standing
+from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep_or_tell, standing
 
 PARTS = {"validation": "best/val/", "test": "test/"}  # the metrics of each, in a trial's record
 SHOWN = 10  # names of classes in a sentence
@@ -201,10 +201,9 @@ def _of_choice(known: Known) -> Iterator[str]:
 
 def _trials_of(known: Known) -> int:
     """How many finished trials the sweep has that the trial was made by."""
-    file = known.folder.resolve().parents[1] / SWEEPS / str(known.record.get("sweep")) / SWEEP
-    if not file.exists():
-        return 1
-    return standing(json.loads(file.read_text(encoding="utf-8")), known.folder.parent).counts["finished"]
+    folder = known.folder.resolve().parents[1] / SWEEPS / str(known.record.get("sweep"))
+    sweep = read_sweep_or_tell(folder) if (folder / SWEEP).exists() else None
+    return 1 if sweep is None else standing(sweep, known.folder.parent).counts["finished"]
 
 
 def _of_predictions(known: Known) -> Iterator[str]:

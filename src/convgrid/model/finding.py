@@ -1,12 +1,13 @@
 """From what a person remembers of a run to its folder: no torch, no MLflow."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from convgrid.errors import ModelError
 from convgrid.runs import BEST, CONFIG, RECORD, RUNS, TRACKED, read_record
-from convgrid.sweep.results import SWEEP, SWEEPS, winner
+from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell, winner
 
 LAST = "last"
 SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # of the formats' files
@@ -27,20 +28,21 @@ def find_trained(run: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
 
     Raises:
         ModelError: If there is none, there are several, or its weights are gone.
+        SweepError: If the sweep that was asked for does not read.
     """
     named = Path(run)
     for path in (named, named.parent):  # a folder, or its best.ckpt
         if (path / CONFIG).is_file():
             return _with_weights(path)
     if (named / SWEEP).is_file():
-        return _winner(named, runs)
+        return _winner(named.name, read_sweep(named), runs)
     if run == LAST:
         return _last(runs, sweeps)
     trials, asked = _starting(runs.glob(f"*/{CONFIG}"), run), _starting(sweeps.glob(f"*/{SWEEP}"), run)
     found = trials + asked or _tracked(runs, run)
     if len(found) != 1:
         raise ModelError(_not_one(run, found, runs))
-    return _winner(found[0], runs) if asked else _with_weights(found[0])
+    return _winner(found[0].name, read_sweep(found[0]), runs) if asked else _with_weights(found[0])
 
 
 def _starting(files: Iterable[Path], start: str) -> list[Path]:
@@ -58,17 +60,19 @@ def _last(runs: Path, sweeps: Path) -> Path:
     """What a person trained last: a sweep's trials are the sweep's."""
     trials = [file for file in runs.glob(f"*/{BEST}") if not read_record(file.parent).get("sweep")]
     files = [*trials, *sweeps.glob(f"*/{SWEEP}")]
-    if not files:
-        raise ModelError(f"There is no trained model in {runs.resolve()}. Train one: python run.py")
-    latest = max(files, key=lambda file: file.stat().st_mtime_ns).parent
-    return _winner(latest, runs) if (latest / SWEEP).exists() else _with_weights(latest)
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+        if file.name != SWEEP:
+            return _with_weights(file.parent)
+        known = read_sweep_or_tell(file.parent)
+        if known is not None:
+            return _winner(file.parent.name, known, runs)
+    raise ModelError(f"There is no trained model in {runs.resolve()}. Train one: python run.py")
 
 
-def _winner(sweep: Path, runs: Path) -> Path:
-    known = json.loads((sweep / SWEEP).read_text(encoding="utf-8"))
+def _winner(sweep: str, known: Mapping[str, Any], runs: Path) -> Path:
     folder = winner(known, runs)
     if folder is None:
-        raise ModelError(f"sweep {sweep.name} has no finished trial yet. To go on: {known['command']}")
+        raise ModelError(f"sweep {sweep} has no finished trial yet. To go on: {known['command']}")
     return _with_weights(folder)
 
 

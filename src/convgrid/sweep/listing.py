@@ -1,7 +1,6 @@
 """`convgrid sweeps`: the sweeps of a folder, how far each is, and the command that goes on with it."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from convgrid.errors import SweepError
 from convgrid.runs import RUNS
-from convgrid.sweep.results import SWEEP, SWEEPS, Standing, standing, status
+from convgrid.sweep.results import SWEEP, SWEEPS, Standing, read_sweep, standing, status
 from convgrid.sweep.view import printable
 
 COLUMNS = ("sweep", "started", "state", "finished", "pruned", "failed", "left")
@@ -45,9 +45,9 @@ def show_sweeps(console: Console, sweeps: Path = SWEEPS, runs: Path = RUNS) -> N
     found, broken = [], []
     for file in sorted(sweeps.glob(f"*/{SWEEP}")):
         try:
-            sweep = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            broken.append(f"{file} does not read. Its sweep, started again, writes it anew.")
+            sweep = read_sweep(file.parent)
+        except SweepError as error:
+            broken.append(str(error))
             continue
         found.append((sweep, STATES[status(sweep, file.parent)], standing(sweep, runs)))
     for number, (sweep, state, now) in enumerate(sorted(found, key=lambda item: item[0]["created"])):

@@ -1,5 +1,7 @@
 """What a sweep's trials came to, in their folders: no torch, no MLflow."""
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from convgrid.errors import SweepError
 from convgrid.runs import RUNS, Outcome, read_record
 
 SWEEP = "sweep.json"
@@ -29,6 +32,50 @@ class Standing:
     counts: Mapping[str, int]
     best: Outcome | None
     params: Mapping[str, Any]
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """Read what is stored of a sweep.
+
+    Args:
+        folder: The sweep's.
+
+    Returns:
+        What its `sweep.json` holds.
+
+    Raises:
+        SweepError: If that does not read.
+    """
+    file = folder / SWEEP
+    try:
+        sweep = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unread(file, error.strerror) from None
+    except ValueError as error:
+        raise _unread(file, error) from None
+    if not isinstance(sweep, dict) or "trials" not in sweep:
+        raise _unread(file, "it holds no sweep")
+    return sweep
+
+
+def _unread(file: Path, cause: object) -> SweepError:
+    return SweepError(f"{file} does not read: {cause}. Its sweep, started again, writes it anew.")
+
+
+def read_sweep_or_tell(folder: Path) -> dict[str, Any] | None:
+    """Read one of many sweeps, of which a broken one is passed over with a line on stderr.
+
+    Args:
+        folder: The sweep's.
+
+    Returns:
+        What its `sweep.json` holds; None where that does not read.
+    """
+    try:
+        return read_sweep(folder)
+    except SweepError as error:
+        print(f"passed over: {error}", file=sys.stderr)
+        return None
 
 
 def outcome(folder: Path) -> Outcome | None:

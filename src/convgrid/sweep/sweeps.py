@@ -10,10 +10,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convgrid.errors import ConfigError, DiskError
+from convgrid.errors import ConfigError, DiskError, SweepError
 from convgrid.runs import now
 from convgrid.sweep.job import Outcome, Survey, Trial
-from convgrid.sweep.results import SWEEP, SWEEPS
+from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep
 
 SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
 
@@ -89,10 +89,9 @@ class SweepFolder:
         self._lock.release()
 
     def _read(self) -> dict[str, Any]:
-        file = self.path / SWEEP
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # a broken one is written anew: the trials' own folders say the same
+            return read_sweep(self.path)
+        except SweepError:  # it is new; a broken one is written anew: the trials' own folders say the same
             return {}
 
     def _take_lock(self, shared: bool) -> None:

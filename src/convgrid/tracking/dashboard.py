@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from convgrid.errors import TrackingError
 from convgrid.runs import read_tracked
-from convgrid.sweep.results import PARENT, SWEEP, SWEEPS
+from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, read_sweep_or_tell
 from convgrid.tracking.address import SERVERS, check_uri, database
 from convgrid.tracking.everything import EXPERIMENT, newest_tracking, open_store
 
@@ -142,10 +142,13 @@ def _check(uri: str, port: int) -> None:
 
 def _last_sweep(uri: str) -> Mapping[str, Any] | None:
     """The youngest one that is in the store."""
-    files = SWEEPS.glob(f"*/{PARENT}")
-    found = [file.parent for file in files if uri in (known["uri"] for known in read_tracked(file).values())]
-    sweeps = [json.loads((folder / SWEEP).read_text(encoding="utf-8")) for folder in found]
+    read = {file.parent: read_sweep_or_tell(file.parent) for file in sorted(SWEEPS.glob(f"*/{SWEEP}"))}
+    sweeps = [sweep for folder, sweep in read.items() if sweep is not None and uri in _stores(folder / PARENT)]
     return max(sweeps, key=lambda sweep: sweep["created"], default=None)
+
+
+def _stores(file: Path) -> list[str]:
+    return [known["uri"] for known in read_tracked(file).values()]
 
 
 def _serve(uri: str, port: int) -> NoReturn:

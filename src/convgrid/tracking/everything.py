@@ -1,7 +1,6 @@
 """`python -m convgrid sync`: what a store lacks of all runs and sweeps of a folder is sent."""
 
 import argparse
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from convgrid.errors import TrackingError
+from convgrid.errors import SweepError, TrackingError
 from convgrid.reasons import reason_of
 from convgrid.runs import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
-from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, winner
+from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, read_sweep, winner
 from convgrid.tracking.address import check_uri, knock
 from convgrid.tracking.writer import ENVIRONMENT
 
@@ -87,24 +86,33 @@ def sync_everything(console: Console, uri: str | None = None, experiment: str | 
         TrackingError: If a store cannot be used.
     """
     set_right()
+    broken: list[str] = []
     places: defaultdict[tuple[str, str], _Place] = defaultdict(_Place)
     for path in sorted(file.parent for file in SWEEPS.glob(f"*/{SWEEP}")):
-        places[_belonging(_tracking_of_sweep(path), uri, experiment)].sweeps.append(path)
+        try:
+            places[_belonging(_tracking_of_sweep(path), uri, experiment)].sweeps.append(path)
+        except SweepError as error:
+            broken.append(f"not sent: {error}")
     for path in sorted(file.parent for file in RUNS.glob(f"*/{RECORD}")):
         places[_belonging(_tracking_of_trial(path), uri, experiment)].trials.append(path)
+    _print(console, broken)
     tracked = {place: found for place, found in places.items() if place[0]}
     if not tracked:
         console.print(f"{RUNS.resolve()} has no runs that are tracked. With --tracking-uri, all of them are sent.")
     reports = [_send_place(console, *place, found) for place, found in tracked.items()]
-    return int(any(report.failed for report in reports))
+    return int(bool(broken) or any(report.failed for report in reports))
 
 
 def _send_place(console: Console, uri: str, experiment: str, place: _Place) -> _Report:
     report = _send(open_store(uri, experiment), place)
     failed = [f"not sent: {path}: {reason}" for path, reason in report.failed.items()]
-    for line in [report.line(uri, experiment), *failed]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(console, [report.line(uri, experiment), *failed])
     return report
+
+
+def _print(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _belonging(tracking: Mapping[str, Any], uri: str | None, experiment: str | None) -> tuple[str, str]:
@@ -113,7 +121,7 @@ def _belonging(tracking: Mapping[str, Any], uri: str | None, experiment: str | N
 
 
 def newest_tracking() -> Mapping[str, Any]:
-    """Find where the last sweep or run of this folder is tracked.
+    """Find where the last sweep or run of this folder is tracked; a sweep that does not read says nothing of it.
 
     Returns:
         "uri" and "experiment"; {} where nothing is tracked.
@@ -121,14 +129,15 @@ def newest_tracking() -> Mapping[str, Any]:
     files = [*SWEEPS.glob(f"*/{SWEEP}"), *RUNS.glob(f"*/{RECORD}")]
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
         of = _tracking_of_sweep if file.name == SWEEP else _tracking_of_trial
-        tracking = of(file.parent)
-        if tracking.get("uri"):
-            return tracking
+        with suppress(SweepError):
+            tracking = of(file.parent)
+            if tracking.get("uri"):
+                return tracking
     return {}
 
 
 def _tracking_of_sweep(path: Path) -> Mapping[str, Any]:
-    sweep = json.loads((path / SWEEP).read_text(encoding="utf-8"))
+    sweep = read_sweep(path)
     if "tracking" in sweep:
         return sweep["tracking"]
     known = (RUNS / trial for trial in sweep["trials"] if trial)  # the first versions did not note it
@@ -180,7 +189,7 @@ def _send(store: "Store", place: _Place) -> _Report:
     for path in place.sweeps:
         with _noted(report, store, path, path / PARENT):
             parent = sync_sweep(path, store)
-            sweep = json.loads((path / SWEEP).read_text(encoding="utf-8"))
+            sweep = read_sweep(path)
             for trial in filter(None, sweep["trials"]):
                 parents[RUNS / trial].append(parent)
             best = winner(sweep)

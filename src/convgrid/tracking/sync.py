@@ -19,10 +19,10 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
-from convgrid.errors import ModelError
+from convgrid.errors import ModelError, SweepError
 from convgrid.reasons import reason_of
 from convgrid.runs import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record, read_tracked
-from convgrid.sweep.results import PARENT, SWEEP
+from convgrid.sweep.results import PARENT, read_sweep
 from convgrid.tracking.folders import BEST_EPOCH, OUTCOME, REASON, Wanted, wanted_of_sweep, wanted_of_trial
 from convgrid.tracking.store import Store
 
@@ -131,17 +131,18 @@ def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
         What its trials belong to.
 
     Raises:
+        SweepError: If its `sweep.json` does not read.
         Exception: Whatever the store or the disk raises; calling again sends the rest.
     """
     with FileLock(folder / LOCK):
         tracked = _Tracked.read(folder / PARENT, store)
-        sweep = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+        sweep = read_sweep(folder)
         tracked = _bring(folder / PARENT, store, tracked, wanted_of_sweep(folder, sweep, runs, is_new=tracked is None))
         return Parent(sweep["id"], tracked.run_id)
 
 
 def set_sweeps_right(sweeps: Path, store: Store) -> None:
-    """Bring up to date what the store shows as running though no process runs it.
+    """Bring up to date what the store shows as running though no process runs it; a broken sweep is passed over.
 
     Args:
         sweeps: Where the sweeps' folders are.
@@ -153,7 +154,8 @@ def set_sweeps_right(sweeps: Path, store: Store) -> None:
     for file in sweeps.glob(f"*/{PARENT}"):
         tracked = _Tracked.read(file, store)
         if tracked and tracked.status == "RUNNING":
-            sync_sweep(file.parent, store)
+            with suppress(SweepError):  # `convgrid sync` tells of it
+                sync_sweep(file.parent, store)
 
 
 def _member(wanted: Wanted, record: Mapping[str, Any], tracked: _Tracked | None, parent: Parent | None) -> Wanted:
