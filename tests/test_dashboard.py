@@ -43,6 +43,11 @@ def test_the_view_is_kept_in_the_sweeps_experiment(store: str) -> None:
     assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as once:
+        return once.getsockname()[1]
+
+
 def test_the_command_starts_a_server_on_the_store_of_the_last_sweep(
     store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,8 +58,7 @@ def test_the_command_starts_a_server_on_the_store_of_the_last_sweep(
         make_sweep(SWEEPS, name, [None], created=1_700_000_000_000 + number, tracking=tracking)
         opened = Store.open(store, "trials")
         sync_sweep(SWEEPS / name, opened)
-    with socket.create_server(("127.0.0.1", 0)) as once:
-        port = once.getsockname()[1]
+    port = free_port()
     assert main(["--port", str(port)]) == 0
     assert served == [(store, port)]
     said = capsys.readouterr().out.splitlines()
@@ -71,7 +75,7 @@ def test_a_broken_sweep_is_passed_over_with_a_line(
         make_sweep(SWEEPS, name, [None], tracking={"uri": store, "experiment": "trials"})
         sync_sweep(SWEEPS / name, Store.open(store, "trials"))
     (SWEEPS / "s2" / "sweep.json").write_text("{broken")
-    assert main(["--port", "0"]) == 0
+    assert main(["--port", str(free_port())]) == 0
     said = capsys.readouterr()
     assert "sweep-s1" in said.out
     (line,) = (line for line in said.err.splitlines() if "passed over" in line)

@@ -146,7 +146,7 @@ def test_an_error_is_told_once_and_what_is_new_is_sent_when_the_store_is_there_a
 def test_one_folder_that_does_not_read_holds_up_no_other(store: str, clock: Clock) -> None:
     torn, whole = (make_trial(RUNS, name, epochs=1) for name in ("t0", "t1"))
     finish(whole, epochs=1)
-    (torn / "metrics.jsonl").write_text("{torn\n")
+    (torn / "data.json").write_text("{torn\n")
     sweep = make_sweep(SWEEPS, "s1", ["t1"])
     sender, notes = new_sender(store, sweep)
     for folder in (torn, whole):
