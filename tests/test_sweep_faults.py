@@ -139,6 +139,15 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
+def kill_in_training(folder: Path) -> None:
+    """A sweep that dies in the middle, by SIGKILL, and its workers with it."""
+    process = start(folder, *FOUR)
+    wait_for(trained_epoch(folder))
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for(lambda: not workers_of(folder), seconds=10)
+
+
 def test_whatever_a_trial_does_the_others_finish(folder: Path) -> None:
     kinds = "fine,raise,exit,quit,hang,diverge,greedy"
     output = sweep(
@@ -195,11 +204,7 @@ def test_a_killed_worker_costs_its_trial_only_and_that_goes_on(folder: Path, und
 
 
 def test_a_killed_sweep_takes_its_workers_along_and_goes_on(folder: Path, undisturbed: dict[str, Any]) -> None:
-    process = start(folder, *FOUR)
-    wait_for(trained_epoch(folder))
-    process.kill()
-    process.communicate(timeout=60)
-    wait_for(lambda: not workers_of(folder), seconds=10)
+    kill_in_training(folder)
     before = {name: record for name, record in records(folder).items() if record["status"] == "finished"}
     sweep(folder, *FOUR)
     assert results(folder) == undisturbed
@@ -281,11 +286,7 @@ def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> No
 
 
 def test_broken_files_of_a_trial_are_trained_again_and_hurt_no_other(folder: Path, undisturbed: dict[str, Any]) -> None:
-    process = start(folder, *FOUR)
-    wait_for(trained_epoch(folder))
-    process.kill()
-    process.communicate(timeout=60)
-    wait_for(lambda: not workers_of(folder), seconds=10)
+    kill_in_training(folder)
     for file in folder.glob("runs/*/last.ckpt"):
         file.write_bytes(file.read_bytes()[:100])
     broken, *_ = folder.glob("runs/*/run.json")

@@ -134,11 +134,8 @@ def mixed(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[str, ...]:
     Returns:
         Other parameters.
     """
-    others = [key for key in differing(frame) if key not in keys]
-    groups = frame.groupby(list(keys), dropna=False) if keys else None
-    counts = {key: frame[key].nunique(dropna=False) if groups is None else groups[key].nunique(dropna=False).max()
-              for key in others}  # fmt: skip
-    return tuple(key for key, count in counts.items() if count > 1)
+    others = (key for key in differing(frame) if key not in keys)
+    return tuple(key for key in others if not keys or not _follows(key, list(keys), frame))
 
 
 def _params(frame: pd.DataFrame) -> list[str]:
@@ -155,7 +152,7 @@ def _is_group(group: str, key: str) -> bool:
     return key.startswith(f"{group.replace('/', '.')}.")
 
 
-def _follows(key: str, group: str, frame: pd.DataFrame) -> bool:
+def _follows(key: str, group: str | list[str], frame: pd.DataFrame) -> bool:
     return bool((frame.groupby(group, dropna=False)[key].nunique(dropna=False) <= 1).all())
 
 

@@ -91,7 +91,10 @@ class SweepFolder:
     def _read(self) -> dict[str, Any]:
         try:
             return read_sweep(self.path)
-        except SweepError:  # it is new; a broken one is written anew: the trials' own folders say the same
+        except SweepError as error:  # a broken one is written anew: the trials' own folders say the same
+            cause = error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):  # it may be whole
+                raise cause from None
             return {}
 
     def _take_lock(self, shared: bool) -> None:

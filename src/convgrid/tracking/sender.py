@@ -228,7 +228,8 @@ class Sender:
         has_ended = sync(folder, self._store, parent, whole=trial.whole, register=self._register)
         if has_ended and self._sweep:
             self._totals_due = min(self._totals_due, now + PARENT_INTERVAL)
-            self._rehearse(folder)
+            if not last:
+                self._rehearse(folder)
         if has_ended or last:
             del self._followed[folder]
         else:
