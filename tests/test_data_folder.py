@@ -315,7 +315,9 @@ def test_streaming_equals_memory_bit_for_bit(tmp_path: Path) -> None:
         for data in (whole, streamed):
             order = None if seed is None else lambda seed=seed: seed
             part = data.train.to("cpu")
-            chunks = batches(part, batch_size=4, device="cpu", seed=order, steps_per_chunk=3, balanced=balanced)
+            chunks = batches(
+                part, batch_size=4, device="cpu", seed=order, steps_per_chunk=3, balanced=balanced, prepare=torch.sqrt
+            )
             epochs.append([[(images, targets) for images, targets, _ in chunk] for chunk in chunks])
         assert [len(chunk) for chunk in epochs[0]] == [3, 2]
         for chunk, other in zip(*epochs, strict=True):

@@ -1,9 +1,12 @@
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from convgrid.data import Split, batches, random, statistics
+from convgrid.data import Split, batches, loader, random, statistics
 
 
 def numbered(size: int, channels: int = 1) -> Split:
@@ -88,6 +91,28 @@ def test_contiguous_images_are_gathered_too() -> None:
         chunks = batches(stored, batch_size=4, device="cpu", seed=lambda: 0)
         orders.append(torch.cat([images for chunk in chunks for images, _, _ in chunk]))
     assert orders[0].equal(orders[1])
+
+
+@pytest.mark.parametrize("at_once", [1, 24, 10**6])
+@pytest.mark.parametrize("seed", [None, 0])
+def test_what_is_done_to_images_is_done_once_however_many_minibatches_are_gathered_together(
+    monkeypatch: pytest.MonkeyPatch, seed: int | None, at_once: int
+) -> None:
+    """A minibatch has 4 * 6 numbers."""
+    monkeypatch.setattr(loader, "NUMBERS_AT_ONCE", at_once)
+    order = None if seed is None else lambda: seed
+    weighted = dataclasses.replace(numbered(18), weights=torch.arange(18) / 2)
+    chunks = batches(
+        weighted.to("cpu"), batch_size=4, device="cpu", seed=order, steps_per_chunk=2, prepare=lambda images: images + 1
+    )
+    taken = [list(chunk) for chunk in chunks]
+    assert [[len(batch.images) for batch in chunk] for chunk in taken] == [[4, 4], [4, 4], [2]]
+    for images, targets, weights in itertools.chain(*taken):
+        assert weights is not None
+        assert torch.equal(images[:, 0, 1, 2], targets + 1)
+        assert torch.equal(weights, targets / 2)
+    numbers = [targets.tolist() for _, targets, _ in itertools.chain(*taken)]
+    assert numbers == epoch(numbered(18), seed)
 
 
 def test_moving_keeps_values_and_targets() -> None:

@@ -16,6 +16,7 @@ from convgrid.build import build
 from convgrid.component import Component
 from convgrid.layers import (
     Dropout,
+    Flatten,
     SpatialDropout,
     average_pool,
     batch_norm,
@@ -246,6 +247,20 @@ def test_a_full_connection_flattens_a_volume_in_torchs_order():
     weight, bias = (parameter.detach().numpy() for parameter in module.parameters())
     x = images(2, 3, 2, 2)
     np.testing.assert_allclose(apply(module, x), x.reshape(2, 12) @ weight.T + bias)
+
+
+def test_a_flattened_volume_gives_its_gradient_back_in_its_own_order_of_memory():
+    came_back = []
+    for flatten in (Flatten(), nn.Flatten()):
+        volume = torch.arange(24.0).view(2, 3, 2, 2).contiguous(memory_format=torch.channels_last).requires_grad_()
+        pooled = volume * 1
+        vector = flatten(pooled)
+        pooled.register_hook(came_back.append)
+        vector.mul(torch.arange(12.0)).sum().backward()
+    ours, torchs = came_back
+    assert torch.equal(ours, torchs)
+    assert ours.stride() == (12, 1, 6, 3)
+    assert torchs.stride() == (12, 4, 2, 1)
 
 
 def test_global_average_pooling_leaves_a_mean_for_each_channel():

@@ -273,3 +273,24 @@ def test_gradients_of_a_batchs_parts_add_up_to_the_wholes(settings: SettingsMake
     for name, weights in last_weights(tmp_path / "whole").items():
         torch.testing.assert_close(last_weights(tmp_path / "parts")[name], weights)
     assert [e["train/loss"] for e in parts.history] == pytest.approx([e["train/loss"] for e in whole.history])
+
+
+def test_an_optimizer_of_ones_own_gets_each_parameter_by_itself(settings: SettingsMaker) -> None:
+    ours = learner_for(settings(*SMALL))
+    own = Learner(ours.predictor, ours.data, dataclasses.replace(ours.recipe, is_elementwise=False))
+    shapes = [weight.shape for group in own.configure_optimizers().param_groups for weight in group["params"]]
+    assert sorted(shapes) == sorted(weight.shape for weight in own.predictor.parameters())
+    assert all(weight.dim() == 1 for group in ours.configure_optimizers().param_groups for weight in group["params"])
+
+
+@pytest.mark.parametrize("is_elementwise", [True, False])
+def test_weights_that_are_not_to_be_trained_stay_also_under_weight_decay(
+    settings: SettingsMaker, tmp_path: Path, is_elementwise: bool
+) -> None:
+    learner = learner_for(settings(*SMALL, "optimizer.weight_decay=0.1"))
+    learner.recipe = dataclasses.replace(learner.recipe, is_elementwise=is_elementwise)
+    before = {name: weight.clone() for name, weight in learner.predictor.network.named_parameters()}
+    kernel = learner.kernels[0].requires_grad_(False)
+    train(learner, tmp_path, device="cpu")
+    for name, weight in learner.predictor.network.named_parameters():
+        assert torch.equal(weight, before[name]) == (weight is kernel)

@@ -21,6 +21,9 @@ from convgrid.errors import ConfigError
 
 __all__ = ["adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd"]
 
+# Those that treat every number by itself, whichever parameter it is in: all of these.
+ELEMENTWISE = frozenset(f"{__name__}.{name}" for name in __all__)
+
 ParameterGroups = list[dict[str, Any]]
 
 # foreach=True: the same arithmetic on every device, and on CPU up to 1.7 times faster than a loop over parameters.
@@ -66,7 +69,9 @@ def sgd(
     _check(lr=lr, momentum=momentum, weight_decay=weight_decay)
     if nesterov and momentum == 0:
         raise ConfigError("optimizer.nesterov=true needs momentum. Set optimizer.momentum above 0, such as 0.9.")
-    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, foreach=True)
+    optimizer = torch.optim.SGD(
+        _groups(parameters, weight_decay), lr=lr, momentum=momentum, nesterov=nesterov, foreach=True
+    )
     return _decaying(optimizer, weight_decay)
 
 
@@ -111,7 +116,9 @@ def rmsprop(
     `optimizers.RMSprop`.
     """
     _check(lr=lr, alpha=alpha, momentum=momentum, eps=eps, weight_decay=weight_decay)
-    optimizer = torch.optim.RMSprop(parameters, lr=lr, alpha=alpha, momentum=momentum, eps=eps, foreach=True)
+    optimizer = torch.optim.RMSprop(
+        _groups(parameters, weight_decay), lr=lr, alpha=alpha, momentum=momentum, eps=eps, foreach=True
+    )
     return _decaying(optimizer, weight_decay)
 
 
@@ -152,7 +159,11 @@ def adagrad(
     """
     _check(lr=lr, initial_accumulator_value=initial_accumulator_value, eps=eps, weight_decay=weight_decay)
     optimizer = torch.optim.Adagrad(
-        parameters, lr=lr, initial_accumulator_value=initial_accumulator_value, eps=eps, foreach=True
+        _groups(parameters, weight_decay),
+        lr=lr,
+        initial_accumulator_value=initial_accumulator_value,
+        eps=eps,
+        foreach=True,
     )
     return _decaying(optimizer, weight_decay)
 
@@ -193,7 +204,7 @@ def adadelta(
     Source: Zeiler, 2012, arXiv:1212.5701; `torch.optim.Adadelta`; defaults of Keras 3 `optimizers.Adadelta`.
     """
     _check(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
-    optimizer = torch.optim.Adadelta(parameters, lr=lr, rho=rho, eps=eps, foreach=True)
+    optimizer = torch.optim.Adadelta(_groups(parameters, weight_decay), lr=lr, rho=rho, eps=eps, foreach=True)
     return _decaying(optimizer, weight_decay)
 
 
@@ -237,7 +248,9 @@ def adam(
     Source: Kingma and Ba, ICLR 2015; `torch.optim.Adam`; defaults of Keras 3 `optimizers.Adam`.
     """
     _check(lr=lr, eps=eps, weight_decay=weight_decay)
-    optimizer = torch.optim.Adam(parameters, lr=lr, betas=_pair(betas), eps=eps, amsgrad=amsgrad, fused=True)
+    optimizer = torch.optim.Adam(
+        _groups(parameters, weight_decay), lr=lr, betas=_pair(betas), eps=eps, amsgrad=amsgrad, fused=True
+    )
     return _decaying(optimizer, weight_decay)
 
 
@@ -277,7 +290,7 @@ def adamax(
     Source: Kingma and Ba, ICLR 2015, section 7.1; `torch.optim.Adamax`; defaults of Keras 3 `optimizers.Adamax`.
     """
     _check(lr=lr, eps=eps, weight_decay=weight_decay)
-    optimizer = torch.optim.Adamax(parameters, lr=lr, betas=_pair(betas), eps=eps, foreach=True)
+    optimizer = torch.optim.Adamax(_groups(parameters, weight_decay), lr=lr, betas=_pair(betas), eps=eps, foreach=True)
     return _decaying(optimizer, weight_decay)
 
 
@@ -322,9 +335,21 @@ def nadam(
     """
     _check(lr=lr, eps=eps, momentum_decay=momentum_decay, weight_decay=weight_decay)
     optimizer = torch.optim.NAdam(
-        parameters, lr=lr, betas=_pair(betas), eps=eps, momentum_decay=momentum_decay, foreach=True
+        _groups(parameters, weight_decay),
+        lr=lr,
+        betas=_pair(betas),
+        eps=eps,
+        momentum_decay=momentum_decay,
+        foreach=True,
     )
     return _decaying(optimizer, weight_decay)
+
+
+def _groups(parameters: ParameterGroups, weight_decay: float) -> ParameterGroups:
+    """One group where nothing tells kernels from others: each costs 50 us a step."""
+    if weight_decay:
+        return parameters
+    return [{"params": [parameter for group in parameters for parameter in group["params"]], "kernels": False}]
 
 
 def _decaying(optimizer: Optimizer, weight_decay: float) -> Optimizer:

@@ -28,7 +28,11 @@ class Predictor(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Normalise raw images (B, C, H, W) and score them, (B, U)."""
-        return self.network((images - self.mean) / self.std)
+        return self.network(self.normalised(images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Take from raw images (B, C, H, W) the mean, and divide by the standard deviation."""
+        return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         """Predict from raw images (B, C, H, W) probabilities (B, C), or numbers in the data's units (B, T)."""

@@ -24,6 +24,7 @@ from convgrid.augment import Augment, Mixed, mixed_losses
 from convgrid.build import kernels
 from convgrid.data import Batch, Batches, Chunk, ImageData, Split, batches, pick_examples
 from convgrid.errors import DiskError, TrainingError
+from convgrid.flat import flatten
 from convgrid.metrics import confusion, measurable, measure
 from convgrid.predictor import Predictor
 from convgrid.runs import BEST, LAST
@@ -60,6 +61,7 @@ class Recipe:
         test_views: Views of each test image whose predictions are averaged; the first is the image itself.
         precision: As Lightning's: "32-true", "bf16-mixed", "16-mixed".
         detect_anomaly: Whether the way back is searched for the operation that made a NaN.
+        is_elementwise: Whether the optimizer treats every number by itself, whichever parameter it is in.
     """
 
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -79,6 +81,7 @@ class Recipe:
     test_views: int = 1
     precision: str = "32-true"
     detect_anomaly: bool = False
+    is_elementwise: bool = False
 
 
 class Learner(L.LightningModule):
@@ -103,6 +106,7 @@ class Learner(L.LightningModule):
         self.predictor, self.data, self.recipe = predictor, data, recipe
         self.kernels = kernels(predictor.network)
         self.drawing = [module for module in predictor.modules() if hasattr(module, "generator")]
+        self.flat: list[nn.Parameter] = []  # what the optimizer steps on, where that is not the parameters themselves
         self.history: list[dict[str, float]] = []
         self.tested: dict[str, float] = {}
         self.confusions: dict[str, Tensor] = {}
@@ -111,14 +115,27 @@ class Learner(L.LightningModule):
         self.steps_done = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make two groups of parameters: kernels, which decay, and all others."""
+        """Make two groups of parameters: kernels, which decay, and all others; each is one tensor where it may be."""
         decaying = {id(kernel) for kernel in self.kernels}
-        others = [parameter for parameter in self.predictor.parameters() if id(parameter) not in decaying]
-        groups = [{"params": self.kernels, "kernels": True}, {"params": others, "kernels": False}]
+        trained = [parameter for parameter in self.predictor.parameters() if parameter.requires_grad]
+        kernels = [parameter for parameter in trained if id(parameter) in decaying]
+        others = [parameter for parameter in trained if id(parameter) not in decaying]
+        if self.recipe.is_elementwise:
+            kernels, others = ([flatten(some)] if some else [] for some in (kernels, others))
+            self.flat = [*kernels, *others]
+        groups = [{"params": kernels, "kernels": True}, {"params": others, "kernels": False}]
         optimizer = self.recipe.make_optimizer([group for group in groups if group["params"]])
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]  # what the schedule's factor applies to, kept in checkpoints
         return optimizer
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients, in place where they are views of one."""
+        for whole in self.flat:
+            assert whole.grad is not None
+            whole.grad.zero_()
+        if not self.flat:
+            super().zero_grad(set_to_none)
 
     def train_dataloader(self) -> Batches:
         """Shuffle by the seed and the number of finished epochs."""
@@ -127,6 +144,7 @@ class Learner(L.LightningModule):
             self.recipe.batch_size,
             lambda: derive(self.recipe.seed, "shuffle", len(self.history)),
             balanced=self.recipe.balanced,
+            prepare=self.predictor.normalised if self.recipe.augment is None else None,
         )
 
     def val_dataloader(self) -> Batches:
@@ -159,7 +177,7 @@ class Learner(L.LightningModule):
             factor = self.recipe.schedule(Progress(step, steps_per_epoch, self.recipe.max_epochs, history))
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-            optimizer.zero_grad()
+            self.zero_grad()
             self._backward(batch, scaler)
             if self.recipe.gradient_clip_norm:
                 scaler.unscale_(optimizer)
@@ -222,7 +240,7 @@ class Learner(L.LightningModule):
     def _backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> None:
         """Add a batch's gradient, part by part where the whole does not fit into memory."""
         parts, size = self.recipe.accumulate, len(batch.images)
-        for images, targets, weights in batch.chunk(parts):
+        for images, targets, weights in (batch,) if parts == 1 else batch.split(math.ceil(size / parts)):
             loss = self._losses(images, targets, weights).mean()
             if self.recipe.l1 or self.recipe.l2:
                 loss = loss + self._penalty()
@@ -231,8 +249,8 @@ class Learner(L.LightningModule):
 
     def _losses(self, images: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         predictor, augment = self.predictor, self.recipe.augment
-        if augment is None:
-            return predictor.objective.losses(predictor.scores(images), targets, weights)
+        if augment is None:  # the images come normalised
+            return predictor.objective.losses(predictor.network(images), targets, weights)
         images, mixed = augment(images, targets, self._augment_draws)
         assert mixed is not None
         return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed, weights)
@@ -268,7 +286,13 @@ class Learner(L.LightningModule):
         return max(self.recipe.batch_size, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
 
     def _batches(
-        self, split: Split, size: int, seed: Callable[[], int] | None = None, *, balanced: bool = False
+        self,
+        split: Split,
+        size: int,
+        seed: Callable[[], int] | None = None,
+        *,
+        balanced: bool = False,
+        prepare: Callable[[Tensor], Tensor] | None = None,
     ) -> Batches:
         return batches(
             split.to(self.device),
@@ -277,6 +301,7 @@ class Learner(L.LightningModule):
             seed=seed,
             steps_per_chunk=STEPS_PER_CHUNK,
             balanced=balanced,
+            prepare=prepare,
         )
 
     def _bare_optimizer(self) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:

@@ -20,6 +20,7 @@ from convgrid.imbalance import check_imbalance, fit_class_weights
 from convgrid.memory import keep_freed_memory
 from convgrid.metrics import measurable
 from convgrid.objective import Objective
+from convgrid.optimizers import ELEMENTWISE
 from convgrid.plan import Plan, plan
 from convgrid.predictor import Predictor
 from convgrid.progress import Bar, Lines
@@ -190,7 +191,9 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     Raises:
         ConvgridError: If loss, targets and data do not go together.
     """
-    values, seed, augment = settings.values, settings.values["seed"], component(settings, "augment")
+    values, seed = settings.values, settings.values["seed"]
+    optimizer, augment = component(settings, "optimizer"), component(settings, "augment")
+    assert optimizer is not None
     best, mode = values["objective"]["metric"], values["objective"]["mode"]
     metric, mode = objective_of(data.task, best, mode, _fit(settings, data), data.num_classes)
     _check_objective(metric, _fit(settings, data), data)
@@ -198,7 +201,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     if views > 1 and data.test is None:
         raise ConfigError(f"trainer.test_views={views} has no effect: there is no test part. Leave it out.")
     recipe = Recipe(
-        make_optimizer=_made(settings, "optimizer"),
+        make_optimizer=optimizer.bind(),
         schedule=_made(settings, "schedule"),
         batch_size=values["data"]["batch_size"],
         max_epochs=values["trainer"]["max_epochs"],
@@ -214,6 +217,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         test_views=views,
         precision=values["trainer"]["precision"],
         detect_anomaly=values["trainer"]["detect_anomaly"],
+        is_elementwise=optimizer.target in ELEMENTWISE,
     )
     network = build(planned, init=values["arch"]["init"], seed=derive(seed, "init"))
     objective = _objective(settings, data)

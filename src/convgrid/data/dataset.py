@@ -49,21 +49,21 @@ class Batch(NamedTuple):
     targets: Tensor
     weights: Tensor | None
 
-    def chunk(self, count: int) -> Iterator[Batch]:
-        """Divide the batch into parts of like size.
+    def split(self, size: int) -> Iterator[Batch]:
+        """Divide the batch.
 
         Args:
-            count: How many parts; there are fewer where there are fewer images.
+            size: Images a part; the last one may be smaller.
 
         Yields:
             The parts, in order.
 
         Example:
-            >>> [part.targets.tolist() for part in Batch(torch.zeros(3, 1, 2, 2), torch.arange(3), None).chunk(2)]
+            >>> [part.targets.tolist() for part in Batch(torch.zeros(3, 1, 2, 2), torch.arange(3), None).split(2)]
             [[0, 1], [2]]
         """
-        weights = repeat(None) if self.weights is None else self.weights.chunk(count)
-        yield from map(Batch, self.images.chunk(count), self.targets.chunk(count), weights)
+        weights = repeat(None) if self.weights is None else self.weights.split(size)
+        yield from map(Batch, self.images.split(size), self.targets.split(size), weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,10 @@ from torch import Tensor
 from convgrid.data.dataset import Batch, Files, Split
 from convgrid.data.streaming import stream
 
+NUMBERS_AT_ONCE = (
+    2**20
+)  # pixels and channels that are gathered at once: more than a small minibatch, less than caches hold
+
 
 class Chunk:
     """The minibatches of a few optimizer steps, made one by one while it is iterated.
@@ -45,6 +49,7 @@ class Batches:
         seed: Asked for the seed of the order as each epoch starts; None for the stored order.
         steps_per_chunk: Minibatches a chunk.
         balanced: Whether the images of an epoch are drawn with replacement, every class equally often.
+        prepare: What is done to images on the device; None for nothing.
     """
 
     split: Split
@@ -53,6 +58,7 @@ class Batches:
     seed: Callable[[], int] | None = None
     steps_per_chunk: int = 1
     balanced: bool = False
+    prepare: Callable[[Tensor], Tensor] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -76,15 +82,24 @@ class Batches:
 
     def _gathered(self, images: Tensor, order: Tensor | None) -> Iterator[Chunk]:
         order = None if order is None else order.to(images.device)
-        gather = partial(_gather, self.split, images, order, self.batch_size, self.device)
         for first, last in self._spans():
-            starts = range(first * self.batch_size, last * self.batch_size, self.batch_size)
-            yield Chunk(partial(map, gather, starts), last - first)
+            yield Chunk(partial(self._steps, images, order, first, last), last - first)
+
+    def _steps(self, images: Tensor, order: Tensor | None, first: int, last: int) -> Iterator[Batch]:
+        """A chunk's minibatches; small ones are gathered and prepared many at once."""
+        at_once = max(1, NUMBERS_AT_ONCE // (self.batch_size * images[0].numel()))
+        for step in range(first, last, at_once):
+            span = slice(step * self.batch_size, min(step + at_once, last) * self.batch_size)
+            batch = _gather(self.split, images, span if order is None else order[span], self.device)
+            yield from self._prepared(batch).split(self.batch_size)
 
     def _streamed(self, order: Tensor | None) -> Iterator[Chunk]:
-        steps = stream(self.split, order, self.batch_size, self.device)
+        steps = map(self._prepared, stream(self.split, order, self.batch_size, self.device))
         for first, last in self._spans():
             yield Chunk(partial(islice, steps, last - first), last - first)
+
+    def _prepared(self, batch: Batch) -> Batch:
+        return batch if self.prepare is None else batch._replace(images=self.prepare(batch.images))
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """First and last + 1 minibatch of each chunk."""
@@ -100,11 +115,13 @@ def batches(
     seed: Callable[[], int] | None = None,
     steps_per_chunk: int = 1,
     balanced: bool = False,
+    prepare: Callable[[Tensor], Tensor] | None = None,
 ) -> Batches:
     """Iterate over a part in minibatches, every image once an epoch, or as many drawn anew from balanced classes.
 
-    Tensors cost one gathering operation for images and one for targets a minibatch. Files are decoded ahead by worker
-    processes, which live as long as the iteration, and their chunks must be used up in order.
+    Tensors cost one gathering operation for images and one for targets a minibatch, or a few small minibatches. Files
+    are decoded ahead by worker processes, which live as long as the iteration, and their chunks must be used up in
+    order.
 
     Args:
         split: The part; `Split.to(device)` moves it first.
@@ -114,9 +131,11 @@ def batches(
         steps_per_chunk: Minibatches a chunk.
         balanced: With a seed: draw as many images as the part has, with replacement; a class that the part has is
             equally likely to be drawn as every other one, and so is an image among those of its class.
+        prepare: What is done to images (B, C, H, W) on the device, to each by itself; None for nothing.
 
     Returns:
-        Chunks of (images, targets, weights); images as stored, shape (B, C, H, W), the others as in the part.
+        Chunks of (images, targets, weights); images as stored or prepared, shape (B, C, H, W), the others as in the
+        part.
 
     Example:
         >>> part = Split(torch.arange(5).view(5, 1, 1, 1), torch.arange(5))
@@ -124,7 +143,7 @@ def batches(
         >>> [[targets.tolist() for _, targets, _ in chunk] for chunk in chunks]
         [[[0, 1], [2, 3]], [[4]]]
     """
-    return Batches(split, batch_size, torch.device(device), seed, steps_per_chunk, balanced)
+    return Batches(split, batch_size, torch.device(device), seed, steps_per_chunk, balanced, prepare)
 
 
 def _balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
@@ -136,12 +155,10 @@ def _balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
     return targets.argsort(stable=True)[(counts.cumsum(0) - counts)[classes] + places]
 
 
-def _gather(split: Split, images: Tensor, order: Tensor | None, size: int, device: torch.device, start: int) -> Batch:
-    if order is None:
-        rows = slice(start, start + size)
+def _gather(split: Split, images: Tensor, rows: Tensor | slice, device: torch.device) -> Batch:
+    if isinstance(rows, slice):
         picked, take = images[rows], itemgetter(rows)
     else:
-        rows = order[start : start + size]
         picked, take = _pick(images, rows), partial(torch.index_select, dim=0, index=rows)
     weights = None if split.weights is None else take(split.weights).to(device, non_blocking=True)
     return Batch(picked.to(device, non_blocking=True), take(split.targets).to(device, non_blocking=True), weights)
