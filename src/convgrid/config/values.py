@@ -47,7 +47,6 @@ LEAST: Mapping[str, float] = {
     "sweep.max_trials": 1,
     "sweep.retries": 0,
     "sweep.seeds": 1,
-    "sweep.trial_timeout": 0,
     "sweep.trials_per_gpu": 1,
     "sweep.workers": 1,
     "regularization.l2": 0,
@@ -135,7 +134,11 @@ def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
     """
     node = settings.values["sweep"]
     wrong = [ConfigError(text) for text in _wrong_search(settings)] if "conditions" in node else []
-    return [*_out_of_range({"sweep": node}), *gather([partial(_check_sweep, node)]), *wrong]
+    return [
+        *_out_of_range({"sweep": node}),
+        *gather([partial(_check_kept, node), partial(_check_timeout, node)]),
+        *wrong,
+    ]
 
 
 def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
@@ -179,7 +182,13 @@ def _check_register(name: Any) -> None:
         raise ConfigError(f"tracking.register={shown(name)} must be a name without / and :, such as digits.")
 
 
-def _check_sweep(sweep: Mapping[str, Any]) -> None:
+def _check_timeout(sweep: Mapping[str, Any]) -> None:
+    seconds = sweep.get("trial_timeout")
+    if seconds is not None and seconds <= 0:
+        raise ConfigError(f"sweep.trial_timeout={seconds:g} must be above 0 seconds; null lets a trial run.")
+
+
+def _check_kept(sweep: Mapping[str, Any]) -> None:
     kept = str(sweep.get("keep_checkpoints", "all"))
     if not re.fullmatch(r"all|none|best:[1-9]\d*", kept):
         raise ConfigError(f"sweep.keep_checkpoints={kept} must be all, none, or best:N such as best:1.")

@@ -228,7 +228,7 @@ class Scheduler:
     def _kill_late(self) -> None:
         limit = self._rules.trial_timeout
         for worker in self._workers.busy():
-            if limit and time.monotonic() - worker.since > limit:
+            if limit is not None and time.monotonic() - worker.since > limit:
                 self._workers.kill(worker)
 
     def _death(self, worker: Worker, exitcode: int) -> str:
@@ -238,7 +238,7 @@ class Scheduler:
             return f"its process ended with exit status {exitcode}"
         if self._ending == "interrupted" and -exitcode in (signal.SIGINT, signal.SIGTERM):
             return "interrupted"
-        if limit and time.monotonic() - worker.since > limit and exitcode == -signal.SIGKILL:
+        if limit is not None and time.monotonic() - worker.since > limit and exitcode == -signal.SIGKILL:
             return f"it took longer than sweep.trial_timeout={limit:g} seconds"
         memory = ", as the system does where memory runs out" if exitcode == -signal.SIGKILL else ""
         return f"its process was killed by {signal.Signals(-exitcode).name}{memory}"
