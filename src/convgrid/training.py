@@ -173,18 +173,20 @@ class Learner(L.LightningModule):
         optimizer, scaler = self._bare_optimizer()
         steps_per_epoch = math.ceil(len(self.data.train) / self.recipe.batch_size)
         history = self._objective_to_lower()
+        losses: list[Tensor] = []
         for step, batch in enumerate(chunk, self.steps_done):
             factor = self.recipe.schedule(Progress(step, steps_per_epoch, self.recipe.max_epochs, history))
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             self.zero_grad()
-            self._backward(batch, scaler)
+            losses += self._backward(batch, scaler)
             if self.recipe.gradient_clip_norm:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(self.predictor.parameters(), self.recipe.gradient_clip_norm)
             scaler.step(optimizer)
             scaler.update()
             torch.clear_autocast_cache()  # it would keep this step's weights for the chunk's next steps
+        self._train_loss += torch.cat(losses).sum()
         self.steps_done += len(chunk)
 
     def on_validation_epoch_start(self) -> None:
@@ -237,15 +239,16 @@ class Learner(L.LightningModule):
     def _examples(self) -> tuple[Tensor, Tensor]:
         return pick_examples(self.data.validation)
 
-    def _backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> None:
-        """Add a batch's gradient, part by part where the whole does not fit into memory."""
-        parts, size = self.recipe.accumulate, len(batch.images)
+    def _backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> list[Tensor]:
+        """Add the gradient of a batch's mean loss, part by part where the whole does not fit into memory."""
+        parts, size, seen = self.recipe.accumulate, len(batch.images), []
         for images, targets, weights in (batch,) if parts == 1 else batch.split(math.ceil(size / parts)):
-            loss = self._losses(images, targets, weights).mean()
+            losses = self._losses(images, targets, weights)
             if self.recipe.l1 or self.recipe.l2:
-                loss = loss + self._penalty()
-            scaler.scale(loss if parts == 1 else loss * (len(images) / size)).backward()
-            self._train_loss.add_(loss.detach(), alpha=len(images))
+                losses = losses + self._penalty()
+            scaler.scale(losses).backward(torch.full_like(losses, 1 / size))  # a mean, there and back, costs 25 us
+            seen.append(losses.detach())
+        return seen
 
     def _losses(self, images: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         predictor, augment = self.predictor, self.recipe.augment
