@@ -1,7 +1,8 @@
 """The sweep's loop with a stand-in for its workers: what it says of trials whose processes died."""
 
+import importlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -61,6 +62,9 @@ class Source:
     def next(self) -> Trial | None:
         return self.left.pop() if self.left else None
 
+    def epoch(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> bool:
+        return False
+
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         pass
 
@@ -109,3 +113,12 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
     loop.run()
     said = {key: (outcome.status, outcome.reason) for key, (_, outcome) in loop.outcomes.items()}
     assert said == {"a": first, "b": second}
+
+
+def test_what_the_ranking_needs_is_imported_while_the_last_trials_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = importlib.import_module("convgrid.sweep.train")  # the package has a function of that name
+    imported: list[bool] = []
+    monkeypatch.setattr(train, "_import_ranking", lambda: imported.append(True))
+    source = train.Noting(Source(), cast(Any, None), cast(Any, None))
+    assert [source.next().key, source.next().key, imported] == ["a", "b", []]
+    assert (source.next(), imported) == (None, [True])

@@ -285,6 +285,28 @@ def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> No
     assert "Traceback" not in output
 
 
+CHILD = """
+import time
+from convgrid.sweep.executor import end_with_parent
+end_with_parent()
+print("under way", flush=True)
+time.sleep(1000)
+"""
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline().strip())
+"""
+
+
+def test_a_fork_server_that_is_still_importing_ends_with_a_sweep_that_was_refused() -> None:
+    """Whoever waits for all that can print to stderr waits for the child, too."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PARENT, CHILD], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("under way\n", "")
+
+
 def test_broken_files_of_a_trial_are_trained_again_and_hurt_no_other(folder: Path, undisturbed: dict[str, Any]) -> None:
     kill_in_training(folder)
     for file in folder.glob("runs/*/last.ckpt"):

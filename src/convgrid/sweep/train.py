@@ -1,6 +1,7 @@
 """A surveyed sweep is trained, tracked, shown, and ranked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from convgrid.config import Settings, component, digest_of
 from convgrid.glossary import Mode, objective_of
+from convgrid.memory import uncollected
 from convgrid.runs import read_record, set_right
 from convgrid.sweep.checkpoints import Checkpoints, how_many
 from convgrid.sweep.executor import Local
@@ -65,7 +67,14 @@ class Noting:
 
     def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints) -> None:
         self._source, self._sweep, self._keep = source, sweep, keep
-        self.next, self.epoch = source.next, source.epoch
+        self.epoch = source.epoch
+
+    def next(self) -> Trial | Wait | None:
+        """Hand out the next; where there is none, the asking worker's core is free to import what the end needs."""
+        trial = self._source.next()
+        if trial is None:
+            _import_ranking()
+        return trial
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note it, and hand it on."""
@@ -129,7 +138,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
-        _show_ranking(results, sweep.id, console, left=left, command=command)
+        _import_ranking()(results, sweep.id, console, left=left, command=command)
         if asked:
             _tell_search(asked, results, settings, sweep, console)
         unsent = tracker.close(FLUSH) if tracker else []
@@ -146,12 +155,11 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
 
 
-def _show_ranking(
-    results: Sequence[tuple[Trial, Outcome]], sweep: str, console: Console, *, left: int, command: str
-) -> None:
-    from convgrid.sweep.ranking import show_ranking  # pandas and scipy take a second to import
-
-    show_ranking(results, sweep, console, left=left, command=command)
+@cache
+def _import_ranking() -> Callable[..., None]:
+    with uncollected():
+        from convgrid.sweep.ranking import show_ranking  # pandas and scipy take a second to import
+    return show_ranking
 
 
 def _workers(settings: Settings) -> Local:
