@@ -120,10 +120,10 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     asked = _ask(settings, sweep.id, search) if search else None
     source = _pruned(asked or GridSource(survey.trials), survey, settings)
     tracker = start_writer(settings, sweep.path)
-    workers = _workers(settings)
     for folder in set_right():
         if tracker:
             tracker.tell(folder, is_member=False)
+    workers = _workers(settings)  # it waits for the fork server, which imports all the while
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
     scheduler = Scheduler(sweep.id, Noting(source, sweep, keep), workers, _rules(settings), shown, tracker)
