@@ -12,7 +12,7 @@ from convgrid.imports import unseen
 
 LEAN = """
 import ctypes, sys
-import convgrid.sweep.preload
+import convgrid.preload
 ends_by = ctypes.c_int()
 ctypes.CDLL(None).prctl(2, ctypes.byref(ends_by))
 print("ends by signal", ends_by.value)

@@ -286,25 +286,31 @@ def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> No
 
 
 CHILD = """
-import time
-from convgrid.sweep.executor import end_with_parent
+import os, sys, time
+from convgrid.parent import PARENT, end_with_parent
+if sys.argv[1] == "late":
+    parent = os.getppid()
+    print("started", flush=True)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    os.environ[PARENT] = str(parent)
 end_with_parent()
 print("under way", flush=True)
 time.sleep(1000)
 """
 PARENT = """
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], stdout=subprocess.PIPE, text=True)
 print(child.stdout.readline().strip())
 """
 
 
-def test_a_fork_server_that_is_still_importing_ends_with_a_sweep_that_was_refused() -> None:
-    """Whoever waits for all that can print to stderr waits for the child, too."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PARENT, CHILD], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert (done.stdout, done.stderr) == ("under way\n", "")
+@pytest.mark.parametrize(("when", "said"), [("in time", "under way\n"), ("late", "started\n")])
+def test_a_fork_server_that_still_imports_ends_with_a_sweep_that_is_refused(when: str, said: str) -> None:
+    """Whoever reads all that can be printed to stderr waits for the child, too."""
+    command = [sys.executable, "-W", "ignore", "-c", PARENT, CHILD, when]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == (said, "")
 
 
 def test_broken_files_of_a_trial_are_trained_again_and_hurt_no_other(folder: Path, undisturbed: dict[str, Any]) -> None:

@@ -5,11 +5,9 @@ starts in milliseconds. Where there is no fork server (Windows), each worker imp
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,10 +17,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from convgrid.environment import cores
+from convgrid.parent import PARENT
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 
 HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
-_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ class Worker:
 def warm_up() -> None:
     """Start the fork server, which imports torch and Lightning while the caller goes on."""
     if HAS_FORK_SERVER:
-        multiprocessing.set_forkserver_preload(["convgrid.sweep.preload"])
+        os.environ[PARENT] = str(os.getpid())
+        multiprocessing.set_forkserver_preload(["convgrid.preload"])
         # It inherits what is ignored: Ctrl-C, and SIGTERM to the whole group, are for the sweep's process.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -68,18 +67,6 @@ def warm_up() -> None:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def end_with_parent() -> None:
-    """Let Linux kill the process that calls it once the one that started it has ended, even while it imports.
-
-    The fork server would go on importing for a command that was refused, and take its time to end after the others:
-    who waits for the end of what a sweep prints waits for all that can print.
-
-    Source: prctl(2).
-    """
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
 
 
 class Local:

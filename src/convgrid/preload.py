@@ -2,9 +2,9 @@
 
 from convgrid.imports import import_lightning
 from convgrid.memory import uncollected
-from convgrid.sweep.executor import end_with_parent
+from convgrid.parent import end_with_parent
 
-end_with_parent()
+end_with_parent()  # it stands outside of `convgrid.sweep`, which takes a while to import
 with uncollected():
     import_lightning()
     import convgrid.sweep.worker  # noqa: F401
