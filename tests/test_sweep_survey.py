@@ -11,6 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from rich.console import Console
 
+from convgrid.component import Component
 from convgrid.config import Composer, check, config_key, files, from_hydra, register_experiments
 from convgrid.config.composer import find_options
 from convgrid.errors import ConfigError, ConvgridError
@@ -403,9 +404,9 @@ def test_trials_that_a_run_has_finished_are_counted(in_tmp: Path) -> None:
 # --- the table
 
 
-def shown(survey: Survey, seconds: float | None = None) -> list[str]:
+def shown(survey: Survey, seconds: float | None = None, pruner: Component | None = None) -> list[str]:
     console = Console(width=80, record=True, file=io.StringIO())
-    show_survey(survey, console, seconds=seconds)
+    show_survey(survey, console, seconds=seconds, pruner=pruner)
     return console.export_text().splitlines()
 
 
@@ -431,6 +432,13 @@ def test_the_plan_of_a_sweep_is_a_few_lines() -> None:
         "time           about 3 min of training, as earlier trials took",
         "notes          optimizer.momentum is left out of 160 points, whose options do not have that key.",
     ]
+
+
+def test_the_plan_of_a_sweep_tells_what_ends_poor_trials() -> None:
+    pruner = Component("median", "convgrid.sweep.pruning.median", {"min_epochs": 2, "startup_trials": 5})
+    lines = shown(look("arch.n=1,2"), seconds=120, pruner=pruner)
+    assert "pruned by      median  min_epochs=2  startup_trials=5" in lines
+    assert "time           about 2 min of training, as earlier trials took, less what is pruned" in lines
 
 
 def test_the_plan_of_a_sweep_names_the_most_frequent_reasons() -> None:

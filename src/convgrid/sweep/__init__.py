@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from convgrid.config import Composer, from_hydra
+from convgrid.config import Composer, component, from_hydra
 from convgrid.sweep.estimate import estimate
 from convgrid.sweep.executor import warm_up
 from convgrid.sweep.job import Survey
@@ -45,7 +45,8 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     else:
         survey = plan_random(found, settings) if found else plan_grid(config, arguments, composer, settings)
         todo = [trial for trial in survey.trials if trial.key not in survey.finished]
-        show_survey(survey, console, seconds=estimate(todo, settings))
+        seconds, pruner = estimate(todo, settings), component(settings, "sweep/pruner")
+        show_survey(survey, console, seconds=seconds, pruner=pruner)
     if settings.values["dry_run"]:
         return 0
     return train(survey, settings, _command(), console, learns)

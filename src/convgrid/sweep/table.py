@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 
-from convgrid.config import Settings
+from convgrid.component import Component
+from convgrid.config import Settings, component
 from convgrid.display import show_result
 from convgrid.glossary import Mode
 from convgrid.sweep.job import Outcome, Survey, Trial
@@ -15,13 +16,16 @@ MOST_REASONS = 8  # shown of the points skipped
 MOST_VALUES = 60  # characters shown of a key's values
 
 
-def show_survey(survey: Survey, console: Console, *, seconds: float | None = None) -> None:
+def show_survey(
+    survey: Survey, console: Console, *, seconds: float | None = None, pruner: Component | None = None
+) -> None:
     """Print what a sweep will do.
 
     Args:
         survey: Of its points.
         console: Where to.
         seconds: That it will take, as earlier trials did; None where nobody knows yet.
+        pruner: That ends poor trials early; None where each is trained to its end.
     """
     todo = [trial for trial in survey.trials if trial.key not in survey.finished]
     repeats = sum(map(len, survey.repeats.values()))
@@ -39,8 +43,11 @@ def show_survey(survey: Survey, console: Console, *, seconds: float | None = Non
         rows["skipped"] = "\n".join([f"{skipped:,}", *_reasons(survey.skipped)])
     rows["parameters"] = _range(trial.plan.parameters for trial in survey.trials)
     rows["multiply-adds"] = f"{_range(trial.plan.multiply_adds for trial in survey.trials)} an image"
+    if pruner is not None:
+        rows["pruned by"] = _pruner(pruner)
     if seconds is not None:
-        rows["time"] = f"about {duration(seconds)} of training, as earlier trials took"
+        less = ", less what is pruned" if pruner else ""
+        rows["time"] = f"about {duration(seconds)} of training, as earlier trials took{less}"
     if survey.notes:
         rows["notes"] = "\n".join(survey.notes)
     show_result(rows, console)
@@ -80,6 +87,9 @@ def show_space(space: Space, settings: Settings, console: Console) -> None:
         "for": ", ".join(f"{name} ({mode})" for name, mode in objectives_of(settings).items()),
         "kept in": node["storage"],
     }
+    pruner = component(settings, "sweep/pruner")
+    if pruner is not None:
+        rows["pruned by"] = _pruner(pruner)
     show_result(rows, console)
 
 
@@ -104,6 +114,10 @@ def show_front(results: Sequence[tuple[Trial, Outcome]], objectives: Mapping[str
         ]
         drawn = [f"{name}={value}" for name, value in finished[key][0].varying.items()]
         console.print(f"  {'  '.join([*reached, *drawn])}", highlight=False, soft_wrap=True)
+
+
+def _pruner(pruner: Component) -> str:
+    return "  ".join([pruner.name, *(f"{key}={value}" for key, value in pruner.options.items())])
 
 
 def _values(dimension: Dimension) -> str:
