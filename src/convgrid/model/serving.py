@@ -1,6 +1,7 @@
 """What an MLflow model of convgrid runs when it is loaded: this file lies in the model, and convgrid does not.
 
-It needs mlflow, numpy, pandas and torch. Shapes: B batch, K predictions of an image.
+It needs mlflow, numpy, pandas and torch, which takes seconds to import and is not needed where MLflow runs this file
+to store it. Shapes: B batch, K predictions of an image.
 """
 
 import json
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
@@ -21,6 +21,8 @@ with warnings.catch_warnings():
 
         def load_context(self, context: Any) -> None:
             """Read the program, and what its predictions are."""
+            import torch
+
             kept = {"convgrid.json": ""}
             self.program = torch.export.load(context.artifacts["program"], extra_files=kept).module()
             self.meta = json.loads(kept["convgrid.json"])
@@ -29,6 +31,8 @@ with warnings.catch_warnings():
             self, context: Any, model_input: np.ndarray, params: Any = None
         ) -> pd.DataFrame:
             """Ask the program."""
+            import torch
+
             images = torch.from_numpy(np.ascontiguousarray(model_input))
             with torch.inference_mode():
                 predictions = self.program(images).numpy()

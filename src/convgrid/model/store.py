@@ -2,13 +2,15 @@
 
 import hashlib
 import io
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,20 +23,17 @@ from mlflow.pyfunc import save_model
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from convgrid.model.card import card
-from convgrid.model.export import write
-from convgrid.model.meta import Meta
-from convgrid.model.trained import Trained, load
+from convgrid.model.parts import ADDRESS, CARD, EXAMPLES, META, PROGRAM, make
 from convgrid.runs import BEST, read_record
 
-NAME, PROGRAM, CARD = "model", "program.pt2", "model_card.md"
+NAME = "model"
 WEIGHTS = "convgrid.weights"  # tag: a digest of what the model was made of
 SERVING = Path(__file__).with_name("serving.py")
 PACKAGES = ("mlflow", "numpy", "pandas", "torch")  # that a model needs when it is loaded
 LONGEST = 5000  # characters of a description in the registry
 
 
-def store(folder: Path, uri: str, run_id: str, *, register: str | None = None) -> str:
+def store(folder: Path, uri: str, run_id: str, *, register: str | None = None, parts: Path | None = None) -> str:
     """Store a trial's model in its MLflow run, and register it; what is there already is left as it is.
 
     Args:
@@ -42,6 +41,7 @@ def store(folder: Path, uri: str, run_id: str, *, register: str | None = None) -
         uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
         run_id: Of the trial's run.
         register: Name in the model registry; None for none.
+        parts: A folder with what `parts.make` has made of the trial; None makes them here, by torch.
 
     Returns:
         Its address for `mlflow.pyfunc.load_model`: "models:/m-1a2b...", or "models:/digits/1" where it is registered.
@@ -52,23 +52,10 @@ def store(folder: Path, uri: str, run_id: str, *, register: str | None = None) -
     """
     client, digest = MlflowClient(uri, uri), _digest(folder / BEST)
     with _quiet():
-        model = _stored(client, run_id, digest) or _store(client, folder, run_id, digest)
+        model = _stored(client, run_id, digest) or _store(client, folder, run_id, digest, parts)
         if register is not None:
             return f"models:/{register}/{_register(client, model, register)}"
     return f"models:/{model.model_id}"
-
-
-def rehearse(folder: Path) -> None:
-    """Make a trial's model and throw it away: what libraries load and look up for it takes seconds the first time.
-
-    Args:
-        folder: The trial's, with `best.ckpt`.
-
-    Raises:
-        Exception: Whatever `store` would raise.
-    """
-    with tempfile.TemporaryDirectory() as place, _quiet():
-        _save(load(folder), folder, Model(), Path(place))
 
 
 def _digest(file: Path) -> str:
@@ -84,21 +71,28 @@ def _stored(client: MlflowClient, run_id: str, digest: str) -> LoggedModel | Non
     return next((model for model in whole if model.tags.get(WEIGHTS) == digest), None)
 
 
-def _store(client: MlflowClient, folder: Path, run_id: str, digest: str) -> LoggedModel:
+def _store(client: MlflowClient, folder: Path, run_id: str, digest: str, parts: Path | None) -> LoggedModel:
+    with tempfile.TemporaryDirectory() as place:
+        if parts is None:
+            make(folder, Path(place))
+        return _log(client, folder, run_id, digest, parts or Path(place))
+
+
+def _log(client: MlflowClient, folder: Path, run_id: str, digest: str, parts: Path) -> LoggedModel:
     """By the client alone: `mlflow.pyfunc.log_model` would start the run again, and end it anew."""
-    trained, run = load(folder), client.get_run(run_id)
+    meta, run = json.loads((parts / META).read_text(encoding="utf-8")), client.get_run(run_id)
     model = client.create_logged_model(
         run.info.experiment_id,
         name=NAME,
         source_run_id=run_id,
         tags={WEIGHTS: digest},
-        params={key: str(value) for key, value in trained.meta.config.items()},
-        model_type=trained.meta.profile.task,
+        params={key: str(value) for key, value in meta["config"].items()},
+        model_type=meta["profile"]["task"],
     )
     try:
         with tempfile.TemporaryDirectory() as place:
             made = Model(model.artifact_location, run_id, model_id=model.model_id, model_uuid=model.model_id)
-            _save(trained, folder, made, Path(place))
+            _save(parts, meta, made, Path(place))
             client.log_model_artifacts(model.model_id, f"{place}/{NAME}")
         _link(client, folder, model, run_id)
     except BaseException:
@@ -108,32 +102,28 @@ def _store(client: MlflowClient, folder: Path, run_id: str, digest: str) -> Logg
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def _save(trained: Trained, folder: Path, model: Model, place: Path) -> None:
+def _save(parts: Path, meta: Mapping[str, Any], model: Model, place: Path) -> None:
     """The model as MLflow keeps it: a script, a program, a card; no pickle."""
-    write(trained, "torch_export", place / PROGRAM, trained.images)
-    text = card(folder, trained.meta, "mlflow", f"models:/{model.model_id}")
+    text = (parts / CARD).read_text(encoding="utf-8").replace(ADDRESS, ADDRESS.format(model_id=model.model_id))
     (place / CARD).write_text(text, encoding="utf-8")
+    profile = meta["profile"]
     save_model(
         str(place / NAME),
         mlflow_model=model,
         python_model=str(SERVING),
-        artifacts={"program": str(place / PROGRAM), "model_card": str(place / CARD)},
-        signature=_signature(trained.meta),
-        input_example=trained.images[:2].numpy(),
+        artifacts={"program": str(parts / PROGRAM), "model_card": str(place / CARD)},
+        signature=_signature(meta),
+        input_example=np.load(parts / EXAMPLES),
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],
-        metadata={
-            "trial": trained.meta.trial,
-            "data": trained.meta.profile.name,
-            "digest": trained.meta.profile.digest,
-        },
+        metadata={"trial": meta["trial"], "data": profile["name"], "digest": profile["digest"]},
     )
 
 
-def _signature(meta: Meta) -> ModelSignature:
-    images = TensorSpec(np.dtype(meta.profile.dtype), (-1, *meta.profile.shape))
-    answer = [ColSpec(DataType.string, meta.answer)] if meta.answer else []
+def _signature(meta: Mapping[str, Any]) -> ModelSignature:
+    images = TensorSpec(np.dtype(meta["profile"]["dtype"]), (-1, *meta["profile"]["shape"]))
+    answer = [ColSpec(DataType.string, meta["answer"])] if meta["answer"] else []
     return ModelSignature(
-        Schema([images]), Schema([*answer, *(ColSpec(DataType.float, column) for column in meta.columns)])
+        Schema([images]), Schema([*answer, *(ColSpec(DataType.float, column) for column in meta["columns"])])
     )
 
 

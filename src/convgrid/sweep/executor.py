@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -67,6 +67,22 @@ def warm_up() -> None:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def start(target: Callable[..., None], *args: Any) -> BaseProcess:
+    """Start a process: from the fork server, warm; or a bare one.
+
+    Args:
+        target: What it does, a function of a module.
+        args: Of that.
+
+    Returns:
+        The process, which ends with this one.
+    """
+    context = multiprocessing.get_context("forkserver") if HAS_FORK_SERVER else multiprocessing.get_context("spawn")
+    process = context.Process(target=target, args=args, daemon=True)
+    process.start()
+    return process
 
 
 class Local:
@@ -164,10 +180,8 @@ class Local:
             self._end(worker)
 
     def _start(self, number: int) -> Worker:
-        context = multiprocessing.get_context("forkserver") if HAS_FORK_SERVER else multiprocessing.get_context("spawn")
         ours, theirs = multiprocessing.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._slots[number]), daemon=True)
-        process.start()
+        process = start(_work, theirs, self._slots[number])
         theirs.close()
         return Worker(number, process, ours)  # pyright: ignore[reportArgumentType]  (Windows' pipes are of another class)
 

@@ -20,6 +20,7 @@ from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
 from convgrid.sweep.table import show_front
 from convgrid.sweep.view import view
+from convgrid.sweep.winner import made_aside
 from convgrid.tracking.writer import FLUSH, start_writer
 
 if TYPE_CHECKING:
@@ -133,15 +134,16 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         winner = keep.close() if ending == "complete" else None
         sweep.update(winner=Path(winner.folder).name if winner else None)
         sweep.close(STATUS[ending])
-        if tracker and winner:
-            tracker.tell(Path(winner.folder), whole=True)
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
-        _import_ranking()(results, sweep.id, console, left=left, command=command)
-        if asked:
-            _tell_search(asked, results, settings, sweep, console)
-        unsent = tracker.close(FLUSH) if tracker else []
+        with made_aside(Path(winner.folder) if tracker and winner else None) as parts:
+            _import_ranking()(results, sweep.id, console, left=left, command=command)
+            if asked:
+                _tell_search(asked, results, settings, sweep, console)
+            if tracker and winner:
+                tracker.tell(Path(winner.folder), whole=True, parts=parts())
+            unsent = tracker.close(FLUSH) if tracker else []
         for note in tracker.notes() if tracker else ():
             shown.note(note)
     finally:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from convgrid.errors import ModelError
 from convgrid.memory import uncollected
-from convgrid.runs import BEST, METRICS, read_record, set_one_right
+from convgrid.runs import METRICS, read_record, set_one_right
 from convgrid.tracking.address import knock
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _send_until_closed(sender: "Sender", inbox: "queue.SimpleQueue[dict[str, Any
             return LAST_TRIES
         if "close" in message:
             return message["close"]
-        sender.follow(Path(message["folder"]), whole=message["whole"], is_member=message["is_member"])
+        sender.follow(Path(message.pop("folder")), **message)
 
 
 def _read(inbox: "queue.SimpleQueue[dict[str, Any]]") -> None:
@@ -82,6 +82,7 @@ class _Followed:
     is_member: bool
     due: float = 0.0
     whole: bool = False
+    parts: Path | None = None
     size: int = -1  # of what was sent of its metrics
 
 
@@ -115,7 +116,7 @@ class Sender:
         self._totals_due = math.inf
         self._failures, self._pause_until = 0, 0.0
         self._told: set[str] = set()
-        self._has_system, self._has_rehearsed = system_metrics, False
+        self._has_system = system_metrics
         self._watching: Watch | None = None
 
     def warm_up(self) -> None:
@@ -124,21 +125,23 @@ class Sender:
             knock(self._uri)
             import convgrid.tracking.sync
 
-            if self._sweep is None:
-                import convgrid.model.store
+            if self._sweep is None:  # a sweep's winner has curves and model made elsewhere
+                import convgrid.model.export
                 import convgrid.tracking.curves  # noqa: F401
 
-    def follow(self, folder: Path, *, whole: bool = False, is_member: bool = True) -> None:
+    def follow(self, folder: Path, *, whole: bool = False, is_member: bool = True, parts: str | None = None) -> None:
         """Look at a trial now, and from time to time until it has ended.
 
         Args:
             folder: The trial's.
             whole: Whether its weights, its model and its pictures are sent as well.
             is_member: Whether it is one of the sweep's trials.
+            parts: A folder with those of its model; None where they are to be made here.
         """
         now = time.monotonic()
         known = self._followed.setdefault(folder, _Followed(now + INTERVAL, is_member=False))
         known.whole, known.is_member, known.due = known.whole or whole, known.is_member or is_member, now
+        known.parts = Path(parts) if parts else None
         if self._has_system and self._watching is None:
             from convgrid.tracking.system import Watch
 
@@ -225,27 +228,14 @@ class Sender:
         if not is_running and self._sweep is None:
             self._stop_watching()
         parent = self._parent if trial.is_member else None
-        has_ended = sync(folder, self._store, parent, whole=trial.whole, register=self._register)
+        has_ended = sync(folder, self._store, parent, whole=trial.whole, register=self._register, parts=trial.parts)
         if has_ended and self._sweep:
             self._totals_due = min(self._totals_due, now + PARENT_INTERVAL)
-            if not last:
-                self._rehearse(folder)
         if has_ended or last:
             del self._followed[folder]
         else:
             trial.earliest = trial.due = now + max(INTERVAL, (time.monotonic() - now) / SHARE)
             trial.size = size
-
-    def _rehearse(self, folder: Path) -> None:
-        """Make a model while trials train, so that nobody waits for what the first one takes at the sweep's end."""
-        if self._has_rehearsed or not (folder / BEST).exists():
-            return
-        self._has_rehearsed = True
-        with suppress(Exception), uncollected():  # the winner's own attempt tells
-            import convgrid.tracking.curves  # noqa: F401
-            from convgrid.model.store import rehearse
-
-            rehearse(folder)
 
     def _stop_watching(self) -> None:
         if self._watching is not None:

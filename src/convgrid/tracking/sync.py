@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFL
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.errors import ModelError, SweepError
+from convgrid.model.store import store as store_model
 from convgrid.reasons import reason_of
 from convgrid.runs import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record, read_tracked
 from convgrid.sweep.results import PARENT, read_sweep
@@ -80,7 +81,13 @@ class _Tracked:
 
 
 def sync(
-    folder: Path, store: Store, parent: Parent | None = None, *, whole: bool = False, register: str | None = None
+    folder: Path,
+    store: Store,
+    parent: Parent | None = None,
+    *,
+    whole: bool = False,
+    register: str | None = None,
+    parts: Path | None = None,
 ) -> bool:
     """Bring a trial's MLflow run up to its folder.
 
@@ -90,6 +97,7 @@ def sync(
         parent: The sweep that it belongs to.
         whole: Whether its weights, its model and its pictures are stored as well.
         register: Name in the model registry; None for none.
+        parts: Of its model, where another process has made them.
 
     Returns:
         Whether the trial has ended, so that nothing more will come.
@@ -115,7 +123,7 @@ def sync(
         tracked = _bring(folder / TRACKED, store, tracked, _member(wanted, record, tracked, parent))
         lacks_model = tracked.model is None or (register and tracked.model != register)
         if whole and wanted.status == "FINISHED" and (folder / BEST).exists() and lacks_model:
-            _store_model(folder, store, tracked, register)
+            _store_model(folder, store, tracked, register, parts)
         return wanted.status != "RUNNING"
 
 
@@ -194,12 +202,10 @@ def _draw(folder: Path) -> None:
         draw_curves(folder)
 
 
-def _store_model(folder: Path, store: Store, tracked: _Tracked, register: str | None) -> None:
-    from convgrid.model.store import store as store_model  # torch takes 2 s to import
-
+def _store_model(folder: Path, store: Store, tracked: _Tracked, register: str | None, parts: Path | None) -> None:
     mistake = None
     try:
-        store_model(folder, store.uri, tracked.run_id, register=register)
+        store_model(folder, store.uri, tracked.run_id, register=register, parts=parts)
     except (MlflowException, OSError):  # another time
         raise
     except Exception as error:  # a network of a person's own may fail to be exported in any way

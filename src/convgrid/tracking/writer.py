@@ -114,15 +114,17 @@ class Writer:
         self._starts, self._is_given_up = 0, False
         self._start()
 
-    def tell(self, folder: Path, *, whole: bool = False, is_member: bool = True) -> None:
+    def tell(self, folder: Path, *, whole: bool = False, is_member: bool = True, parts: Path | None = None) -> None:
         """Say that a trial's folder has news; a running trial is followed until it ends. Returns at once.
 
         Args:
             folder: The trial's, with a `run.json`.
             whole: Whether its weights, its model and its pictures are sent as well.
             is_member: Whether it is one of this sweep's trials; not so what `runs.set_right` found.
+            parts: Of its model; None where the writer is to make them, which takes it a while.
         """
-        self._told[folder] = {"folder": str(folder), "whole": whole, "is_member": is_member}
+        place = str(parts) if parts else None
+        self._told[folder] = {"folder": str(folder), "whole": whole, "is_member": is_member, "parts": place}
         if self._is_up():
             self._write(self._told[folder])
 
