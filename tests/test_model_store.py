@@ -1,6 +1,7 @@
 """A trial's model stands in MLflow, and needs nothing of convgrid there."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,10 +21,13 @@ from convgrid.errors import ConfigError
 from convgrid.model import store as module
 from convgrid.model.asking import answers_of
 from convgrid.model.export import write
+from convgrid.model.parts import make
 from convgrid.model.serving import Predictions
-from convgrid.model.store import rehearse
 from convgrid.model.store import store as store_model
 from convgrid.model.trained import load
+from convgrid.tracking.curves import draw_curves
+from convgrid.tracking.writer import Writer
+from sweep_folders import make_sweep
 from trained_models import train, write_arrays
 
 # What somebody else does with the model: MLflow's own calls, where there is no convgrid.
@@ -40,10 +44,14 @@ print(json.dumps({"columns": [*table.columns], "rows": table.values.tolist()}))
 """
 
 
-def new_run(store: str) -> str:
+def own(store: str) -> str:
     client = MlflowClient(store)
     found = client.get_experiment_by_name("own")
-    return client.create_run(found.experiment_id if found else client.create_experiment("own")).info.run_id
+    return found.experiment_id if found else client.create_experiment("own")
+
+
+def new_run(store: str) -> str:
+    return MlflowClient(store).create_run(own(store)).info.run_id
 
 
 def test_a_stranger_gets_classes_and_probabilities_of_any_number_of_images(
@@ -100,7 +108,7 @@ def test_a_repeated_call_adds_nothing_and_leaves_the_run_as_it_is(
     client.set_terminated(run_id, "KILLED", 1000)
     first = store_model(folder, store, run_id)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "load", lambda _: pytest.fail("it was made again"))
+        patch.setattr(module, "make", lambda *_: pytest.fail("it was made again"))
         assert store_model(folder, store, run_id) == first
         for _ in range(2):
             assert store_model(folder, store, run_id, register="digits") == "models:/digits/1"
@@ -126,12 +134,27 @@ def test_what_breaks_off_is_done_by_the_next_call(
     assert sorted(str(model.status) for model in found) == ["FAILED", "READY"]
 
 
-def test_a_rehearsal_leaves_nothing(trained_digits: Path, in_tmp: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_parts_that_another_process_made_are_stored_where_there_is_no_torch(
+    trained_digits: Path, store: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
-    before = sorted(in_tmp.rglob("*"))
-    rehearse(folder)
-    assert sorted(in_tmp.rglob("*")) == before
-    assert capfd.readouterr() == ("", "")
+    (parts := in_tmp / "parts").mkdir()
+    make(folder, parts)
+    (stub := in_tmp / "stub" / "torch").mkdir(parents=True)
+    (stub / "__init__.py").write_text("raise ImportError('torch is imported')")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(stub.parent), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        writer = Writer(store, "own", make_sweep(in_tmp / "sweeps", "s1", ["abc"]))
+    draw_curves(folder)
+    writer.tell(folder, whole=True, parts=parts)
+    assert (writer.close(60), writer.notes()) == ([], [])
+    mlflow.set_tracking_uri(store)
+    (model,) = mlflow.search_logged_models(output_format="list", experiment_ids=[own(store)])
+    images = load(folder).images
+    table = mlflow.pyfunc.load_model(model.model_uri).predict(images.numpy())
+    np.testing.assert_allclose(table.iloc[:, 1:], load(folder).predictor(images), atol=1e-6)
+    described = (Path(download_artifacts(model.model_uri)) / "artifacts" / "model_card.md").read_text()
+    assert f'load_model("models:/{model.model_id}")' in described
 
 
 def test_the_runs_metrics_are_the_models_and_stand_once(trained_digits: Path, store: str, in_tmp: Path) -> None:

@@ -98,20 +98,22 @@ def test_a_trial_is_sent_at_most_once_a_second_and_at_once_when_it_ends(
     assert times[-1] == pytest.approx(start + 5)
 
 
-def test_a_model_that_cannot_be_rehearsed_holds_nothing_up(store: str, clock: Clock) -> None:
-    folders = [make_trial(RUNS, name, epochs=2) for name in ("t0", "t1")]
-    sender, notes = new_sender(store, make_sweep(SWEEPS, "s1", ["t0", "t1"]))
-    for folder in folders:
-        (folder / "best.ckpt").write_bytes(b"no checkpoint")
-        finish(folder)
-        sender.follow(folder)
-    work(sender, clock, 2)
-    assert (sender.flush(10), notes) == ([], [])
-    client = MlflowClient(tracking_uri=store)
-    experiment = client.get_experiment_by_name("trials")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], "tags.`convgrid.trial` LIKE 't%'")
-    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+def test_a_trial_of_a_sweep_that_is_over_in_a_moment_is_sent_once(
+    store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from convgrid.tracking import sync as sync_module
+
+    times: list[float] = []
+    monkeypatch.setattr(sync_module, "sync", lambda folder, *_, **__: times.append(clock.now))
+    folder = make_trial(RUNS, "t0", epochs=2)
+    sender, _ = new_sender(store, make_sweep(SWEEPS, "s1", ["t0"]))
+    start = clock.now
+    sender.follow(folder)
+    work(sender, clock, 1.5)
+    finish(folder, epochs=2)
+    sender.follow(folder)
+    work(sender, clock, 0.1)
+    assert times == [start + 1.5]
 
 
 def test_an_error_is_told_once_and_what_is_new_is_sent_when_the_store_is_there_again(

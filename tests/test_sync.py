@@ -12,8 +12,8 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from convgrid.errors import ModelError
-from convgrid.model import store as model_store
 from convgrid.runs import set_right
+from convgrid.tracking import sync as sync_module
 from convgrid.tracking.store import Store
 from convgrid.tracking.sync import set_sweeps_right, sync, sync_sweep
 from sweep_folders import STARTED, epoch_line, finish, make_sweep, make_trial, write_record
@@ -371,7 +371,9 @@ def test_pictures_weights_and_the_model_are_stored_only_where_asked_for(
     opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: list[tuple[str, str, str | None]] = []
-    monkeypatch.setattr(model_store, "store", lambda _, uri, run_id, register: stored.append((uri, run_id, register)))
+    monkeypatch.setattr(
+        sync_module, "store_model", lambda _, uri, run_id, *, register, parts: stored.append((uri, run_id, register))
+    )
     folder = make_trial(RUNS, "abc", epochs=3)
     for name in ("best.ckpt", "misclassified.png", "confusion_test.csv"):
         (folder / name).write_bytes(b"something")
@@ -400,7 +402,7 @@ def test_a_model_that_cannot_be_made_is_told_and_not_tried_again(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(model_store, "store", fails)
+    monkeypatch.setattr(sync_module, "store_model", fails)
     folder = make_trial(RUNS, "abc", epochs=1)
     (folder / "best.ckpt").touch()
     finish(folder, epochs=1)

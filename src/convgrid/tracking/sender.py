@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from convgrid.tracking.system import Watch
 
 INTERVAL = 1.0  # seconds between two looks at a running trial
+PATIENCE = 2.0  # seconds before the first look at a sweep's: of a shorter one, everything is sent at once
 SHARE = 0.05  # of the time that one trial's values may take the store
 PARENT_INTERVAL = 10.0  # seconds between two totals of the sweep
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds, after errors
@@ -139,7 +140,8 @@ class Sender:
             parts: A folder with those of its model; None where they are to be made here.
         """
         now = time.monotonic()
-        known = self._followed.setdefault(folder, _Followed(now + INTERVAL, is_member=False))
+        earliest = now + (PATIENCE if self._sweep else INTERVAL)
+        known = self._followed.setdefault(folder, _Followed(earliest, is_member=False))
         known.whole, known.is_member, known.due = known.whole or whole, known.is_member or is_member, now
         known.parts = Path(parts) if parts else None
         if self._has_system and self._watching is None:
@@ -207,10 +209,11 @@ class Sender:
         return [*self._followed, *([self._sweep] if self._sweep and self._totals_due < math.inf else [])]
 
     def _open(self) -> None:
-        from convgrid.tracking.store import Store  # MLflow takes 2 s to import, while the first trials train
-        from convgrid.tracking.sync import set_sweeps_right, sync_sweep
+        with uncollected():
+            from convgrid.tracking.store import Store  # MLflow takes 2 s to import, while the first trials train
+            from convgrid.tracking.sync import set_sweeps_right, sync_sweep
 
-        self._store = self._store or Store.open(self._uri, self._experiment)
+            self._store = self._store or Store.open(self._uri, self._experiment)
         if self._sweep:
             parent = sync_sweep(self._sweep, self._store)
             set_sweeps_right(self._sweep.parent, self._store)
