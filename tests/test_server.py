@@ -83,7 +83,8 @@ LIGHT = ["config.yaml", "data.json", "environment.json", "plan.json"]
 def test_a_server_that_goes_away_in_the_middle_gets_all_when_it_comes_back(
     server: Server, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "INTERVAL", 0.0)
+    for name in ("PATIENCE", "INTERVAL"):
+        monkeypatch.setattr(sender_module, name, 0.0)
     notes: list[str] = []
     first, second = (make_trial(RUNS, name, epochs=2, sweep="s1") for name in ("t0", "t1"))
     sender = Sender(server.uri, "trials", make_sweep(SWEEPS, "s1", ["t0", "t1"]), notes.append)

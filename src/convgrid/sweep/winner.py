@@ -3,7 +3,9 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from convgrid.runs import BEST, TRACKED, read_tracked
@@ -23,21 +25,25 @@ def made_aside(winner: Path | None) -> Iterator[Callable[[], Path | None]]:
         Waits until they are made, and gives the folder with the model's parts, which is there until the end; None
         where they were not, for whatever reason.
     """
-    if winner is None or not _lacks_model(winner):
-        yield lambda: None
-        return
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        process = start(_make, winner, Path(place))
+    with ExitStack() as stack:
+        made = _nothing
+        with suppress(OSError, ValueError):  # no room, or a broken file: the writer tells
+            if winner is not None and _lacks_model(winner):
+                place = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+                process = start(_make, winner, place)
+                stack.callback(process.join)
+                stack.callback(process.kill)
+                made = partial(_wait, process, place)
+        yield made
 
-        def made() -> Path | None:
-            process.join(LONGEST)
-            return Path(place) if process.exitcode == 0 else None
 
-        try:
-            yield made
-        finally:
-            process.kill()
-            process.join()
+def _nothing() -> None:
+    """No parts."""
+
+
+def _wait(process: BaseProcess, place: Path) -> Path | None:
+    process.join(LONGEST)
+    return place if process.exitcode == 0 else None
 
 
 def _lacks_model(folder: Path) -> bool:
