@@ -143,7 +143,7 @@ class Sender:
         earliest = now + (PATIENCE if self._sweep else INTERVAL)
         known = self._followed.setdefault(folder, _Followed(earliest, is_member=False))
         known.whole, known.is_member, known.due = known.whole or whole, known.is_member or is_member, now
-        known.parts = Path(parts) if parts else None
+        known.parts = Path(parts) if parts else known.parts
         if self._has_system and self._watching is None:
             from convgrid.tracking.system import Watch
 
