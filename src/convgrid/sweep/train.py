@@ -20,7 +20,7 @@ from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.sweeps import SweepFolder
 from convgrid.sweep.table import show_front
 from convgrid.sweep.view import view
-from convgrid.sweep.winner import made_aside
+from convgrid.sweep.winner import Maker
 from convgrid.tracking.writer import FLUSH, start_writer
 
 if TYPE_CHECKING:
@@ -64,16 +64,19 @@ class Noting:
         source: Of the trials.
         sweep: The sweep's folder.
         keep: Which weights to keep.
+        maker: Of what the winner gets; None where nothing is tracked.
     """
 
-    def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints) -> None:
-        self._source, self._sweep, self._keep = source, sweep, keep
+    def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints, maker: Maker | None) -> None:
+        self._source, self._sweep, self._keep, self._maker = source, sweep, keep, maker
         self.epoch = source.epoch
 
     def next(self) -> Trial | Wait | None:
         """Hand out the next; where there is none, the asking worker's core is free to import what the end needs."""
         trial = self._source.next()
         if trial is None:
+            if self._maker:
+                self._maker.warm_up()
             _import_ranking()
         return trial
 
@@ -127,7 +130,8 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     workers = _workers(settings)  # it waits for the fork server, which imports all the while
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
-    scheduler = Scheduler(sweep.id, Noting(source, sweep, keep), workers, _rules(settings), shown, tracker)
+    maker = Maker() if tracker else None
+    scheduler = Scheduler(sweep.id, Noting(source, sweep, keep, maker), workers, _rules(settings), shown, tracker)
     try:
         ending = scheduler.run()
         shown.close()
@@ -137,20 +141,22 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
-        with made_aside(Path(winner.folder) if tracker and winner else None) as parts:
-            _import_ranking()(results, sweep.id, console, left=left, command=command)
-            if asked:
-                _tell_search(asked, results, settings, sweep, console)
-            if tracker and winner:
-                tracker.tell(Path(winner.folder), whole=True, parts=parts())
-            unsent = tracker.close(FLUSH) if tracker else []
+        if maker and winner:
+            maker.begin(Path(winner.folder))
+        _import_ranking()(results, sweep.id, console, left=left, command=command)
+        if asked:
+            _tell_search(asked, results, settings, sweep, console)
+        if tracker and maker and winner:
+            tracker.tell(Path(winner.folder), whole=True, parts=maker.parts())
+        unsent = tracker.close(FLUSH) if tracker else []
         for note in tracker.notes() if tracker else ():
             shown.note(note)
     finally:
         shown.close()
         workers.close()
-        if tracker:
+        if tracker and maker:
             tracker.end()
+            maker.close()
     _tell_ending(ending, results, unsent, settings, console)
     if ending == "interrupted":
         return 130
