@@ -232,6 +232,8 @@ def test_mistakes_about_mlflow_are_told(others: str) -> None:
         load(experiment="theirs", tracking_uri="sqlite:///nowhere.db")
     with pytest.raises(TrackingError, match=r"^http://127\.0\.0\.1:9 cannot be used: .*refused"):
         load(experiment="theirs", tracking_uri="http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match=r"^--tracking-uri mlflow\.db cannot be used: .* Give sqlite:///mlflow\.db"):
+        load(experiment="theirs", tracking_uri="mlflow.db")
 
 
 def test_runs_of_other_data_are_left_out_with_a_word_and_reruns_count_once(store: str) -> None:

@@ -98,5 +98,5 @@ def test_what_keeps_the_dashboard_from_starting_is_told(store: str, in_tmp: Path
     for none in ("99999", "65536", "0", "-1"):
         with pytest.raises(TrackingError, match=rf"^--port {none} is no port: they go from 1 to 65535\.$"):
             main(["--port", none])
-    with pytest.raises(TrackingError, match=r"tracking\.uri=mlruns cannot be used"):
+    with pytest.raises(TrackingError, match=r"--tracking-uri mlruns cannot be used"):
         main(["--tracking-uri", "mlruns"])

@@ -3,14 +3,12 @@
 import json
 import logging
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
 
@@ -25,10 +23,9 @@ from convgrid.compare.trials import Trials
 from convgrid.compare.words import counted
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.glossary import METRICS, objective_of
+from convgrid.tracking.address import check_uri, database, knock
 
-SQLITE = "sqlite:///"
-PORTS = {"http": 80, "https": 443}
-EXPERIMENT, URI = "convgrid", f"{SQLITE}mlflow.db"  # as in conf/tracking/mlflow.yaml
+EXPERIMENT, URI = "convgrid", "sqlite:///mlflow.db"  # as in conf/tracking/mlflow.yaml
 FOLDER = Path("comparison")
 PAGE = 1000  # runs that a store gives at once
 BULK = 500  # runs whose histories a database gives at once
@@ -107,18 +104,17 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         TrackingError: If there is none.
     """
-    path = Path(uri.removeprefix(SQLITE))
-    if uri.startswith(SQLITE) and not path.exists():
+    path = database(uri)
+    if path is not None and not path.exists():
         raise TrackingError(
             f"{uri} is not there: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
         )
+    check_uri(uri, "--tracking-uri")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    address = urlsplit(uri)
     try:
-        if address.scheme in PORTS:
-            socket.create_connection((address.hostname or "", address.port or PORTS[address.scheme]), 5).close()
+        knock(uri)
         return MlflowClient(tracking_uri=uri)
-    except (OSError, ValueError, MlflowException) as error:  # a port may be no number
+    except (OSError, MlflowException) as error:
         cause = str(error).strip().partition("\n")[0]
         raise TrackingError(f"{uri} cannot be used: {cause}.") from None
 

@@ -15,11 +15,12 @@ SQLITE = "sqlite:///"
 HEADER = b"SQLite format 3\0"
 
 
-def check_uri(uri: str) -> None:
+def check_uri(uri: str, option: str | None = None) -> None:
     """See whether an address can be that of a store; whether it answers is another matter.
 
     Args:
         uri: As in `tracking.uri`.
+        option: Of a command, such as "--tracking-uri", where it was typed there.
 
     Raises:
         TrackingError: If no store is reached like this, or the file cannot be one.
@@ -34,9 +35,9 @@ Give sqlite:///mlflow.db or http://HOST:PORT, or run with tracking=none.
     """
     cause = _cause(uri)
     if cause:
+        typed, otherwise = (f"{option} {uri}", "") if option else (f"tracking.uri={uri}", ", or run with tracking=none")
         raise TrackingError(
-            f"tracking.uri={uri} cannot be used: {cause}. "
-            "Give sqlite:///mlflow.db or http://HOST:PORT, or run with tracking=none."
+            f"{typed} cannot be used: {cause}. Give sqlite:///mlflow.db or http://HOST:PORT{otherwise}."
         )
 
 

@@ -43,7 +43,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--tracking-uri", metavar="URI", help="of the store; else that of the last sweep or run here")
     asked = parser.parse_args(words)
     uri = asked.tracking_uri or newest_tracking().get("uri") or DEFAULT
-    check_uri(uri)
+    check_uri(uri, "--tracking-uri" if asked.tracking_uri else None)
     is_server = uri.partition(":")[0] in SERVERS
     address = uri.rstrip("/") if is_server else f"http://{HOST}:{asked.port}"
     if not is_server:

@@ -66,7 +66,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--experiment", metavar="NAME", help="of that store; else each one's own")
     asked = parser.parse_args(words)
     if asked.tracking_uri:
-        check_uri(asked.tracking_uri)
+        check_uri(asked.tracking_uri, "--tracking-uri")
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     return sync_everything(Console(), asked.tracking_uri, asked.experiment)
 
