@@ -222,7 +222,7 @@ def test_mistakes_about_mlflow_are_told(others: str) -> None:
         load(**uri, mapping={"depth": "valid_acc"})
     with pytest.raises(ConfigError, match=r"No run says what is best\. .* They have logged: valid_acc\."):
         load(**uri)
-    with pytest.raises(ConfigError, match="--filter depth is 2: Invalid"):
+    with pytest.raises(ConfigError, match=r"--filter depth is 2: Invalid.* It is written as \"params"):
         load(**uri, filter="depth is 2")
     with pytest.raises(ConfigError, match="--experiment theirs has no run that the filter lets pass"):
         load(**uri, filter="params.depth = '9'")

@@ -131,7 +131,8 @@ def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple
     except MlflowException as error:
         cause = str(error).partition("\n")[0]
         if filter and error.error_code == "INVALID_PARAMETER_VALUE":
-            raise ConfigError(f"--filter {filter}: {cause}") from None
+            example = "params.optimizer = 'adam' and metrics.`best/val/accuracy` > 0.9"
+            raise ConfigError(f'--filter {filter}: {cause.rstrip(".")}. It is written as "{example}".') from None
         raise TrackingError(f"{uri} cannot be used: {cause}.") from None
     sweeps = {run.info.run_id for run in parents if "convgrid.trial" not in run.data.tags}
     trials = [run for run in runs if run.info.run_id not in sweeps]
