@@ -1,5 +1,6 @@
 """A sweep from the command line to MLflow, and once more."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,7 @@ def test_a_sweep_is_planned_trained_ranked_and_tracked_and_is_not_trained_twice(
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     (parent,) = [run for run in runs if "convgrid.command" in run.data.tags]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert parent.data.tags["convgrid.command"] == shlex.join(["python", str(RUN), "-m", *GRID])
     assert len(runs) == 5
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert sorted((run.data.params["arch.m"], run.data.params["seed"]) for run in children) == [

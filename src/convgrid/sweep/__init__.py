@@ -49,11 +49,33 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
         show_survey(survey, console, seconds=seconds, pruner=pruner)
     if settings.values["dry_run"]:
         return 0
-    return train(survey, settings, _command(), console, learns)
+    return train(survey, settings, retyped(*sys.argv), console, learns)
 
 
-def _command() -> str:
-    """What was typed, to be typed again."""
-    program = sys.argv[0]
-    words = ["python", Path(program).name] if program.endswith(".py") else [Path(program).name]
-    return shlex.join([*words, *sys.argv[1:]])
+def retyped(program: str, *words: str) -> str:
+    """Write what was typed, to be typed again in the same folder.
+
+    Args:
+        program: As in `sys.argv[0]`.
+        words: What was typed behind it.
+
+    Returns:
+        The command.
+
+    Example:
+        >>> retyped("../run.py", "-m", "arch.n=1,2")
+        'python ../run.py -m arch.n=1,2'
+        >>> retyped("/venv/convgrid/__main__.py", "run", "-m", "arch.n=1,2")
+        'python -m convgrid run -m arch.n=1,2'
+        >>> retyped("/venv/bin/convgrid", "run", "-m", "arch.n=range(1,3)")
+        "convgrid run -m 'arch.n=range(1,3)'"
+    """
+    path = Path(program)
+    match path.name, path.suffix:
+        case "__main__.py", _:
+            start = ["python", "-m", path.parent.name]
+        case _, ".py":
+            start = ["python", program]
+        case _:
+            start = [path.name]
+    return shlex.join([*start, *words])
