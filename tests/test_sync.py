@@ -12,7 +12,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from convgrid.errors import ModelError
-from convgrid.runs import set_right
+from convgrid.runs import run_id_of, set_right
 from convgrid.tracking import sync as sync_module
 from convgrid.tracking.store import Store
 from convgrid.tracking.sync import set_sweeps_right, sync, sync_sweep
@@ -159,6 +159,19 @@ def test_a_trial_that_has_arrived_costs_no_call(opened: Store, monkeypatch: pyte
         monkeypatch.setattr(MlflowClient, name, lambda *_, name=name, **__: calls.append(name))
     sync(folder, opened, parent)
     assert [name for name in calls if name != "log_batch"] == []  # which returns at once where nothing is given
+
+
+@pytest.mark.parametrize("text", ["", '{"place', "[1]", '{"run_id": "a"}'])
+def test_where_what_is_known_does_not_read_the_run_is_found_again(opened: Store, text: str) -> None:
+    folder = make_trial(RUNS, "abc", epochs=3)
+    finish(folder)
+    sync(folder, opened)
+    (folder / "tracked.json").write_text(text)
+    assert run_id_of(folder) == ""
+    sync(folder, opened)
+    run = the_run(opened)
+    assert run_id_of(folder) == run.info.run_id
+    assert points(opened, run.info.run_id, "val/accuracy") == expected(3)
 
 
 def test_a_run_that_a_person_deleted_is_made_again(opened: Store) -> None:

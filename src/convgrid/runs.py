@@ -226,11 +226,14 @@ def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
         file: The trial's `tracked.json`, or the sweep's `parent.json`.
 
     Returns:
-        What is known, by store and experiment, the last one to be sent to first.
+        What is known, by store and experiment, the last one to be sent to first; nothing where the file does not read:
+        a store finds again what it has.
     """
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    places = [known, *known.pop("others", [])] if known else []
-    return {place["place"]: place for place in places}
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        return {place["place"]: place for place in (known, *known.pop("others", []))}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def run_id_of(path: Path) -> str:
@@ -242,9 +245,8 @@ def run_id_of(path: Path) -> str:
     Returns:
         The run's id; "" where the store does not have it yet.
     """
-    file = path / TRACKED
-    tracked = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return tracked.get("run_id") or read_record(path).get("run_id", "")
+    first = next(iter(read_tracked(path / TRACKED).values()), {})
+    return first.get("run_id") or read_record(path).get("run_id", "")
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:

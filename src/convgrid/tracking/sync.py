@@ -65,9 +65,10 @@ class _Tracked:
 
     @classmethod
     def read(cls, file: Path, store: Store) -> Self | None:
-        known = read_tracked(file).get(store.place)
-        if known is None:
-            return None
+        places = read_tracked(file)
+        known = places.get(store.place)
+        if known is None:  # a file that does not read may have known of a run, which is looked for
+            return cls(store.place, store.uri) if file.exists() and not places else None
         if isinstance(known["files"], list):  # as the first versions wrote them
             known["files"] = dict.fromkeys(known["files"], 0)
         return cls(**known)
