@@ -174,6 +174,18 @@ def test_where_what_is_known_does_not_read_the_run_is_found_again(opened: Store,
     assert points(opened, run.info.run_id, "val/accuracy") == expected(3)
 
 
+@pytest.mark.parametrize("text", ["", "{broken", "[1]"])
+def test_a_trial_whose_data_json_is_broken_arrives_without_it(opened: Store, text: str) -> None:
+    folder = make_trial(RUNS, "abc", epochs=3)
+    finish(folder)
+    (folder / "data.json").write_text(text)
+    assert sync(folder, opened)
+    assert points(opened, the_run(opened).info.run_id, "val/accuracy") == expected(3)
+    inputs = the_run(opened).inputs
+    assert inputs is not None
+    assert inputs.dataset_inputs == []
+
+
 def test_a_run_that_a_person_deleted_is_made_again(opened: Store) -> None:
     folder = make_trial(RUNS, "abc", epochs=1)
     sync(folder, opened)

@@ -32,3 +32,10 @@ def test_the_use_of_the_machine_is_noted_until_it_is_stopped(tmp_path: Path, mon
 def test_a_sample_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
     (tmp_path / "system.jsonl").write_text('{"time": 1, "metrics": {}}\n{"time": 2, "metr')
     assert read_system(tmp_path) == [{"time": 1, "metrics": {}}]
+
+
+@pytest.mark.parametrize("broken", ['{"time": 2, "metr\n', "[1]\n", '{"time": 2}\n', "\0\n"])
+def test_a_broken_sample_ends_what_is_known(tmp_path: Path, broken: str) -> None:
+    whole = '{"time": 1, "metrics": {}}\n'
+    (tmp_path / "system.jsonl").write_text(whole + broken + whole)
+    assert read_system(tmp_path) == [{"time": 1, "metrics": {}}]

@@ -18,6 +18,7 @@ RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
+EPOCH = ("epoch", "time", "metrics")  # what each of its lines says
 PLAN, ENVIRONMENT, DATA, LOG = "plan.json", "environment.json", "data.json", "log.txt"
 BEST, LAST = "best.ckpt", "last.ckpt"
 CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
@@ -105,7 +106,7 @@ class EpochLog:
         self._file = path / METRICS
         if not (path / LAST).exists():
             self._file.unlink(missing_ok=True)
-        whole = [line for line, _ in _whole(self._file)]
+        whole = [line for line, _ in whole_lines(self._file, *EPOCH)]
         if self._file.exists() and self._file.stat().st_size > sum(map(len, whole)):  # a crash tore a line
             self._file.write_bytes(b"".join(whole))
         self._written = len(whole)
@@ -149,10 +150,23 @@ def read_record(path: Path) -> dict[str, Any]:
     Returns:
         The record; {} at first, and of one that is broken: the trial is taken for one that has not begun.
     """
+    return read_json(path / RECORD)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read what a file of a run or a sweep says by name.
+
+    Args:
+        file: Such as `data.json`.
+
+    Returns:
+        What it says; {} where it is not there, is broken, or holds something else.
+    """
     try:
-        return json.loads((path / RECORD).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_records(runs: Path = RUNS) -> Iterator[dict[str, Any]]:
@@ -258,19 +272,27 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
     Returns:
         One {"epoch": 1, "time": milliseconds, "metrics": {...}} an epoch.
     """
-    return [epoch for _, epoch in _whole(path / METRICS)]
+    return [epoch for _, epoch in whole_lines(path / METRICS, *EPOCH)]
 
 
-def _whole(file: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Lines as they are and as they read, up to the first that is torn or broken."""
+def whole_lines(file: Path, *names: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Read a journal, up to the first line that is torn or broken.
+
+    Args:
+        file: Such as `metrics.jsonl`.
+        names: That each line has.
+
+    Yields:
+        A line as it is, and as it reads.
+    """
     for line in file.read_bytes().splitlines(keepends=True) if file.exists() else []:
         try:
-            epoch = json.loads(line)
+            found = json.loads(line)
         except ValueError:
             return
-        if not line.endswith(b"\n") or not (isinstance(epoch, dict) and {"epoch", "time", "metrics"} <= epoch.keys()):
+        if not line.endswith(b"\n") or not (isinstance(found, dict) and {*names} <= found.keys()):
             return
-        yield line, epoch
+        yield line, found
 
 
 def claim(trial: str, settings: Settings) -> TrialFolder | None:

@@ -1,7 +1,6 @@
 """`convgrid compare`: which setting of a sweep, or of an MLflow experiment, is best."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from convgrid.compare.statistics import answer
 from convgrid.compare.table import show
 from convgrid.compare.trials import Trials
 from convgrid.errors import ConfigError
+from convgrid.runs import read_json
 from convgrid.sweep.results import SWEEPS
 from convgrid.sweep.view import printable
 
@@ -106,8 +106,7 @@ def _unfinished(trials: Trials) -> str:
 
 def _log(sweep: str, folder: Path) -> None:
     """Store the report with the sweep's MLflow run, where it has one; a comparison without it is still one."""
-    file = SWEEPS / sweep / PARENT
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    known = read_json(SWEEPS / sweep / PARENT)
     if not known.get("run_id"):
         return
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

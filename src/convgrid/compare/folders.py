@@ -1,6 +1,5 @@
 """Trials out of a sweep's folders; neither MLflow nor a server is needed."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError
-from convgrid.runs import CONFIG, PLAN, RUNS, read_epochs, read_record
+from convgrid.runs import CONFIG, PLAN, RUNS, read_epochs, read_json, read_record
 from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell
 
 DATA = "data.json"
@@ -129,7 +128,6 @@ def _asked(known: dict[str, Any]) -> list[str]:
 
 
 def _read(folder: Path, record: dict[str, Any]) -> Read:
-    data = folder / DATA
     return Read(
         trial=folder.name,
         known={
@@ -143,7 +141,7 @@ def _read(folder: Path, record: dict[str, Any]) -> Read:
         params=record.get("params") or _params(folder),
         metrics=of_metrics(record.get("metrics", {})),
         tags=record.get("tags", {}),
-        data=json.loads(data.read_text(encoding="utf-8")) if data.exists() else {},
+        data=read_json(folder / DATA),
     )
 
 
@@ -151,8 +149,7 @@ def _params(folder: Path) -> dict[str, str]:
     """Of a run whose record has none: it failed before its network was built, or is of an earlier version."""
     stored = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     values = dict(flatten(stored["values"])) | stored.get("choices", {})
-    plan = folder / PLAN
-    layers = json.loads(plan.read_text(encoding="utf-8")).get("layers", []) if plan.exists() else []
+    layers = read_json(folder / PLAN).get("layers", [])
     sizes = {f"plan.{size}": sum(layer[size] for layer in layers) for size in ("parameters", "multiply_adds")}
     known = {key: str(value) for key, value in values.items() if not key.endswith("_target_")}
     return known | ({key: str(size) for key, size in sizes.items()} if layers else {})

@@ -1,6 +1,5 @@
 """What the store should have of a trial's or a sweep's folder."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from convgrid.runs import (
     SYSTEM,
     WORST,
     read_epochs,
+    read_json,
+    whole_lines,
 )
 from convgrid.sweep.results import SWEEP, standing, status
 
@@ -104,7 +105,7 @@ def wanted_of_trial(folder: Path, record: Mapping[str, Any], *, whole: bool) -> 
         ended=ended,
         epochs=read_epochs(folder),
         final=final,
-        data=_read(folder / DATA),
+        data=read_json(folder / DATA),
         source=_source(record.get("params", {})),
         system=read_system(folder),
     )
@@ -149,7 +150,7 @@ def wanted_of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path = RUNS, *
 
 
 def read_system(folder: Path) -> list[dict[str, Any]]:
-    """Read how busy the machine was; a last line without an end is none.
+    """Read how busy the machine was, up to a line that does not read or has no end.
 
     Args:
         folder: A trial's or a sweep's.
@@ -157,13 +158,7 @@ def read_system(folder: Path) -> list[dict[str, Any]]:
     Returns:
         One {"time": milliseconds, "metrics": {...}} a sample.
     """
-    file = folder / SYSTEM
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return [sample for _, sample in whole_lines(folder / SYSTEM, "time", "metrics")]
 
 
 def _source(params: Mapping[str, str]) -> str:
