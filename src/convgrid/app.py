@@ -13,7 +13,6 @@ from rich.console import Console
 from convgrid.config import CONF, check, from_hydra, mistakes_in_values, planned, register_experiments
 from convgrid.display import result_rows, show_plan, show_result
 from convgrid.errors import ConvgridError, Interrupted, refuse
-from convgrid.imports import import_lightning
 from convgrid.runs import find, is_finished, stored_settings
 from convgrid.tracking.writer import start_writer
 
@@ -98,6 +97,8 @@ def _plan_or_train(cfg: DictConfig, node: Any) -> None:
         return
     writer = start_writer(settings)  # MLflow is imported beside torch, which a plan does without
     try:
+        from convgrid.imports import import_lightning
+
         import_lightning()
         from convgrid.trial import run as run_trial
 

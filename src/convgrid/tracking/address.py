@@ -2,7 +2,6 @@
 
 import os
 import socket
-from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -82,12 +81,18 @@ def _cause(uri: str) -> str:
         return "MLflow no longer keeps runs in folders"
     if kind in SERVERS:
         return _cause_of_server(uri)
-    if kind not in DATABASES and kind not in {found.name for found in entry_points(group="mlflow.tracking_store")}:
+    if kind not in DATABASES and kind not in _of_plugins():
         return f"MLflow has no store {scheme}://" if kind != "file" else "MLflow no longer keeps runs in folders"
     path = database(uri)
     if kind == "sqlite" and path is None:
         return f"{rest} is no path behind {SQLITE}"
     return _cause_of_file(path) if path else ""
+
+
+def _of_plugins() -> set[str]:
+    from importlib.metadata import entry_points  # which takes 10 ms to import
+
+    return {found.name for found in entry_points(group="mlflow.tracking_store")}
 
 
 def _cause_of_server(uri: str) -> str:
