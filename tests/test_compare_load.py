@@ -222,7 +222,7 @@ def test_mistakes_about_mlflow_are_told(others: str) -> None:
         load(**uri, mapping={"depth": "valid_acc"})
     with pytest.raises(ConfigError, match=r"No run says what is best\. .* They have logged: valid_acc\."):
         load(**uri)
-    with pytest.raises(ConfigError, match=r"--filter depth is 2: Invalid.* It is written as \"params"):
+    with pytest.raises(ConfigError, match=r"--filter depth is 2: Invalid.* It is written as in --filter 'params"):
         load(**uri, filter="depth is 2")
     with pytest.raises(ConfigError, match="--experiment theirs has no run that the filter lets pass"):
         load(**uri, filter="params.depth = '9'")
@@ -232,7 +232,7 @@ def test_mistakes_about_mlflow_are_told(others: str) -> None:
         load(experiment="theirs", tracking_uri="sqlite:///nowhere.db")
     with pytest.raises(TrackingError, match=r"^http://127\.0\.0\.1:9 cannot be used: .*refused"):
         load(experiment="theirs", tracking_uri="http://127.0.0.1:9")
-    with pytest.raises(TrackingError, match=r"^--tracking-uri mlflow\.db cannot be used: .* Give sqlite:///mlflow\.db"):
+    with pytest.raises(TrackingError, match=r"^--tracking-uri mlflow\.db is no address\. Give sqlite:///mlflow\.db"):
         load(experiment="theirs", tracking_uri="mlflow.db")
 
 

@@ -318,3 +318,19 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
 def test_a_value_out_of_range_is_named_as_typed(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}"):
         a_network(name, **options)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_a_group_keeps_what_it_says_and_may_be_a_single_tensor(weight_decay: float) -> None:
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    groups = [{"params": weights[0], "kernels": True, "lr": 0.5}, {"params": weights[1], "kernels": False}]
+    optimizer = optimizers.sgd(groups, lr=0.25, weight_decay=weight_decay)
+    for weight in weights:
+        weight.grad = torch.ones(1)
+    optimizer.step()
+    kept = 1 - 0.5 * weight_decay
+    assert [weight.item() for weight in weights] == [pytest.approx(kept - 0.5), 0.75]
+    alone = torch.nn.Parameter(torch.ones(1))
+    alone.grad = torch.ones(1)
+    optimizers.sgd([{"params": alone, "kernels": False}], lr=0.25, weight_decay=weight_decay).step()
+    assert alone.item() == 0.75

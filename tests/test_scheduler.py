@@ -119,6 +119,6 @@ def test_what_the_ranking_needs_is_imported_while_the_last_trials_train(monkeypa
     train = importlib.import_module("convgrid.sweep.train")  # the package has a function of that name
     imported: list[bool] = []
     monkeypatch.setattr(train, "_import_ranking", lambda: imported.append(True))
-    source = train.Noting(Source(), cast(Any, None), cast(Any, None), None)
+    source = train.Noting(Source(), sweep=cast(Any, None), keep=cast(Any, None), maker=None)
     assert [source.next().key, source.next().key, imported] == ["a", "b", []]
     assert (source.next(), imported) == (None, [True])

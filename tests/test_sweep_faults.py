@@ -363,5 +363,5 @@ def test_a_folder_that_cannot_be_written_is_one_line(folder: Path, small_disk: P
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     output = sweep(folder, *FOUR, status=1)
     assert output.splitlines()[-1].startswith("DiskError: ")
-    assert output.splitlines()[-1].endswith("cannot be written: Read-only file system.")
+    assert output.splitlines()[-1].endswith("cannot be used: Read-only file system.")
     assert "Traceback" not in output

@@ -39,7 +39,7 @@ def test_a_sweep_json_that_the_disk_does_not_give_is_left_alone(stored: Path, mo
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "read_text", fail)
-    with pytest.raises(DiskError, match="abc cannot be written: Input/output error"):
+    with pytest.raises(DiskError, match="abc cannot be used: Input/output error"):
         SweepFolder("abc", Survey(0, ()), ASKED)
     monkeypatch.undo()
     assert stored.read_text() == text

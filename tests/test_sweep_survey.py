@@ -321,6 +321,7 @@ def test_max_trials_keeps_the_first_that_can_be() -> None:
     [
         "sweep.seeds=0", "sweep.folds=1", "sweep.max_trials=0", "sweep.workers=0", "sweep.retries=-1",
         "sweep.rerun=some", "sweep.trial_timeout=0", "sweep.trial_timeout=-1.5",
+        "sweep.trial_timeout=nan",
     ],
 )  # fmt: skip
 def test_values_of_the_sweep_have_ranges(typed: str) -> None:

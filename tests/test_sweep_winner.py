@@ -43,7 +43,28 @@ def test_curves_and_parts_are_made_and_the_parts_last_as_long_as_they_are_needed
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_cannot_be_made_is_left_to_the_writer_which_tells(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_parts_are_there_also_where_they_were_made_long_before_they_are_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes: list[BaseProcess] = []
+
+    def noted(*args: Any) -> BaseProcess:
+        processes.append(started(*args))
+        return processes[-1]
+
+    monkeypatch.setattr(winner, "start", noted)
+    maker = Maker()
+    maker.begin(folder)
+    (process,) = processes
+    process.join(60)
+    assert process.exitcode == 0
+    parts = maker.parts()
+    assert parts is not None
+    assert (parts / "program.pt2").exists()
+    maker.close()
+
+
+def test_of_what_cannot_be_made_there_are_no_parts(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "best.ckpt").write_bytes(b"no checkpoint")
     maker = Maker()
     maker.begin(folder)

@@ -275,14 +275,6 @@ def test_gradients_of_a_batchs_parts_add_up_to_the_wholes(settings: SettingsMake
     assert [e["train/loss"] for e in parts.history] == pytest.approx([e["train/loss"] for e in whole.history])
 
 
-def test_an_optimizer_of_ones_own_gets_each_parameter_by_itself(settings: SettingsMaker) -> None:
-    ours = learner_for(settings(*SMALL))
-    own = Learner(ours.predictor, ours.data, dataclasses.replace(ours.recipe, is_elementwise=False))
-    shapes = [weight.shape for group in own.configure_optimizers().param_groups for weight in group["params"]]
-    assert sorted(shapes) == sorted(weight.shape for weight in own.predictor.parameters())
-    assert all(weight.dim() == 1 for group in ours.configure_optimizers().param_groups for weight in group["params"])
-
-
 @pytest.mark.parametrize("is_elementwise", [True, False])
 def test_weights_that_are_not_to_be_trained_stay_also_under_weight_decay(
     settings: SettingsMaker, tmp_path: Path, is_elementwise: bool
@@ -294,3 +286,36 @@ def test_weights_that_are_not_to_be_trained_stay_also_under_weight_decay(
     train(learner, tmp_path, device="cpu")
     for name, weight in learner.predictor.network.named_parameters():
         assert torch.equal(weight, before[name]) == (weight is kernel)
+
+
+@pytest.mark.parametrize(
+    ("target", "lies_flat"), [("convgrid.optimizers.adam", True), ("torch.optim.AdamW", False)]
+)  # fmt: skip
+def test_weights_are_one_tensor_to_the_projects_own_optimizers_alone(
+    settings: SettingsMaker, target: str, lies_flat: bool
+) -> None:
+    chosen = settings(*SMALL)
+    values = {**chosen.values, "optimizer": {"_target_": target, "lr": 0.01}}
+    learner = learner_for(dataclasses.replace(chosen, values=values))
+    groups = learner.configure_optimizers().param_groups
+    assert all(weight.dim() == 1 for group in groups for weight in group["params"]) == lies_flat
+    assert bool(learner.flat) == lies_flat
+
+
+def test_weights_of_several_data_types_stay_apart(settings: SettingsMaker) -> None:
+    learner = learner_for(settings(*SMALL))
+    learner.predictor.network.add_module("own", nn.Linear(10, 10).double())
+    optimizer = learner.configure_optimizers()
+    types = {weight.dtype for group in optimizer.param_groups for weight in group["params"]}
+    assert types == {torch.float32, torch.float64}
+    assert learner.flat == []
+
+
+def test_a_checkpoint_of_an_earlier_layout_is_refused_with_the_way_out(settings: SettingsMaker, tmp_path: Path) -> None:
+    chosen = settings(*SMALL)
+    fitted(chosen, tmp_path)
+    checkpoint = torch.load(tmp_path / LAST, weights_only=True)
+    del checkpoint["layout"]
+    torch.save(checkpoint, tmp_path / LAST)
+    with pytest.raises(TrainingError, match=r"last\.ckpt does not read: it is of an earlier version.* Remove it"):
+        fitted(chosen, tmp_path)

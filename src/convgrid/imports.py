@@ -32,27 +32,31 @@ def unseen(*packages: str) -> Iterator[None]:
         >>> with unseen("wave"):
         ...     import wave
         Traceback (most recent call last):
-        ModuleNotFoundError: No module named 'wave'
+        ModuleNotFoundError: import of wave halted; None in sys.modules
 
-    Source: https://docs.python.org/3/library/importlib.metadata.html#extending-the-search-algorithm
+    Source: https://docs.python.org/3/library/sys.html#sys.modules and
+    https://docs.python.org/3/library/importlib.metadata.html#extending-the-search-algorithm
     """
-    finder = _Nothing([package for package in packages if package not in sys.modules])
+    hidden = [package for package in packages if package not in sys.modules]
+    finder = _Nothing(hidden)
     sys.meta_path.insert(0, finder)
+    sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore  (None: it is not to be found)
     try:
         yield
     finally:
+        for package in hidden:
+            sys.modules.pop(package, None)
         sys.meta_path.remove(finder)
 
 
 class _Nothing(DistributionFinder):
-    """Says of some packages that they are not there, before another finder is asked."""
+    """Says of some packages that they are not installed, before another finder is asked."""
 
     def __init__(self, packages: list[str]) -> None:
         self._packages = packages
 
     def find_spec(self, name: str, *_: object) -> None:
-        if name.partition(".")[0] in self._packages:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        """Leave it to others."""
 
     def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterator[Distribution]:
         if context is not None and context.name in self._packages:

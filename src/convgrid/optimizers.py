@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from convgrid.errors import ConfigError
@@ -347,9 +348,10 @@ def nadam(
 
 def _groups(parameters: ParameterGroups, weight_decay: float) -> ParameterGroups:
     """One group where nothing tells kernels from others: each costs 50 us a step."""
-    if weight_decay:
+    if weight_decay or any(group.keys() != {"params", "kernels"} for group in parameters):
         return parameters
-    return [{"params": [parameter for group in parameters for parameter in group["params"]], "kernels": False}]
+    each = [[group["params"]] if isinstance(group["params"], Tensor) else group["params"] for group in parameters]
+    return [{"params": [parameter for some in each for parameter in some], "kernels": False}]
 
 
 def _decaying(optimizer: Optimizer, weight_decay: float) -> Optimizer:

@@ -13,7 +13,8 @@ def end_with_parent() -> None:
     """Let Linux kill this process once its parent has ended, even while it imports.
 
     The fork server would go on importing for a sweep that was refused, and take its time to end after the others: who
-    reads all that a sweep prints waits for all that could print.
+    reads all that a sweep prints waits for all that could print. To Linux, the parent is the thread that started this
+    process: start it from one that lasts.
 
     Source: prctl(2).
     """

@@ -33,6 +33,7 @@ from convgrid.seeding import derive
 from convgrid.worst import Worst, find_worst
 
 STEPS_PER_CHUNK = 64
+LAYOUT = 2  # of what a checkpoint holds of the optimizer: one state for all weights
 EVALUATION_BATCH, EVALUATION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
 
 Augmentation = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | Mixed | None]]
@@ -118,12 +119,12 @@ class Learner(L.LightningModule):
         """Make two groups of parameters: kernels, which decay, and all others; each is one tensor where it may be."""
         decaying = {id(kernel) for kernel in self.kernels}
         trained = [parameter for parameter in self.predictor.parameters() if parameter.requires_grad]
-        kernels = [parameter for parameter in trained if id(parameter) in decaying]
+        shrinking = [parameter for parameter in trained if id(parameter) in decaying]
         others = [parameter for parameter in trained if id(parameter) not in decaying]
-        if self.recipe.is_elementwise:
-            kernels, others = ([flatten(some)] if some else [] for some in (kernels, others))
-            self.flat = [*kernels, *others]
-        groups = [{"params": kernels, "kernels": True}, {"params": others, "kernels": False}]
+        if self.recipe.is_elementwise and len({(parameter.dtype, parameter.device) for parameter in trained}) == 1:
+            shrinking, others = ([flatten(some)] if some else [] for some in (shrinking, others))
+            self.flat = [*shrinking, *others]
+        groups = [{"params": shrinking, "kernels": True}, {"params": others, "kernels": False}]
         optimizer = self.recipe.make_optimizer([group for group in groups if group["params"]])
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]  # what the schedule's factor applies to, kept in checkpoints
@@ -229,7 +230,7 @@ class Learner(L.LightningModule):
         """Keep what a resumed run needs beside weights and optimizer."""
         checkpoint |= {"history": self.history, "steps_done": self.steps_done, "confusions": self.confusions}
         # What a model that is made of this checkpoint is held against; a GPU rounds otherwise than a CPU.
-        checkpoint |= {"examples": self.examples, "device": self.device.type}
+        checkpoint |= {"examples": self.examples, "device": self.device.type, "layout": LAYOUT}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
@@ -389,12 +390,12 @@ def broken(checkpoint: Path) -> str:
         The cause, in a line; "" where it reads, or is not there.
     """
     try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
+        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return ""
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
         return str(error).partition("\n")[0]
-    return ""
+    return "" if found.get("layout") == LAYOUT else "it is of an earlier version of convgrid"
 
 
 def _readable(checkpoint: Path) -> Path | None:

@@ -23,7 +23,7 @@ from convgrid.compare.trials import Trials
 from convgrid.compare.words import counted
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.glossary import METRICS, objective_of
-from convgrid.tracking.address import check_uri, database, knock
+from convgrid.tracking.address import database, knock
 
 EXPERIMENT, URI = "convgrid", "sqlite:///mlflow.db"  # as in conf/tracking/mlflow.yaml
 FOLDER = Path("comparison")
@@ -109,12 +109,13 @@ def open_store(uri: str) -> MlflowClient:
         raise TrackingError(
             f"{uri} is not there: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
         )
-    check_uri(uri, "--tracking-uri")
+    if "://" not in uri:
+        raise TrackingError(f"--tracking-uri {uri} is no address. Give sqlite:///mlflow.db or http://HOST:PORT.")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         knock(uri)
         return MlflowClient(tracking_uri=uri)
-    except (OSError, MlflowException) as error:
+    except (OSError, ValueError, MlflowException) as error:  # a port may be no number
         cause = str(error).strip().partition("\n")[0]
         raise TrackingError(f"{uri} cannot be used: {cause}.") from None
 
@@ -131,8 +132,8 @@ def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple
     except MlflowException as error:
         cause = str(error).partition("\n")[0]
         if filter and error.error_code == "INVALID_PARAMETER_VALUE":
-            example = "params.optimizer = 'adam' and metrics.`best/val/accuracy` > 0.9"
-            raise ConfigError(f'--filter {filter}: {cause.rstrip(".")}. It is written as "{example}".') from None
+            example = """--filter 'params.optimizer = "adam" and metrics."best/val/accuracy" > 0.9'"""
+            raise ConfigError(f"--filter {filter}: {cause.rstrip('.')}. It is written as in {example}.") from None
         raise TrackingError(f"{uri} cannot be used: {cause}.") from None
     sweeps = {run.info.run_id for run in parents if "convgrid.trial" not in run.data.tags}
     trials = [run for run in runs if run.info.run_id not in sweeps]

@@ -184,8 +184,10 @@ def _check_register(name: Any) -> None:
 
 def _check_timeout(sweep: Mapping[str, Any]) -> None:
     seconds = sweep.get("trial_timeout")
-    if seconds is not None and seconds <= 0:
-        raise ConfigError(f"sweep.trial_timeout={seconds:g} must be above 0 seconds; null lets a trial run.")
+    if seconds is not None and not seconds > 0:  # nor NaN
+        raise ConfigError(
+            f"sweep.trial_timeout={seconds:g} must be above 0 seconds; null lets a trial run as long as it takes."
+        )
 
 
 def _check_kept(sweep: Mapping[str, Any]) -> None:

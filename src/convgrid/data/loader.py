@@ -15,9 +15,8 @@ from torch import Tensor
 from convgrid.data.dataset import Batch, Files, Split
 from convgrid.data.streaming import stream
 
-NUMBERS_AT_ONCE = (
-    2**20
-)  # pixels and channels that are gathered at once: more than a small minibatch, less than caches hold
+# Pixels' values that are gathered at once: of many small minibatches, or of a large one; no more than caches hold.
+NUMBERS_AT_ONCE = 2**20
 
 
 class Chunk:

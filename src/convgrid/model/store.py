@@ -153,12 +153,16 @@ def _register(client: MlflowClient, model: LoggedModel, name: str) -> str:
 @contextmanager
 def _packages_known() -> Iterator[None]:
     """MLflow would read the file lists of all installed packages, half a second, to find the modules of these few."""
-    before = requirements_utils._MODULES_TO_PACKAGES
-    requirements_utils._MODULES_TO_PACKAGES = {name: [name] for name in PACKAGES}
+    name = "_MODULES_TO_PACKAGES"
+    if not hasattr(requirements_utils, name):  # another version's own affair
+        yield
+        return
+    before = getattr(requirements_utils, name)
+    setattr(requirements_utils, name, {package: [package] for package in PACKAGES})
     try:
         yield
     finally:
-        requirements_utils._MODULES_TO_PACKAGES = before
+        setattr(requirements_utils, name, before)
 
 
 @contextmanager

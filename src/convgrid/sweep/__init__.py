@@ -17,6 +17,8 @@ from convgrid.sweep.start import plan_grid
 from convgrid.sweep.table import show_space, show_survey
 from convgrid.sweep.train import train
 
+RUN = " run"  # behind the program, as `__main__` puts it there for Hydra
+
 
 def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int:
     """Plan a sweep, show the plan, and train its trials unless `dry_run` says to stop there.
@@ -56,7 +58,7 @@ def retyped(program: str, *words: str) -> str:
     """Write what was typed, to be typed again in the same folder.
 
     Args:
-        program: As in `sys.argv[0]`.
+        program: As in `sys.argv[0]`; behind it, "run" where that is the command.
         words: What was typed behind it.
 
     Returns:
@@ -65,17 +67,17 @@ def retyped(program: str, *words: str) -> str:
     Example:
         >>> retyped("../run.py", "-m", "arch.n=1,2")
         'python ../run.py -m arch.n=1,2'
-        >>> retyped("/venv/convgrid/__main__.py", "run", "-m", "arch.n=1,2")
+        >>> retyped("/venv/convgrid/__main__.py run", "-m", "arch.n=1,2")
         'python -m convgrid run -m arch.n=1,2'
-        >>> retyped("/venv/bin/convgrid", "run", "-m", "arch.n=range(1,3)")
+        >>> retyped("/venv/bin/convgrid run", "-m", "arch.n=range(1,3)")
         "convgrid run -m 'arch.n=range(1,3)'"
     """
-    path = Path(program)
+    path = Path(program.removesuffix(RUN))
     match path.name, path.suffix:
         case "__main__.py", _:
-            start = ["python", "-m", path.parent.name]
+            start = ["python", "-m", path.parent.name, "run"]
         case _, ".py":
             start = ["python", program]
         case _:
-            start = [path.name]
+            start = [path.name, "run"]
     return shlex.join([*start, *words])

@@ -77,7 +77,7 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
         args: Of that.
 
     Returns:
-        The process, which ends with this one.
+        The process; a normal end of this one ends it.
     """
     context = multiprocessing.get_context("forkserver") if HAS_FORK_SERVER else multiprocessing.get_context("spawn")
     process = context.Process(target=target, args=args, daemon=True)

@@ -50,7 +50,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     try:
         sweep = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _unread(file, error.strerror) from error
+        raise _unread(file, error.strerror) from error  # who writes it asks for the cause
     except ValueError as error:
         raise _unread(file, error) from None
     if not isinstance(sweep, dict) or "trials" not in sweep:

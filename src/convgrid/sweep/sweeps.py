@@ -50,7 +50,7 @@ class SweepFolder:
             self._take_lock(shared)
             self.update(status="running")
         except OSError as error:
-            raise DiskError(f"{self.path.absolute()} cannot be written: {error.strerror}.") from None
+            raise DiskError(f"{self.path.absolute()} cannot be used: {error.strerror}.") from None
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note which folder is a trial's.

@@ -3,7 +3,6 @@
 import os
 import tempfile
 from contextlib import ExitStack, suppress
-from functools import cached_property
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,11 +18,13 @@ class Maker:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._connection: Connection | None = None
+        self._place = Path()
 
     def warm_up(self) -> None:
         """Let the process import what it needs, before there is a winner. Returns at once."""
         with suppress(OSError):  # no room, or no process: the writer makes what is not made
-            _ = self._connection
+            self._started()
 
     def begin(self, winner: Path) -> None:
         """Make a winner's. Returns at once.
@@ -31,9 +32,9 @@ class Maker:
         Args:
             winner: The trial's folder.
         """
-        with suppress(OSError, ValueError):  # as above, or a broken file, of which the writer tells
+        with suppress(OSError):  # as above
             if _lacks_model(winner):
-                self._connection.send((winner, self._place))
+                self._started().send((winner, self._place))
 
     def parts(self) -> Path | None:
         """Wait for what was begun.
@@ -41,30 +42,29 @@ class Maker:
         Returns:
             The folder with the model's parts, until `close`; None where they were not made, for whatever reason.
         """
+        if self._connection is None:
+            return None
+        with suppress(OSError):  # it has made them, and ended
+            self._connection.send(None)  # nothing more comes
         with suppress(OSError, EOFError):
-            if "_connection" in self.__dict__:
-                self._connection.send(None)  # nothing more comes
-                if self._connection.poll(LONGEST):
-                    return self._connection.recv()
+            if self._connection.poll(LONGEST):
+                return self._connection.recv()
         return None
 
     def close(self) -> None:
         """End the process, and remove the parts."""
         self._stack.close()
 
-    @cached_property
-    def _place(self) -> Path:
-        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-
-    @cached_property
-    def _connection(self) -> Connection:
-        _ = self._place  # is removed after the process's end
-        ours, theirs = Pipe()
-        process = start(_make, theirs)
-        theirs.close()
-        self._stack.callback(process.join)
-        self._stack.callback(process.kill)
-        return ours  # pyright: ignore[reportReturnType]  (Windows' pipes are of another class)
+    def _started(self) -> Connection:
+        if self._connection is None:
+            self._place = Path(self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+            ours, theirs = Pipe()
+            process = start(_make, theirs)
+            theirs.close()
+            self._stack.callback(process.join)
+            self._stack.callback(process.kill)
+            self._connection = ours  # pyright: ignore[reportAttributeAccessIssue]  (Windows' pipes are of another class)
+        return self._connection  # pyright: ignore[reportReturnType]  (likewise)
 
 
 def _lacks_model(folder: Path) -> bool:
@@ -78,7 +78,8 @@ def _make(sweep: Connection) -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
 
-    import torch.export._trace  # noqa: F401  (else the first export imports it)
+    with suppress(ImportError):  # else the first export imports it
+        import torch.export._trace  # noqa: F401
 
     from convgrid.model.parts import make
     from convgrid.tracking.curves import draw_curves

@@ -65,10 +65,9 @@ class _Tracked:
 
     @classmethod
     def read(cls, file: Path, store: Store) -> Self | None:
-        places = read_tracked(file)
-        known = places.get(store.place)
-        if known is None:  # a file that does not read may have known of a run, which is looked for
-            return cls(store.place, store.uri) if file.exists() and not places else None
+        known = read_tracked(file).get(store.place)
+        if known is None:  # a file that did not read may have known of a run, which is looked for
+            return cls(store.place, store.uri) if file.exists() else None
         if isinstance(known["files"], list):  # as the first versions wrote them
             known["files"] = dict.fromkeys(known["files"], 0)
         return cls(**known)
@@ -146,7 +145,8 @@ def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
     with FileLock(folder / LOCK):
         tracked = _Tracked.read(folder / PARENT, store)
         sweep = read_sweep(folder)
-        tracked = _bring(folder / PARENT, store, tracked, wanted_of_sweep(folder, sweep, runs, is_new=tracked is None))
+        is_new = tracked is None or not tracked.run_id
+        tracked = _bring(folder / PARENT, store, tracked, wanted_of_sweep(folder, sweep, runs, is_new=is_new))
         return Parent(sweep["id"], tracked.run_id)
 
 
