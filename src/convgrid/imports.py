@@ -40,7 +40,7 @@ def unseen(*packages: str) -> Iterator[None]:
     hidden = [package for package in packages if package not in sys.modules]
     finder = _Nothing(hidden)
     sys.meta_path.insert(0, finder)
-    sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore  (None: it is not to be found)
+    sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportCallIssue, reportArgumentType]  (None: it is not to be found)
     try:
         yield
     finally:
