@@ -119,6 +119,19 @@ class Mixed(nn.Module):
         return self.share * self.most(x) + (1 - self.share) * self.mean(x)
 
 
+class Bounded(torch.nn.Module):
+    """Gives its weights another tensor whenever it is used."""
+
+    def __init__(self, shape, *, most=1.5):
+        super().__init__()
+        self.most = most
+        self.weight = torch.nn.Parameter(torch.ones(shape[0], *[1] * (len(shape) - 1)))
+
+    def forward(self, x):
+        self.weight.data = self.weight.data.clamp(max=self.most)
+        return x * self.weight
+
+
 class Scale(nn.Module):
     """A learned factor for each pixel and channel."""
 
@@ -243,6 +256,7 @@ OPTIONS = {
     "layer/conv/separable": "_target_: own_parts.separable\nkernel_size: 3\nstride: 1\npadding: same\n",
     "layer/pool/mixed": "_target_: own_parts.Mixed\nkernel_size: 2\nstride: null\npadding: 0\n",
     "layer/norm/scale": "_target_: own_parts.Scale\nstart: 1.0\ndrop: 0\n",
+    "layer/norm/bounded": "_target_: own_parts.Bounded\nmost: 1.5\n",
     "layer/dropout/blur": "_target_: own_parts.Blur\nstd: 0.1\n",
     "layer/dropout/torchs": "_target_: torch.nn.Dropout\np: 0.5\n",
     "optimizer/sign_sgd": "_target_: own_parts.sign_sgd\nlr: 0.01\n",
@@ -347,6 +361,13 @@ def test_the_plan_counts_the_weights_of_layers_of_ones_own(typed: Typed) -> None
         "output": (24 * 10 + 10, 240),
         "total": (37 + 96 + 1 + 250, 16 * 31 + 240),
     }
+
+
+def test_a_layer_that_gives_its_weights_another_tensor_is_trained_all_the_same(typed: Typed) -> None:
+    assert typed("layer/norm=bounded", "arch.filters=4", "arch.hidden=8")[::2] == (0, "")
+    (folder,) = Path("runs").iterdir()
+    weights = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    assert not torch.equal(weights["predictor.network.norm1.weight"], torch.ones(4, 1, 1))
 
 
 def test_an_optimizer_schedule_and_augmentation_of_ones_own_train(typed: Typed) -> None:

@@ -275,12 +275,11 @@ def test_gradients_of_a_batchs_parts_add_up_to_the_wholes(settings: SettingsMake
     assert [e["train/loss"] for e in parts.history] == pytest.approx([e["train/loss"] for e in whole.history])
 
 
-@pytest.mark.parametrize("is_elementwise", [True, False])
 def test_weights_that_are_not_to_be_trained_stay_also_under_weight_decay(
-    settings: SettingsMaker, tmp_path: Path, is_elementwise: bool
+    settings: SettingsMaker, tmp_path: Path
 ) -> None:
     learner = learner_for(settings(*SMALL, "optimizer.weight_decay=0.1"))
-    learner.recipe = dataclasses.replace(learner.recipe, is_elementwise=is_elementwise)
+    learner.recipe = dataclasses.replace(learner.recipe, is_flat=False)
     before = {name: weight.clone() for name, weight in learner.predictor.network.named_parameters()}
     kernel = learner.kernels[0].requires_grad_(False)
     train(learner, tmp_path, device="cpu")
@@ -300,15 +299,6 @@ def test_weights_are_one_tensor_to_the_projects_own_optimizers_alone(
     groups = learner.configure_optimizers().param_groups
     assert all(weight.dim() == 1 for group in groups for weight in group["params"]) == lies_flat
     assert bool(learner.flat) == lies_flat
-
-
-def test_weights_of_several_data_types_stay_apart(settings: SettingsMaker) -> None:
-    learner = learner_for(settings(*SMALL))
-    learner.predictor.network.add_module("own", nn.Linear(10, 10).double())
-    optimizer = learner.configure_optimizers()
-    types = {weight.dtype for group in optimizer.param_groups for weight in group["params"]}
-    assert types == {torch.float32, torch.float64}
-    assert learner.flat == []
 
 
 def test_a_checkpoint_of_an_earlier_layout_is_refused_with_the_way_out(settings: SettingsMaker, tmp_path: Path) -> None:

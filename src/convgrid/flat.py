@@ -17,7 +17,7 @@ def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
     with `zero_`, not by None: the parameters' gradients are views.
 
     Args:
-        parameters: Of one data type, on one device, changed in place.
+        parameters: Trained ones of one data type, on one device, changed in place.
 
     Returns:
         The tensor, shape (F,), with a gradient of zeros.

@@ -362,7 +362,8 @@ def _decaying(optimizer: Optimizer, weight_decay: float) -> Optimizer:
         for group in optimizer.param_groups:
             if group["kernels"]:
                 keep = 1 - group["lr"] * weight_decay
-                torch._foreach_mul_(group["params"], keep)  # pyright: ignore[reportPrivateImportUsage]
+                trained = [kernel for kernel in group["params"] if kernel.requires_grad]
+                torch._foreach_mul_(trained, keep)  # pyright: ignore[reportPrivateImportUsage]
 
     if weight_decay > 0:
         optimizer.register_step_pre_hook(decay)

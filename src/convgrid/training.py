@@ -62,7 +62,8 @@ class Recipe:
         test_views: Views of each test image whose predictions are averaged; the first is the image itself.
         precision: As Lightning's: "32-true", "bf16-mixed", "16-mixed".
         detect_anomaly: Whether the way back is searched for the operation that made a NaN.
-        is_elementwise: Whether the optimizer treats every number by itself, whichever parameter it is in.
+        is_flat: Whether the optimizer may step on all weights as one tensor: it treats every number by itself, and no
+            layer gives its parameters other tensors or takes their gradients.
     """
 
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -82,7 +83,7 @@ class Recipe:
     test_views: int = 1
     precision: str = "32-true"
     detect_anomaly: bool = False
-    is_elementwise: bool = False
+    is_flat: bool = False
 
 
 class Learner(L.LightningModule):
@@ -118,10 +119,9 @@ class Learner(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make two groups of parameters: kernels, which decay, and all others; each is one tensor where it may be."""
         decaying = {id(kernel) for kernel in self.kernels}
-        trained = [parameter for parameter in self.predictor.parameters() if parameter.requires_grad]
-        shrinking = [parameter for parameter in trained if id(parameter) in decaying]
-        others = [parameter for parameter in trained if id(parameter) not in decaying]
-        if self.recipe.is_elementwise and len({(parameter.dtype, parameter.device) for parameter in trained}) == 1:
+        others = [parameter for parameter in self.predictor.parameters() if id(parameter) not in decaying]
+        shrinking: list[Tensor] = self.kernels
+        if self.recipe.is_flat:
             shrinking, others = ([flatten(some)] if some else [] for some in (shrinking, others))
             self.flat = [*shrinking, *others]
         groups = [{"params": shrinking, "kernels": True}, {"params": others, "kernels": False}]

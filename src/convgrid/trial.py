@@ -217,7 +217,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
         test_views=views,
         precision=values["trainer"]["precision"],
         detect_anomaly=values["trainer"]["detect_anomaly"],
-        is_elementwise=optimizer.target in ELEMENTWISE,
+        is_flat=optimizer.target in ELEMENTWISE and not any(layer.is_own for layer in planned.layers),
     )
     network = build(planned, init=values["arch"]["init"], seed=derive(seed, "init"))
     objective = _objective(settings, data)
