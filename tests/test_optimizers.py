@@ -334,3 +334,12 @@ def test_a_group_keeps_what_it_says_and_may_be_a_single_tensor(weight_decay: flo
     alone.grad = torch.ones(1)
     optimizers.sgd([{"params": alone, "kernels": False}], lr=0.25, weight_decay=weight_decay).step()
     assert alone.item() == 0.75
+
+
+def test_kernels_that_are_all_frozen_do_not_decay() -> None:
+    kernel, bias = torch.nn.Parameter(torch.ones(1), requires_grad=False), torch.nn.Parameter(torch.ones(1))
+    groups = [{"params": [kernel], "kernels": True}, {"params": [bias], "kernels": False}]
+    optimizer = optimizers.sgd(groups, lr=0.25, weight_decay=0.1)
+    bias.grad = torch.ones(1)
+    optimizer.step()
+    assert (kernel.item(), bias.item()) == (1.0, 0.75)

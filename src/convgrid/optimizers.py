@@ -360,9 +360,9 @@ def _decaying(optimizer: Optimizer, weight_decay: float) -> Optimizer:
     @torch.no_grad()
     def decay(optimizer: Optimizer, *_: object) -> None:
         for group in optimizer.param_groups:
-            if group["kernels"]:
+            trained = [kernel for kernel in group["params"] if kernel.requires_grad]
+            if group["kernels"] and trained:
                 keep = 1 - group["lr"] * weight_decay
-                trained = [kernel for kernel in group["params"] if kernel.requires_grad]
                 torch._foreach_mul_(trained, keep)  # pyright: ignore[reportPrivateImportUsage]
 
     if weight_decay > 0:
