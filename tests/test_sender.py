@@ -148,7 +148,8 @@ def test_an_error_is_told_once_and_what_is_new_is_sent_when_the_store_is_there_a
 def test_one_folder_that_does_not_read_holds_up_no_other(store: str, clock: Clock) -> None:
     torn, whole = (make_trial(RUNS, name, epochs=1) for name in ("t0", "t1"))
     finish(whole, epochs=1)
-    (torn / "data.json").write_text("{torn\n")
+    (torn / "data.json").unlink()
+    (torn / "data.json").mkdir()  # as unreadable as a bad block
     sweep = make_sweep(SWEEPS, "s1", ["t1"])
     sender, notes = new_sender(store, sweep)
     for folder in (torn, whole):
@@ -156,7 +157,7 @@ def test_one_folder_that_does_not_read_holds_up_no_other(store: str, clock: Cloc
     assert sender.flush(10) == [torn]
     assert run_of(store).info.status == "FINISHED"
     assert run_of(store, "convgrid.sweep").data.metrics["trials/finished"] == 1
-    assert "JSONDecodeError" in notes[0]
+    assert "IsADirectoryError" in notes[0]
 
 
 def test_a_store_that_is_none_keeps_everything_for_later(in_tmp: Path, clock: Clock) -> None:
