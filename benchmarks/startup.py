@@ -4,7 +4,7 @@ Usage: python benchmarks/startup.py [--quick]
 
 The commands run in turn, each in a process of its own; a ratio is the median over the turns. The last line is of what
 every training imports: wall time of plain imports over that of convgrid's, without Python's garbage collector and
-without what nobody but torchmetrics asks for.
+without what torchmetrics alone asks for.
 """
 
 import argparse

@@ -176,11 +176,11 @@ def read_records(runs: Path = RUNS) -> Iterator[dict[str, Any]]:
         runs: Where the trials' folders are.
 
     Yields:
-        A record; one that is being written, or broken, is left out: the trial's own folder tells when it starts.
+        A record; {} of one that is being written, or broken: the trial's own folder tells when it starts.
     """
     for file in runs.glob(f"*/{RECORD}"):
-        with contextlib.suppress(OSError, ValueError):
-            yield json.loads(file.read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError):
+            yield read_json(file)
 
 
 def is_finished(record: Mapping[str, Any]) -> bool:
@@ -243,11 +243,8 @@ def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
         What is known, by store and experiment, the last one to be sent to first; nothing where the file does not read:
         a store finds again what it has.
     """
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        return {place["place"]: place for place in (known, *known.pop("others", []))}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    known = read_json(file)
+    return {place["place"]: place for place in (known, *known.pop("others", ())) if "place" in place}
 
 
 def run_id_of(path: Path) -> str:

@@ -1,12 +1,11 @@
 """From what a person remembers of a run to its folder: no torch, no MLflow."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from convgrid.errors import ModelError
-from convgrid.runs import BEST, CONFIG, RECORD, RUNS, TRACKED, read_record
+from convgrid.runs import BEST, CONFIG, RECORD, RUNS, TRACKED, read_json, read_record
 from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell, winner
 
 LAST = "last"
@@ -53,7 +52,7 @@ def _starting(files: Iterable[Path], start: str) -> list[Path]:
 
 def _tracked(runs: Path, run_id: str) -> list[Path]:
     files = (file for name in (RECORD, TRACKED) for file in runs.glob(f"*/{name}"))
-    return [file.parent for file in files if json.loads(file.read_text(encoding="utf-8")).get("run_id") == run_id][:1]
+    return [file.parent for file in files if read_json(file).get("run_id") == run_id][:1]
 
 
 def _last(runs: Path, sweeps: Path) -> Path:

@@ -61,12 +61,23 @@ def warm_up() -> None:
         os.environ[PARENT] = str(os.getpid())
         multiprocessing.set_forkserver_preload(["convgrid.preload"])
         # It inherits what is ignored: Ctrl-C, and SIGTERM to the whole group, are for the sweep's process.
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled_by(signal.SIG_IGN):
             forkserver.ensure_running()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def handled_by(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
+    """Handle what asks a sweep to end, SIGINT and SIGTERM, otherwise for a while.
+
+    Args:
+        handler: As for `signal.signal`.
+    """
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def start(target: Callable[..., None], *args: Any) -> BaseProcess:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from convgrid.runs import lock, read_epochs
-from convgrid.sweep.executor import Died, Local, Worker
+from convgrid.sweep.executor import Died, Local, Worker, handled_by
 from convgrid.sweep.job import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
 
@@ -107,13 +107,9 @@ class Scheduler:
             "complete"; "interrupted" by Ctrl-C or SIGTERM; "failing" where the first trials all failed alike; "disk"
             where it is full.
         """
-        before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled_by(self._interrupt):
             self._loop()
             self._wind_down()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         return self._ending
 
     def _interrupt(self, number: int, frame: object) -> None:
@@ -226,20 +222,22 @@ class Scheduler:
                 self._ending = "failing"
 
     def _kill_late(self) -> None:
-        limit = self._rules.trial_timeout
         for worker in self._workers.busy():
-            if limit is not None and time.monotonic() - worker.since > limit:
+            if self._is_late(worker):
                 self._workers.kill(worker)
+
+    def _is_late(self, worker: Worker) -> bool:
+        limit = self._rules.trial_timeout
+        return limit is not None and time.monotonic() - worker.since > limit
 
     def _death(self, worker: Worker, exitcode: int) -> str:
         """Why a process is dead that the sweep's end did not kill."""
-        limit = self._rules.trial_timeout
         if exitcode >= 0:
             return f"its process ended with exit status {exitcode}"
         if self._ending == "interrupted" and -exitcode in (signal.SIGINT, signal.SIGTERM):
             return "interrupted"
-        if limit is not None and time.monotonic() - worker.since > limit and exitcode == -signal.SIGKILL:
-            return f"it took longer than sweep.trial_timeout={limit:g} seconds"
+        if self._is_late(worker) and exitcode == -signal.SIGKILL:
+            return f"it took longer than sweep.trial_timeout={self._rules.trial_timeout:g} seconds"
         memory = ", as the system does where memory runs out" if exitcode == -signal.SIGKILL else ""
         return f"its process was killed by {signal.Signals(-exitcode).name}{memory}"
 

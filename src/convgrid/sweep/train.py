@@ -64,7 +64,7 @@ class Noting:
         source: Of the trials.
         sweep: The sweep's folder.
         keep: Which weights to keep.
-        maker: Of what the winner gets; None where nothing is tracked.
+        maker: Of what the winner gets in MLflow; None where nothing is tracked.
     """
 
     def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints, maker: Maker | None) -> None:
@@ -130,8 +130,9 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     workers = _workers(settings)  # it waits for the fork server, which imports all the while
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
-    maker = Maker() if tracker else None
-    scheduler = Scheduler(sweep.id, Noting(source, sweep, keep, maker), workers, _rules(settings), shown, tracker)
+    maker = Maker()
+    noting = Noting(source, sweep, keep, maker if tracker else None)
+    scheduler = Scheduler(sweep.id, noting, workers, _rules(settings), shown, tracker)
     try:
         ending = scheduler.run()
         shown.close()
@@ -141,12 +142,12 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
-        if maker and winner:
+        if tracker and winner:
             maker.begin(Path(winner.folder))
         _import_ranking()(results, sweep.id, console, left=left, command=command)
         if asked:
             _tell_search(asked, results, settings, sweep, console)
-        if tracker and maker and winner:
+        if tracker and winner:
             tracker.tell(Path(winner.folder), whole=True, parts=maker.parts())
         unsent = tracker.close(FLUSH) if tracker else []
         for note in tracker.notes() if tracker else ():
@@ -154,9 +155,9 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     finally:
         shown.close()
         workers.close()
-        if tracker and maker:
+        if tracker:
             tracker.end()
-            maker.close()
+        maker.close()
     _tell_ending(ending, results, unsent, settings, console)
     if ending == "interrupted":
         return 130

@@ -213,7 +213,7 @@ class Sender:
             from convgrid.tracking.store import Store  # MLflow takes 2 s to import, while the first trials train
             from convgrid.tracking.sync import set_sweeps_right, sync_sweep
 
-            self._store = self._store or Store.open(self._uri, self._experiment)
+            self._store = self._store or Store.open(self._uri, self._experiment)  # it imports as much again
         if self._sweep:
             parent = sync_sweep(self._sweep, self._store)
             set_sweeps_right(self._sweep.parent, self._store)
