@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,9 +18,9 @@ import torch
 from rich.console import Console
 
 from conftest import compose_settings
-from convgrid import training
+from convgrid.checkpointing import Keep
 from convgrid.runs import find
-from convgrid.training import Keep, Learner
+from convgrid.training import Learner
 from convgrid.trial import run
 
 EPOCHS = 4
@@ -70,7 +71,7 @@ MOMENTS: dict[str, Moment] = {
     "before the first step": before(Learner, "training_step", epochs_done(0)),
     "in the second epoch": after(Learner, "training_step", epochs_done(1)),
     "between a validation and its checkpoint": after(Learner, "on_validation_epoch_end", epochs_done(2)),
-    "between the best and the last checkpoint": after(training.shutil, "copyfile", lambda *_: folder_has("last.ckpt")),
+    "between the best and the last checkpoint": after(shutil, "copyfile", lambda *_: folder_has("last.ckpt")),
     "after a checkpoint": after(Keep, "on_train_epoch_end", epochs_done(2)),
     "after the last checkpoint": after(Keep, "on_train_epoch_end", epochs_done(EPOCHS)),
     "in the test": before(Learner, "on_test_epoch_end", lambda *_: True),

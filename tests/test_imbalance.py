@@ -14,7 +14,8 @@ from convgrid.data import ImageData, Split, batches, digits
 from convgrid.errors import ConfigError
 from convgrid.imbalance import check_imbalance, fit_class_weights
 from convgrid.plan import plan
-from convgrid.training import LAST, Learner, train
+from convgrid.runs import LAST
+from convgrid.training import Learner, train
 from convgrid.trial import make_learner, outputs, read
 
 SettingsMaker = Callable[..., Settings]

@@ -343,3 +343,29 @@ def test_kernels_that_are_all_frozen_do_not_decay() -> None:
     bias.grad = torch.ones(1)
     optimizer.step()
     assert (kernel.item(), bias.item()) == (1.0, 0.75)
+
+
+def test_a_bare_step_is_the_step_and_runs_the_hooks_that_there_are() -> None:
+    ended: list[torch.Tensor] = []
+    for weight_decay in (0.0, 0.5):
+        for is_bare in (False, True):
+            weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+            weight.grad = torch.tensor([0.5, 0.25])
+            made = optimizers.adam([{"params": [weight], "kernels": True}], lr=0.1, weight_decay=weight_decay)
+            for _ in range(3):
+                (optimizers.bare_step(made) if is_bare else made.step)()
+            ended.append(weight.detach())
+    plain, bare, decayed, bare_decayed = ended
+    assert torch.equal(plain, bare)
+    assert torch.equal(decayed, bare_decayed)
+    assert not torch.equal(plain, decayed)
+
+
+def test_a_bare_step_leaves_out_torchs_label_for_its_profiler() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    made = optimizers.sgd([{"params": [weight], "kernels": True}])
+    for step, labels in ((made.step, 1), (optimizers.bare_step(made), 0)):
+        with torch.profiler.profile() as profiled:
+            step()
+        assert sum("Optimizer.step" in event.name for event in profiled.events() or ()) == labels

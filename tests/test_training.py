@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convgrid import training
+from convgrid.checkpointing import best_epoch
 from convgrid.config import Settings, architecture
 from convgrid.data import ImageData, Split
 from convgrid.errors import DiskError, TrainingError
 from convgrid.plan import plan
+from convgrid.runs import BEST, LAST
 from convgrid.seeding import derive
-from convgrid.training import BEST, LAST, Learner, best_epoch, train
+from convgrid.training import Learner, train
 from convgrid.trial import make_learner, outputs, read
 
 SettingsMaker = Callable[..., Settings]
@@ -69,6 +72,14 @@ def test_training_equals_a_hand_written_loop_bit_for_bit(settings: SettingsMaker
     weights = last_weights(tmp_path)
     for name, weight in network.state_dict().items():
         torch.testing.assert_close(weights[f"predictor.network.{name}"], weight, rtol=1e-5, atol=1e-7)
+
+
+def test_checkpoints_do_not_pass_through_the_folder_for_temporary_files(
+    settings: SettingsMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "is not there"))
+    fitted(settings(*SMALL), tmp_path)
+    assert len(torch.load(tmp_path / LAST, weights_only=True)["history"]) == 2
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from convgrid.losses import categorical_crossentropy, sparse_categorical_crossentropy
 from convgrid.scales import Mean, Scale, Standardize
 from convgrid.targets import Fit, Task
 
@@ -82,6 +83,19 @@ class Objective(nn.Module):
         if self.training and self.class_weights is not None:
             losses = losses * self.class_weights[targets]
         return losses if weights is None else losses * weights
+
+    @property
+    def is_crossentropy(self) -> bool:
+        """Whether a loss is - log softmax(scores)[class], whatever the class."""
+        loss = self.loss
+        return (
+            isinstance(loss, partial)
+            and loss.func in (categorical_crossentropy, sparse_categorical_crossentropy)
+            and loss.keywords.get("from_logits", False)
+            and not loss.keywords.get("label_smoothing", 0)
+            and self.fit.form == "index"
+            and self.class_weights is None
+        )
 
     def _unweighted(self, scores: Tensor, targets: Tensor) -> Tensor:
         if self.fit.in_units:

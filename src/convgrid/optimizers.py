@@ -12,6 +12,7 @@ runs after that, so compute the gradients first and call `step()` bare.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -344,6 +345,31 @@ def nadam(
         foreach=True,
     )
     return _decaying(optimizer, weight_decay)
+
+
+def bare_step(optimizer: Optimizer) -> Callable[[], object]:
+    """Find an optimizer's step without torch's label for its profiler, which costs as much as a small network's step.
+
+    Args:
+        optimizer: Any of torch's kind.
+
+    Returns:
+        What `optimizer.step` does; itself where somebody hooked into it, or it has no label.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> w.grad = torch.tensor([2.0])
+        >>> bare_step(sgd([{"params": [w], "kernels": True}], lr=0.1))()
+        >>> w.data
+        tensor([0.8000])
+
+    Source: `torch.optim.Optimizer.profile_hook_step`.
+    """
+    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    step: Any = type(optimizer).step
+    if any(hooks) or not getattr(step, "hooked", False):
+        return optimizer.step
+    return partial(step.__wrapped__, optimizer)
 
 
 def _groups(parameters: ParameterGroups, weight_decay: float) -> ParameterGroups:

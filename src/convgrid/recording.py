@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from convgrid.checkpointing import best_epoch
 from convgrid.config import Settings, component, config_key, flatten
 from convgrid.data import ImageData, Profile
 from convgrid.environment import environment
 from convgrid.plan import Plan
 from convgrid.runs import CONFUSION, DATA, ENVIRONMENT, PLAN, WORST, Outcome, TrialFolder, now
-from convgrid.training import Learner, Recipe, best_epoch
+from convgrid.training import Learner, Recipe
 from convgrid.worst import draw_worst
 
 OWN_DATA = {  # what reads a person's own data, and the key that says where it is
@@ -158,7 +159,7 @@ def write_predictions(folder: TrialFolder, learner: Learner) -> None:
             table.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
     (folder.path / WORST).unlink(missing_ok=True)
     if learner.worst is not None and learner.data.test is not None and len(learner.worst.places):
-        draw_worst(learner.worst, learner.data.test, names).save(folder.path / WORST)
+        draw_worst(learner.worst, learner.data.test, names).save(folder.path / WORST, compress_level=1)
 
 
 def result(

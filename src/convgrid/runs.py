@@ -27,6 +27,8 @@ SYSTEM = "system.jsonl"  # how busy the machine was
 TRACKED = "tracked.json"  # what the tracking store has of the folder
 ENDED = "its process ended"  # why a run was killed that nobody could give a status
 
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster, where PyYAML has it
+
 Status = Literal["finished", "pruned", "failed", "killed"]
 
 
@@ -441,7 +443,7 @@ def lock(path: Path) -> TrialFolder | None:
 def _store(path: Path, settings: Settings) -> None:
     stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
     partial = path / f"{CONFIG}.partial"
-    partial.write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf-8")
+    partial.write_text(yaml.dump(stored, Dumper=_Dumper, sort_keys=False), encoding="utf-8")
     partial.replace(path / CONFIG)
 
 

@@ -5,10 +5,8 @@ Lightning costs 1 ms a batch, as much as a small network's step: one Lightning b
 
 import logging
 import math
-import pickle
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,22 +20,23 @@ from torch import Tensor, nn
 
 from convgrid.augment import Augment, Mixed, mixed_losses
 from convgrid.build import kernels
+from convgrid.checkpointing import LAYOUT, Files, Keep, Send, best_epoch, readable
 from convgrid.data import Batch, Batches, Chunk, ImageData, Split, batches, pick_examples
-from convgrid.errors import DiskError, TrainingError
+from convgrid.errors import TrainingError
 from convgrid.flat import flatten
 from convgrid.metrics import confusion, measurable, measure
+from convgrid.optimizers import bare_step
 from convgrid.predictor import Predictor
 from convgrid.runs import BEST, LAST
 from convgrid.schedules import Progress
 from convgrid.seeding import derive
+from convgrid.tape import Tape, crossentropy
 from convgrid.worst import Worst, find_worst
 
 STEPS_PER_CHUNK = 64
-LAYOUT = 2  # of what a checkpoint holds of the optimizer: one state for all weights
 EVALUATION_BATCH, EVALUATION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
 
 Augmentation = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | Mixed | None]]
-Send = Callable[[Sequence[Mapping[str, float]]], None]
 
 
 @dataclass(frozen=True)
@@ -120,12 +119,16 @@ class Learner(L.LightningModule):
         """Make two groups of parameters: kernels, which decay, and all others; each is one tensor where it may be."""
         decaying = {id(kernel) for kernel in self.kernels}
         others = [parameter for parameter in self.predictor.parameters() if id(parameter) not in decaying]
-        shrinking: list[Tensor] = self.kernels
-        if self.recipe.is_flat:
-            shrinking, others = ([flatten(some)] if some else [] for some in (shrinking, others))
-            self.flat = [*shrinking, *others]
-        groups = [{"params": shrinking, "kernels": True}, {"params": others, "kernels": False}]
-        optimizer = self.recipe.make_optimizer([group for group in groups if group["params"]])
+        groups = [{"params": self.kernels, "kernels": True}, {"params": others, "kernels": False}]
+        groups = [group for group in groups if group["params"]]
+        optimizer = self.recipe.make_optimizer(groups)
+        if self.recipe.is_flat:  # group by group as the optimizer has them, which is one where nothing decays
+            self.flat = [flatten(group["params"]) for group in optimizer.param_groups]
+            kinds = [group["kernels"] for group in optimizer.param_groups]
+            groups = [{"params": [whole], "kernels": kind} for whole, kind in zip(self.flat, kinds, strict=True)]
+            optimizer = self.recipe.make_optimizer(groups)
+        self._tape = self._recorded()
+        self._is_crossentropy = self.recipe.augment is None and self.predictor.objective.is_crossentropy
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]  # what the schedule's factor applies to, kept in checkpoints
         return optimizer
@@ -172,19 +175,17 @@ class Learner(L.LightningModule):
     def training_step(self, chunk: Chunk, _: int) -> None:
         """Take an optimizer step for every minibatch of a chunk."""
         optimizer, scaler = self._bare_optimizer()
-        steps_per_epoch = math.ceil(len(self.data.train) / self.recipe.batch_size)
-        history = self._objective_to_lower()
+        is_bare = self.recipe.is_flat and not scaler.is_enabled()
+        step = bare_step(optimizer) if is_bare else partial(scaler.step, optimizer)
         losses: list[Tensor] = []
-        for step, batch in enumerate(chunk, self.steps_done):
-            factor = self.recipe.schedule(Progress(step, steps_per_epoch, self.recipe.max_epochs, history))
+        for factor, batch in zip(self._factors(len(chunk)), chunk, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-            self.zero_grad()
-            losses += self._backward(batch, scaler)
+            losses += self._backward(batch, scaler) if self._tape is None else [self._on_tape(batch, self._tape)]
             if self.recipe.gradient_clip_norm:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(self.predictor.parameters(), self.recipe.gradient_clip_norm)
-            scaler.step(optimizer)
+            step()
             scaler.update()
             torch.clear_autocast_cache()  # it would keep this step's weights for the chunk's next steps
         self._train_loss += torch.cat(losses).sum()
@@ -243,21 +244,40 @@ class Learner(L.LightningModule):
     def _backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> list[Tensor]:
         """Add the gradient of a batch's mean loss, part by part where the whole does not fit into memory."""
         parts, size, seen = self.recipe.accumulate, len(batch.images), []
-        for images, targets, weights in (batch,) if parts == 1 else batch.split(math.ceil(size / parts)):
-            losses = self._losses(images, targets, weights)
+        self.zero_grad()
+        for part in (batch,) if parts == 1 else batch.split(math.ceil(size / parts)):
+            images, losses_of = self._augmented(part)
+            losses = losses_of(self.predictor.network(images))
             if self.recipe.l1 or self.recipe.l2:
                 losses = losses + self._penalty()
             scaler.scale(losses).backward(torch.full_like(losses, 1 / size))  # a mean, there and back, costs 25 us
             seen.append(losses.detach())
         return seen
 
-    def _losses(self, images: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    def _on_tape(self, batch: Batch, tape: Tape) -> Tensor:
+        """Write the gradient of a batch's mean loss without autograd, but for that of most losses."""
+        images, losses_of = self._augmented(batch)
+        scores = tape.forward(images)
+        share = scores.new_full(batch.targets.shape[:1], 1 / len(batch.targets))
+        if self._is_crossentropy and batch.weights is None:
+            losses, gradient = crossentropy(scores, batch.targets, share)
+        else:
+            losses = losses_of(scores.requires_grad_())
+            (gradient,) = torch.autograd.grad(losses, scores, share)
+        tape.backward(gradient)
+        return losses.detach()
+
+    def _augmented(self, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """A batch's normalised images, and what makes losses of their scores."""
         predictor, augment = self.predictor, self.recipe.augment
+        images, targets, weights = batch
         if augment is None:  # the images come normalised
-            return predictor.objective.losses(predictor.network(images), targets, weights)
+            return images, lambda scores: predictor.objective.losses(scores, targets, weights)
         images, mixed = augment(images, targets, self._augment_draws)
         assert mixed is not None
-        return mixed_losses(partial(predictor.objective.losses, predictor.scores(images)), mixed, weights)
+        return predictor.normalised(images), lambda scores: mixed_losses(
+            partial(predictor.objective.losses, scores), mixed, weights
+        )
 
     def _view(self, number: int) -> Callable[[Tensor, Tensor], Tensor]:
         augment = cast(Augment, self.recipe.augment).views()  # a person's own has such a method, too
@@ -278,6 +298,20 @@ class Learner(L.LightningModule):
         if not recipe.patience or not epochs:
             return False
         return epochs - 1 - best_epoch(self.history, recipe.metric, recipe.mode) >= recipe.patience
+
+    def _factors(self, num_steps: int) -> list[float]:
+        """What the schedule makes of the learning rate in each of the next steps."""
+        per_epoch = math.ceil(len(self.data.train) / self.recipe.batch_size)
+        steps, history = range(self.steps_done, self.steps_done + num_steps), self._objective_to_lower()
+        return [self.recipe.schedule(Progress(step, per_epoch, self.recipe.max_epochs, history)) for step in steps]
+
+    def _recorded(self) -> Tape | None:
+        """The network's tape; None where autograd does more than it can, or is not slower."""
+        recipe = self.recipe
+        others = recipe.l1 or recipe.l2 or recipe.accumulate > 1 or recipe.detect_anomaly
+        if not recipe.is_flat or others or recipe.precision != "32-true" or self.device.type != "cpu":
+            return None
+        return Tape.record(self.predictor.network)
 
     def _objective_to_lower(self) -> tuple[float, ...]:
         """The objective of each epoch, signed so that lower is better."""
@@ -363,6 +397,7 @@ def train(
             precision=learner.recipe.precision,  # pyright: ignore[reportArgumentType]  (a checked text)
             max_epochs=learner.recipe.max_epochs,
             callbacks=[*callbacks, Keep(folder, send)],
+            plugins=Files(),
             detect_anomaly=learner.recipe.detect_anomaly,
             num_sanity_val_steps=0,
             logger=False,
@@ -371,68 +406,13 @@ def train(
             enable_model_summary=False,
             default_root_dir=folder,
         )
-        trainer.fit(learner, ckpt_path=_readable(folder / LAST), weights_only=True)
+        trainer.fit(learner, ckpt_path=readable(folder / LAST), weights_only=True)
         best = torch.load(folder / BEST, map_location=learner.device, weights_only=True)
         learner.load_state_dict(best["state_dict"])
         learner.confusions = best["confusions"]
         if learner.data.test is not None:
             trainer.test(learner, verbose=False)
         return learner.tested
-
-
-def broken(checkpoint: Path) -> str:
-    """Say why a checkpoint does not read.
-
-    Args:
-        checkpoint: Its file, which need not exist.
-
-    Returns:
-        The cause, in a line; "" where it reads, or is not there.
-    """
-    try:
-        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        return ""
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        return str(error).partition("\n")[0]
-    return "" if found.get("layout") == LAYOUT else "it is of an earlier version of convgrid"
-
-
-def _readable(checkpoint: Path) -> Path | None:
-    """A checkpoint to go on from, None where there is none yet."""
-    cause = broken(checkpoint)
-    if cause:
-        raise TrainingError(f"{checkpoint} does not read: {cause}. Remove it to start this run over.")
-    return checkpoint if checkpoint.exists() else None
-
-
-class Keep(Callback):
-    """Write a checkpoint at every epoch's end, and hand on the metrics only then: what was sent is never trained again.
-
-    Args:
-        folder: Where `last.ckpt` and `best.ckpt` are kept.
-        send: Takes the history.
-    """
-
-    def __init__(self, folder: Path, send: Send | None = None) -> None:
-        self._folder, self._send = folder, send
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A reader, and a process that goes on, sees an old checkpoint or a new one, never a part."""
-        assert isinstance(pl_module, Learner)
-        recipe, history = pl_module.recipe, pl_module.history
-        partial = self._folder / "partial.ckpt"
-        try:
-            trainer.save_checkpoint(partial)
-            if best_epoch(history, recipe.metric, recipe.mode) == len(history) - 1:
-                copy = self._folder / "copy.ckpt"
-                shutil.copyfile(partial, copy)
-                copy.replace(self._folder / BEST)
-            partial.replace(self._folder / LAST)
-        except OSError as error:
-            raise DiskError(f"{self._folder} cannot be written: {error.strerror}. Make room, then resume.") from None
-        if self._send is not None:
-            self._send(history)
 
 
 @contextmanager
@@ -448,23 +428,3 @@ def _quiet() -> Iterator[None]:
         yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
-
-
-def best_epoch(history: Sequence[Mapping[str, float]], metric: str, mode: str) -> int:
-    """Find the first epoch with the best value; NaN is worse than any.
-
-    Args:
-        history: One mapping of metrics an epoch.
-        metric: Which of them counts, such as "val/accuracy".
-        mode: "max" or "min".
-
-    Returns:
-        Counted from 0.
-
-    Example:
-        >>> best_epoch([{"val/mae": 3.0}, {"val/mae": 1.0}, {"val/mae": 1.0}], "val/mae", "min")
-        1
-    """
-    sign = 1 if mode == "max" else -1
-    merits = [sign * metrics[metric] for metrics in history]
-    return max(range(len(merits)), key=lambda epoch: -math.inf if math.isnan(merits[epoch]) else merits[epoch])

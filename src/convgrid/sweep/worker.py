@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from convgrid.checkpointing import broken
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData
 from convgrid.errors import ConvgridError
@@ -27,7 +28,7 @@ from convgrid.recording import begin, ended, write_predictions
 from convgrid.runs import BEST, LAST, LOG, METRICS, RECORD, EpochLog, Outcome, TrialFolder, claim
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 from convgrid.sweep.results import DONE, outcome
-from convgrid.training import Learner, broken, train
+from convgrid.training import Learner, train
 from convgrid.trial import find_device, prepare, read, try_components
 
 
