@@ -6,8 +6,8 @@ test_resume.py runs this as a process of its own: the imports are paid once, the
 import io
 import json
 import os
-import signal
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
