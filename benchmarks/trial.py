@@ -22,7 +22,8 @@ import torch
 
 from convgrid.config import check, from_hydra
 from convgrid.memory import keep_freed_memory
-from convgrid.sweep.executor import Local, warm_up
+from convgrid.processes import warm_up
+from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Trial
 from convgrid.sweep.messages import Ended, Job
 from convgrid.sweep.start import plan_grid

@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 import convgrid.__main__
-from convgrid import sweep, trial
+from convgrid import app, sweep, trial
 from convgrid.app import run
 from convgrid.config import Settings, files
 from convgrid.errors import DataError, Interrupted
@@ -62,7 +62,8 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Survey]:
     """What would have been swept."""
     seen: list[Survey] = []
     monkeypatch.setattr(sweep, "train", lambda survey, *_: seen.append(survey) or 3)
-    monkeypatch.setattr(sweep, "warm_up", lambda: None)
+    for module in (app, sweep):
+        monkeypatch.setattr(module, "warm_up", lambda: None)
     return seen
 
 

@@ -287,7 +287,7 @@ def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> No
 
 CHILD = """
 import os, sys, time
-from convgrid.parent import PARENT, end_with_parent
+from convgrid.processes import PARENT, end_with_parent
 if sys.argv[1] == "late":
     parent = os.getppid()
     print("started", flush=True)

@@ -13,8 +13,11 @@ from rich.console import Console
 from convgrid.config import CONF, check, from_hydra, mistakes_in_values, planned, register_experiments
 from convgrid.display import result_rows, show_plan, show_result
 from convgrid.errors import ConvgridError, Interrupted, refuse
+from convgrid.processes import warm_up
 from convgrid.runs import find, is_finished, stored_settings
 from convgrid.tracking.writer import start_writer
+
+SWEEPS = frozenset({"-m", "--multirun"})
 
 
 def run(argv: Sequence[str]) -> int:
@@ -55,6 +58,8 @@ def told(work: Callable[[], int]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    if SWEEPS & {*argv} and "dry_run=true" not in argv:
+        warm_up()  # torch takes longer to import than all that is checked and composed meanwhile
     register_experiments()
     command = check(argv)
     if command.composed is not None and command.composed.hydra.mode == RunMode.MULTIRUN:

@@ -2,7 +2,7 @@
 
 from convgrid.imports import import_lightning
 from convgrid.memory import uncollected
-from convgrid.parent import end_with_parent
+from convgrid.processes import end_with_parent
 
 end_with_parent()  # it stands outside of `convgrid.sweep`, which takes a while to import
 with uncollected():

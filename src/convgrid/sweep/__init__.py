@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.config import Composer, component, from_hydra
+from convgrid.processes import warm_up
 from convgrid.sweep.estimate import estimate
-from convgrid.sweep.executor import warm_up
 from convgrid.sweep.job import Survey
 from convgrid.sweep.prospect import plan_random, prospect
 from convgrid.sweep.start import plan_grid
@@ -38,7 +38,7 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     settings = from_hydra(config, config.hydra)
     node = settings.values["sweep"]
     if not settings.values["dry_run"]:
-        warm_up()
+        warm_up()  # an experiment's sweep; one that was typed has done so
     found = prospect(config, arguments, composer, settings) if "conditions" in node else None
     learns = found if "sampler" in node else None
     if learns is not None:

@@ -9,18 +9,15 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from convgrid.environment import cores
-from convgrid.parent import PARENT
+from convgrid.processes import start
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
-
-HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 
 
 @dataclass(frozen=True)
@@ -53,47 +50,6 @@ class Worker:
     job: Job | None = None
     since: float = 0.0
     folder: str = ""
-
-
-def warm_up() -> None:
-    """Start the fork server, which imports torch and Lightning while the caller goes on."""
-    if HAS_FORK_SERVER:
-        os.environ[PARENT] = str(os.getpid())
-        multiprocessing.set_forkserver_preload(["convgrid.preload"])
-        # It inherits what is ignored: Ctrl-C, and SIGTERM to the whole group, are for the sweep's process.
-        with handled_by(signal.SIG_IGN):
-            forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def handled_by(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
-    """Handle what asks a sweep to end, SIGINT and SIGTERM, otherwise for a while.
-
-    Args:
-        handler: As for `signal.signal`.
-    """
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
-
-
-def start(target: Callable[..., None], *args: Any) -> BaseProcess:
-    """Start a process: from the fork server, warm; or a bare one.
-
-    Args:
-        target: What it does, a function of a module.
-        args: Of that.
-
-    Returns:
-        The process; a normal end of this one ends it.
-    """
-    context = multiprocessing.get_context("forkserver") if HAS_FORK_SERVER else multiprocessing.get_context("spawn")
-    process = context.Process(target=target, args=args, daemon=True)
-    process.start()
-    return process
 
 
 class Local:

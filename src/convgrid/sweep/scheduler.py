@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from convgrid.processes import handled_by
 from convgrid.runs import lock, read_epochs
-from convgrid.sweep.executor import Died, Local, Worker, handled_by
+from convgrid.sweep.executor import Died, Local, Worker
 from convgrid.sweep.job import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
 

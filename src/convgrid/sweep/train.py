@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -72,12 +73,10 @@ class Noting:
         self.epoch = source.epoch
 
     def next(self) -> Trial | Wait | None:
-        """Hand out the next; where there is none, the asking worker's core is free to import what the end needs."""
+        """Hand out the next; where there is none, the asking worker's core is free to import what the winner needs."""
         trial = self._source.next()
-        if trial is None:
-            if self._maker:
-                self._maker.warm_up()
-            _import_ranking()
+        if trial is None and self._maker:
+            self._maker.warm_up()
         return trial
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
@@ -128,6 +127,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         if tracker:
             tracker.tell(folder, is_member=False)
     workers = _workers(settings)  # it waits for the fork server, which imports all the while
+    Thread(target=_import_ranking).start()  # while trials train: at the end it would be waited for
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
     maker = Maker()
