@@ -17,7 +17,7 @@ import convgrid.__main__
 from convgrid import app, sweep, trial
 from convgrid.app import run
 from convgrid.config import Settings, files
-from convgrid.errors import DataError, Interrupted
+from convgrid.errors import ConfigError, DataError, Interrupted, refuse
 from convgrid.sweep.job import Survey
 
 ROOT = Path(__file__).parents[1]
@@ -492,3 +492,24 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
     done = python("-m", "convgrid", "run", "dry_run=true", "arch=linear", cwd=tmp_path)
     assert done.returncode == 0
     assert totals(done.stdout) == [(650, 640)]
+
+
+@pytest.mark.parametrize(
+    ("line", "early"),
+    [
+        ("-m seed=1,2", True),
+        ("--multirun seed=1,2", True),
+        ("-m seed=1,2 dry_run=true", False),
+        ("-m seed=1,2 hydra/sweeper=basic", False),
+        ("-m seed=1,2 --cfg job", False),
+        ("seed=1", False),
+    ],
+)
+def test_workers_imports_begin_before_the_command_line_is_checked_if_it_asks_for_them(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, line: str, early: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(app, "warm_up", lambda: said.append("warm up"))
+    monkeypatch.setattr(app, "check", lambda argv: said.append("check") or refuse([ConfigError("refused")]))
+    assert typed(*line.split())[0] == 1
+    assert said == (["warm up", "check"] if early else ["check"])

@@ -58,7 +58,7 @@ def told(work: Callable[[], int]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    if SWEEPS & {*argv} and "dry_run=true" not in argv:
+    if _will_sweep(argv):
         warm_up()  # torch takes longer to import than all that is checked and composed meanwhile
     register_experiments()
     command = check(argv)
@@ -72,6 +72,12 @@ def _run(argv: Sequence[str]) -> int:
         sys.argv[1:] = command.argv
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_start)()
     return 0
+
+
+def _will_sweep(argv: Sequence[str]) -> bool:
+    """Whether trials will be trained by workers, as far as the words alone tell it."""
+    flags = {word for word in argv if word.startswith("-")}
+    return bool(flags) and flags <= SWEEPS and not any(word.startswith(("dry_run=", "hydra")) for word in argv)
 
 
 def _start(cfg: DictConfig) -> None:
