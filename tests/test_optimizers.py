@@ -369,3 +369,39 @@ def test_a_bare_step_leaves_out_torchs_label_for_its_profiler() -> None:
         with torch.profiler.profile() as profiled:
             step()
         assert sum("Optimizer.step" in event.name for event in profiled.events() or ()) == labels
+
+
+@pytest.mark.parametrize("option", ["amsgrad", "maximize", "decoupled_weight_decay"])
+def test_a_bare_step_of_another_kind_of_adam_is_that_kinds(option: str) -> None:
+    ended: list[torch.Tensor] = []
+    for is_bare in (False, True):
+        weights = [torch.nn.Parameter(torch.tensor([1.0, -2.0])), torch.nn.Parameter(torch.tensor([3.0]))]
+        groups = [{"params": weights[:1], option: True}, {"params": weights[1:], "lr": 0.01}]
+        made = torch.optim.Adam(groups, lr=0.1, fused=True, weight_decay=0.5)
+        for scale in (1.0, 0.1, -0.2):
+            for weight in weights:
+                weight.grad = torch.full_like(weight, scale)
+            (optimizers.bare_step(made) if is_bare else made.step)()
+        ended.append(torch.cat([weight.detach() for weight in weights]))
+    assert torch.equal(*ended)
+
+
+def test_a_bare_step_takes_all_parameters_of_all_groups() -> None:
+    ended: list[torch.Tensor] = []
+    for is_bare in (False, True):
+        weights = [torch.nn.Parameter(torch.tensor([1.0, -2.0]) * scale) for scale in (1, 2, 3)]
+        made = torch.optim.Adam([{"params": weights[:2]}, {"params": weights[2:], "lr": 0.01}], lr=0.1, fused=True)
+        for scale in (1.0, 0.1, -0.2):
+            for weight in weights:
+                weight.grad = scale * weight.detach()
+            (optimizers.bare_step(made) if is_bare else made.step)()
+        ended.append(torch.cat([weight.detach() for weight in weights]))
+    assert torch.equal(*ended)
+
+
+def test_a_bare_step_is_the_optimizers_own_where_somebody_replaced_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = optimizers.sgd([{"params": [torch.nn.Parameter(torch.ones(1))], "kernels": True}])
+    said: list[str] = []
+    monkeypatch.setattr(made, "step", lambda: said.append("mine"))
+    optimizers.bare_step(made)()
+    assert said == ["mine"]

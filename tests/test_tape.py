@@ -1,7 +1,8 @@
 """A network's tape, against autograd on the same network: not close to it, but the same in every bit."""
 
+import dataclasses
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from torch.nn import functional
 from convgrid.activations import relu
 from convgrid.build import Activation
 from convgrid.config import check, from_hydra
-from convgrid.layers import conv, fully_connected, max_pool
+from convgrid.layers import Flatten, conv, fully_connected, max_pool
+from convgrid.losses import categorical_crossentropy, categorical_hinge, sparse_categorical_crossentropy
 from convgrid.objective import Objective
 from convgrid.tape import Tape, crossentropy
 from convgrid.targets import fit
@@ -47,9 +49,15 @@ NETWORKS = {
         *(conv(2, 6, EVEN, stride=2, bias=False), act(), conv(6, 6, EVEN, dilation=2, groups=6), act()),
         *(conv(6, 4, EVEN, kernel_size=1, groups=2), act(), fully_connected(4, 7)),
     ],
-    "pooling first": lambda: [max_pool(EVEN), conv(2, 4, EVEN), act(), fully_connected(64, 7)],
     "twice the same": lambda: [conv(2, 4, EVEN), act(), act(), max_pool(EVEN), max_pool(EVEN), fully_connected(16, 7)],
 }
+
+
+class Halved(nn.Linear):
+    """A person's own layer that extends torch's."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(x) / 2
 
 
 def made(layers: Sequence[nn.Module], *, coarse: bool) -> nn.Sequential:
@@ -90,8 +98,9 @@ def test_scores_and_gradients_are_autograds_in_every_bit(name: str, order: torch
     assert torch.equal(images, before)
 
 
-def test_nothing_that_the_way_there_kept_is_left_after_the_way_back() -> None:
-    network = made(NETWORKS["N and M"](), coarse=False)
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"no convolution", "only fully connected"}))
+def test_nothing_that_the_way_there_kept_is_left_after_the_way_back(name: str) -> None:
+    network = made(NETWORKS[name](), coarse=False)
     tape = Tape.record(network)
     assert tape is not None
     images = images_of(torch.channels_last, coarse=False)
@@ -114,9 +123,17 @@ def test_nothing_that_the_way_there_kept_is_left_after_the_way_back() -> None:
         [nn.Conv2d(2, 4, 3, padding_mode="circular"), fully_connected(400, 7)],
         [nn.Conv2d(2, 4, 3, padding="same"), fully_connected(576, 7)],
         [act(), fully_connected(288, 7)],
+        [max_pool(EVEN), conv(2, 4, EVEN), act(), fully_connected(64, 7)],
+        [conv(2, 1, EVEN), act(), conv(1, 16, EVEN, kernel_size=1), act(), fully_connected(1600, 7)],
+        [nn.Conv2d(2, 4, 3), *[nn.Conv2d(4, 4, 3, padding=1)] * 2, fully_connected(400, 7)],
+        [conv(2, 4, EVEN), Flatten(), Halved(400, 7)],
+        [conv(2, 4, EVEN), Flatten(), nn.Linear(400, 7, bias=False)],
         [conv(2, 4, EVEN).requires_grad_(requires_grad=False), fully_connected(400, 7)],
     ],
-    ids=["norm", "tanh", "average", "dropout", "uneven", "circular", "same", "activation first", "frozen"],
+    ids=[
+        *("norm", "tanh", "average", "dropout", "uneven", "circular", "same", "activation first", "pooling first"),
+        *("kernels of one number", "twice the same layer", "a kind of layer of one's own", "no bias", "frozen"),
+    ],
 )
 def test_of_other_networks_there_is_no_tape(layers: Sequence[nn.Module]) -> None:
     network = nn.Sequential(*layers)
@@ -137,34 +154,46 @@ def test_crossentropy_is_torchs_in_every_bit() -> None:
     assert torch.equal(gradient, leaf.grad)
 
 
+PLAIN = fit("categorical_crossentropy", "classification")
+OF_PROBABILITIES = dataclasses.replace(PLAIN, from_scores=False)
+CLASSES = torch.tensor([0, 1, 2])
+
+
 @pytest.mark.parametrize(
-    ("loss", "overrides", "expected"),
+    ("objective", "expected"),
     [
-        ("categorical_crossentropy", {}, True),
-        ("sparse_categorical_crossentropy", {}, True),
-        ("categorical_crossentropy", {"label_smoothing": 0.1}, False),
-        ("categorical_hinge", {}, False),
+        (Objective(partial(categorical_crossentropy), "classification", PLAIN, CLASSES), True),
+        (Objective(partial(sparse_categorical_crossentropy), "classification", PLAIN, CLASSES), True),
+        (Objective(partial(categorical_crossentropy, label_smoothing=0.1), "classification", PLAIN, CLASSES), False),
+        (Objective(partial(categorical_crossentropy), "classification", OF_PROBABILITIES, CLASSES), False),
+        (
+            Objective(partial(categorical_crossentropy, from_logits=True), "classification", OF_PROBABILITIES, CLASSES),
+            False,
+        ),
+        (Objective(partial(categorical_crossentropy), "classification", PLAIN, CLASSES, None, [1.0, 2.0, 3.0]), False),
+        (
+            Objective(
+                partial(categorical_hinge), "classification", fit("categorical_hinge", "classification"), CLASSES
+            ),
+            False,
+        ),
     ],
+    ids=["dense", "sparse", "smoothed", "of probabilities", "of probabilities twice", "weighted", "hinge"],
 )
-def test_an_objective_knows_whether_it_is_plain_crossentropy(
-    loss: str, overrides: dict[str, float], expected: bool
-) -> None:
-    from convgrid import losses
-
-    classes = torch.tensor([0, 1, 2])
-    made = partial(getattr(losses, loss), **overrides)
-    row = fit(loss, "classification")
-    assert Objective(made, "classification", row, classes).is_crossentropy is expected
-    assert not Objective(made, "classification", row, classes, class_weights=[1.0, 2.0, 3.0]).is_crossentropy
+def test_an_objective_knows_whether_it_is_plain_crossentropy(objective: Objective, expected: bool) -> None:
+    assert objective.is_crossentropy is expected
 
 
-def trained(folder: Path, *typed: str, by_autograd: bool) -> Learner:
+def trained(
+    folder: Path, *typed: str, by_autograd: bool, change: Callable[[Learner], object] = lambda learner: None
+) -> Learner:
     folder.mkdir(parents=True)
     line = ["trainer=cpu", "trainer.limit=160", "trainer.max_epochs=2", "arch.filters=16", *typed]
     composed = check([*line, f"trainer.detect_anomaly={str(by_autograd).lower()}"]).composed
     assert composed is not None
     settings = from_hydra(composed, composed.hydra)
     learner, _ = prepare(settings, read(settings))
+    change(learner)
     train(learner, folder, device="cpu")
     return learner
 
@@ -184,7 +213,42 @@ def trained(folder: Path, *typed: str, by_autograd: bool) -> Learner:
     ids=lambda typed: " ".join(typed) or "default",
 )
 def test_a_training_on_tape_is_the_one_by_autograd_in_every_bit(tmp_path: Path, typed: tuple[str, ...]) -> None:
-    taped, plain = (trained(tmp_path / str(way), *typed, by_autograd=way) for way in (False, True))
+    compare(tmp_path, *typed)
+
+
+def weigh(learner: Learner) -> None:
+    part = learner.data.train
+    weights = torch.linspace(0.0, 2.0, len(part))
+    learner.data = dataclasses.replace(learner.data, train=dataclasses.replace(part, weights=weights))
+
+
+def in_place(scores: Tensor, classes: Tensor) -> Tensor:
+    scores -= scores.amax(1, keepdim=True).detach()
+    return functional.cross_entropy(scores, classes, reduction="none")
+
+
+def in_double(scores: Tensor, classes: Tensor) -> Tensor:
+    return functional.cross_entropy(scores.double(), classes, reduction="none")
+
+
+@pytest.mark.parametrize("loss", [in_place, in_double])
+def test_a_loss_of_ones_own_may_do_to_scores_what_it_likes(tmp_path: Path, loss: Callable[..., Tensor]) -> None:
+    def give(learner: Learner) -> None:
+        learner.predictor.objective.loss = loss
+
+    compare(tmp_path, "data.batch_size=13", change=give)
+
+
+def test_examples_have_their_weights_on_tape_too(tmp_path: Path) -> None:
+    compare(tmp_path, change=weigh)
+    assert (
+        trained(tmp_path / "plain", by_autograd=False).history
+        != trained(tmp_path / "weighted", by_autograd=False, change=weigh).history
+    )
+
+
+def compare(tmp_path: Path, *typed: str, change: Callable[[Learner], object] = lambda learner: None) -> None:
+    taped, plain = (trained(tmp_path / str(way), *typed, by_autograd=way, change=change) for way in (False, True))
     assert taped._tape is not None
     assert plain._tape is None
     assert taped.history == plain.history
@@ -204,3 +268,16 @@ def test_a_training_on_tape_is_the_one_by_autograd_in_every_bit(tmp_path: Path, 
 )
 def test_what_a_tape_cannot_do_is_left_to_autograd(tmp_path: Path, typed: tuple[str, ...]) -> None:
     assert trained(tmp_path / "run", *typed, by_autograd=False)._tape is None
+
+
+def in_parts(learner: Learner) -> None:
+    learner.recipe = dataclasses.replace(learner.recipe, accumulate=2)
+
+
+def with_weights_of_its_own(learner: Learner) -> None:
+    learner.predictor.objective.shift = nn.Parameter(torch.zeros(1))
+
+
+@pytest.mark.parametrize("change", [in_parts, with_weights_of_its_own])
+def test_what_goes_beyond_the_network_is_left_to_autograd(tmp_path: Path, change: Callable[[Learner], object]) -> None:
+    assert trained(tmp_path / "run", by_autograd=False, change=change)._tape is None

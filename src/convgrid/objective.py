@@ -91,7 +91,7 @@ class Objective(nn.Module):
         return (
             isinstance(loss, partial)
             and loss.func in (categorical_crossentropy, sparse_categorical_crossentropy)
-            and loss.keywords.get("from_logits", False)
+            and self.fit.from_scores
             and not loss.keywords.get("label_smoothing", 0)
             and self.fit.form == "index"
             and self.class_weights is None

@@ -369,12 +369,16 @@ def bare_step(optimizer: Optimizer) -> Callable[[], object]:
     """
     hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     step: Any = type(optimizer).step
-    if any(hooks) or not getattr(step, "hooked", False):
+    if any(hooks) or "step" in vars(optimizer) or not getattr(step, "hooked", False):
         return optimizer.step
     groups = optimizer.param_groups
-    is_fused = type(optimizer) is torch.optim.Adam and all(group["fused"] and not group["amsgrad"] for group in groups)
+    is_fused = type(optimizer) is torch.optim.Adam and all(group["fused"] and _is_plain(group) for group in groups)
     is_begun = all(weights in optimizer.state for group in groups for weights in group["params"])
     return partial(_step_adam if is_fused and is_begun else step.__wrapped__, optimizer)
+
+
+def _is_plain(group: dict[str, Any]) -> bool:
+    return not (group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"])
 
 
 @torch.no_grad()
@@ -398,7 +402,7 @@ def _step_adam(optimizer: Optimizer) -> None:
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             amsgrad=False,
-            maximize=group["maximize"],
+            maximize=False,
         )
 
 

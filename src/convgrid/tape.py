@@ -1,7 +1,8 @@
 """A plain network's way there and back as a fixed list of kernel calls.
 
 Modules and autograd find out at every step what is the same at every step: with small images that takes as long as a
-third of the arithmetic. The kernels are autograd's, so every gradient is, bit for bit, what autograd gives.
+third of the arithmetic. The kernels are autograd's, so every gradient is, bit for bit, what autograd gives; on x86,
+where that is tested.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,17 +54,20 @@ class Tape:
 
         Returns:
             The tape; None for a network that is not a sequence of convolutions, ReLU, max pooling and fully connected
-            layers, all of them trained.
+            layers, weights first, all of them trained, each at one place.
         """
         layers: list[_Layer] = []
-        for module in _leaves(network):
+        modules = [*_leaves(network)]
+        if len({*modules}) < len(modules) or not all(weights.requires_grad for weights in network.parameters()):
+            return None
+        for module in modules:
             layer = _layer(module, is_first=not any(map(_has_weights, layers)))
             if layer is None:
                 return None
             layers.append(layer)
             if isinstance(layer, _MaxPool) and isinstance(layers[-2:][0], _ReLU):
                 layers[-2:] = layers[:-3:-1]  # the largest of positive parts is the largest one's positive part
-        return cls(layers) if all(weights.requires_grad for weights in network.parameters()) else None
+        return cls(layers)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -208,12 +212,14 @@ def _leaves(module: nn.Module) -> Iterable[nn.Module]:
 
 def _layer(module: nn.Module, *, is_first: bool) -> _Layer | None:
     """The one for a module; None where there is none."""
+    if type(module) not in (nn.Conv2d, nn.Linear, nn.MaxPool2d, Activation, Flatten):  # a kind of them may do otherwise
+        return None
     match module:
-        case nn.Conv2d(padding_mode="zeros") if not isinstance(module.padding, str):
-            return _Conv(module, is_first=is_first)
+        case nn.Conv2d(padding_mode="zeros") if not isinstance(module.padding, str) and module.weight[0].numel() > 1:
+            return _Conv(module, is_first=is_first)  # a weight of one number has two orders of memory
         case nn.Linear() if module.bias is not None:
             return _Linear(module, is_first=is_first)
-        case nn.MaxPool2d(return_indices=False):
+        case nn.MaxPool2d(return_indices=False) if not is_first:
             return _MaxPool(module)
         case Activation(function=partial(func=function)) if function is relu and not is_first:
             return _ReLU()  # in place, but not on the images

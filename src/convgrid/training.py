@@ -116,7 +116,7 @@ class Learner(L.LightningModule):
         self.steps_done = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make two groups of parameters: kernels, which decay, and all others; each is one tensor where it may be."""
+        """Tell kernels, which may decay, from all others; a group of the optimizer becomes one tensor where it may."""
         decaying = {id(kernel) for kernel in self.kernels}
         others = [parameter for parameter in self.predictor.parameters() if id(parameter) not in decaying]
         groups = [{"params": self.kernels, "kernels": True}, {"params": others, "kernels": False}]
@@ -258,12 +258,12 @@ class Learner(L.LightningModule):
         """Write the gradient of a batch's mean loss without autograd, but for that of most losses."""
         images, losses_of = self._augmented(batch)
         scores = tape.forward(images)
-        share = scores.new_full(batch.targets.shape[:1], 1 / len(batch.targets))
+        size = len(images)
         if self._is_crossentropy and batch.weights is None:
-            losses, gradient = crossentropy(scores, batch.targets, share)
+            losses, gradient = crossentropy(scores, batch.targets, scores.new_full((size,), 1 / size))
         else:
-            losses = losses_of(scores.requires_grad_())
-            (gradient,) = torch.autograd.grad(losses, scores, share)
+            losses = losses_of(scores.requires_grad_().clone())  # a person's own may change them in place
+            (gradient,) = torch.autograd.grad(losses, scores, torch.full_like(losses, 1 / size))
         tape.backward(gradient)
         return losses.detach()
 
@@ -309,6 +309,9 @@ class Learner(L.LightningModule):
         """The network's tape; None where autograd does more than it can, or is not slower."""
         recipe = self.recipe
         others = recipe.l1 or recipe.l2 or recipe.accumulate > 1 or recipe.detect_anomaly
+        others = others or any(
+            True for _ in self.predictor.objective.parameters()
+        )  # a person's own target may have some
         if not recipe.is_flat or others or recipe.precision != "32-true" or self.device.type != "cpu":
             return None
         return Tape.record(self.predictor.network)

@@ -38,7 +38,7 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     settings = from_hydra(config, config.hydra)
     node = settings.values["sweep"]
     if not settings.values["dry_run"]:
-        warm_up()  # an experiment's sweep; one that was typed has done so
+        warm_up()  # where the words alone did not tell that it is a sweep
     found = prospect(config, arguments, composer, settings) if "conditions" in node else None
     learns = found if "sampler" in node else None
     if learns is not None:

@@ -1,6 +1,7 @@
 """A surveyed sweep is trained, tracked, shown, and ranked."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -127,7 +128,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         if tracker:
             tracker.tell(folder, is_member=False)
     workers = _workers(settings)  # it waits for the fork server, which imports all the while
-    Thread(target=_import_ranking).start()  # while trials train: at the end it would be waited for
+    Thread(target=_import_early).start()
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
     maker = Maker()
@@ -162,6 +163,12 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     if ending == "interrupted":
         return 130
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
+
+
+def _import_early() -> None:
+    """Import what the end needs while trials train. What goes wrong is told at the end; nothing is, if that is now."""
+    with suppress(Exception):
+        _import_ranking()
 
 
 @cache

@@ -148,7 +148,8 @@ def _attempt(
     except BaseException as error:  # whatever a trial raises, SystemExit too, is its outcome
         ending, cause = _ending(error, interrupts)
         if not isinstance(error, ConvgridError | KeyboardInterrupt):
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # its log is on the disk that may be full
+                traceback.print_exc()
     outcome = ended(ending, folder, learner, tested, time.monotonic() - started)
     with contextlib.suppress(OSError):  # on a full disk the scheduler hears of it all the same
         folder.end(outcome)
