@@ -285,19 +285,6 @@ def test_ctrl_c_while_workers_are_still_being_made_is_a_word(folder: Path) -> No
     assert "Traceback" not in output
 
 
-EARLY = """
-import importlib, threading
-train = importlib.import_module("convgrid.sweep.train")
-threading.Thread(target=train._import_early).start()
-"""
-
-
-def test_a_sweep_that_ends_while_the_ranking_is_imported_says_nothing_of_that() -> None:
-    """Python ends while a thread imports: what is imported then may not even register what it does at the end."""
-    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr == ""
-
-
 CHILD = """
 import os, sys, time
 from convgrid.processes import PARENT, end_with_parent

@@ -348,9 +348,9 @@ def nadam(
 
 
 def bare_step(optimizer: Optimizer) -> Callable[[], object]:
-    """Find an optimizer's step without torch's label for its profiler, which costs as much as a small network's step.
+    """Find an optimizer's step without torch's label for its profiler, which takes longer than to update few weights.
 
-    That of a fused Adam, once it has been taken, is its kernel alone: the rest costs 30 us, each time for the same.
+    That of a fused Adam, once it has been taken, is its kernel alone: the rest takes 30 us, each time for the same.
 
     Args:
         optimizer: Any of torch's kind, whose parameters have gradients.

@@ -1,10 +1,8 @@
 """A surveyed sweep is trained, tracked, shown, and ranked."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -127,8 +125,8 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     for folder in set_right():
         if tracker:
             tracker.tell(folder, is_member=False)
-    workers = _workers(settings)  # it waits for the fork server, which imports all the while
-    Thread(target=_import_early).start()
+    _import_ranking()  # while the fork server imports torch: at the end it would be waited for
+    workers = _workers(settings)
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
     maker = Maker()
@@ -163,12 +161,6 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     if ending == "interrupted":
         return 130
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))
-
-
-def _import_early() -> None:
-    """Import what the end needs while trials train. What goes wrong is told at the end; nothing is, if that is now."""
-    with suppress(Exception):
-        _import_ranking()
 
 
 @cache
