@@ -1,5 +1,6 @@
 """The sweep's loop with a stand-in for its workers: what it says of trials whose processes died."""
 
+import importlib
 import signal
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
@@ -112,3 +113,14 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
     loop.run()
     said = {key: (outcome.status, outcome.reason) for key, (_, outcome) in loop.outcomes.items()}
     assert said == {"a": first, "b": second}
+
+
+def test_what_the_ranking_needs_is_imported_while_trials_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = importlib.import_module("convgrid.sweep.train")  # the package has a function of that name
+    imported: list[bool] = []
+    monkeypatch.setattr(train, "_import_ranking", lambda: imported.append(True))
+    source = SimpleNamespace(epoch=lambda trial, epoch, metrics: metrics["loss"] > 1)
+    noting = train.Noting(source, sweep=cast(Any, None), keep=cast(Any, None), maker=None)
+    assert not imported
+    assert [noting.epoch(None, 1, {"loss": loss}) for loss in (2.0, 0.5)] == [True, False]
+    assert imported

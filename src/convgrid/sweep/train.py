@@ -69,7 +69,6 @@ class Noting:
 
     def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints, maker: Maker | None) -> None:
         self._source, self._sweep, self._keep, self._maker = source, sweep, keep, maker
-        self.epoch = source.epoch
 
     def next(self) -> Trial | Wait | None:
         """Hand out the next; where there is none, the asking worker's core is free to import what the winner needs."""
@@ -77,6 +76,11 @@ class Noting:
         if trial is None and self._maker:
             self._maker.warm_up()
         return trial
+
+    def epoch(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Hand it on; the first time, all workers are at work, and the end need not wait for what it imports."""
+        _import_ranking()
+        return self._source.epoch(trial, epoch, metrics)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note it, and hand it on."""
@@ -125,8 +129,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     for folder in set_right():
         if tracker:
             tracker.tell(folder, is_member=False)
-    _import_ranking()  # while the fork server imports torch: at the end it would be waited for
-    workers = _workers(settings)
+    workers = _workers(settings)  # it waits for the fork server, which imports all the while
     shown = view(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
     maker = Maker()
