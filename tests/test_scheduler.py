@@ -115,12 +115,10 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
     assert said == {"a": first, "b": second}
 
 
-def test_what_the_ranking_needs_is_imported_while_trials_train(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_ranking_needs_is_imported_while_the_last_trials_train(monkeypatch: pytest.MonkeyPatch) -> None:
     train = importlib.import_module("convgrid.sweep.train")  # the package has a function of that name
     imported: list[bool] = []
     monkeypatch.setattr(train, "_import_ranking", lambda: imported.append(True))
-    source = SimpleNamespace(epoch=lambda trial, epoch, metrics: metrics["loss"] > 1)
-    noting = train.Noting(source, sweep=cast(Any, None), keep=cast(Any, None), maker=None)
-    assert not imported
-    assert [noting.epoch(None, 1, {"loss": loss}) for loss in (2.0, 0.5)] == [True, False]
-    assert imported
+    source = train.Noting(Source(), sweep=cast(Any, None), keep=cast(Any, None), maker=None)
+    assert [source.next().key, source.next().key, imported] == ["a", "b", []]
+    assert (source.next(), imported) == (None, [True])

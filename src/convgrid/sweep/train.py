@@ -69,18 +69,16 @@ class Noting:
 
     def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints, maker: Maker | None) -> None:
         self._source, self._sweep, self._keep, self._maker = source, sweep, keep, maker
+        self.epoch = source.epoch
 
     def next(self) -> Trial | Wait | None:
-        """Hand out the next; where there is none, the asking worker's core is free to import what the winner needs."""
+        """Hand out the next; where there is none, the asking worker's core is free to import what the end needs."""
         trial = self._source.next()
-        if trial is None and self._maker:
-            self._maker.warm_up()
+        if trial is None:
+            if self._maker:
+                self._maker.warm_up()
+            _import_ranking()
         return trial
-
-    def epoch(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Hand it on; the first time, all workers are at work, and the end need not wait for what it imports."""
-        _import_ranking()
-        return self._source.epoch(trial, epoch, metrics)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Note it, and hand it on."""
