@@ -14,7 +14,7 @@ trial.py puts them together; conf/ holds every option and default.
 
 import sys
 
-from convgrid.app import run
+from convgrid.cli.run import run
 
 if __name__ == "__main__":
     sys.exit(run(sys.argv[1:]))

@@ -23,10 +23,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from convgrid.config import CONF, Settings, architecture, from_hydra
-from convgrid.plan import plan
+from convgrid.network.plan import plan
 from convgrid.sweep.pruning import Pruner, successive_halving
-from convgrid.training import train
-from convgrid.trial import find_device, make_learner, outputs, read
+from convgrid.training.learner import train
+from convgrid.training.trial import find_device, make_learner, outputs, read
 
 SUBSET = ("data=fashion_mnist", "trainer.limit=1000", "arch.filters=8", "data.batch_size=32", "trainer.max_epochs=18")
 QUICK = ("data=digits", "trainer.limit=200", "arch.filters=4", "trainer.max_epochs=3")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convgrid.compare import best
-from convgrid.compare.best import LEVEL, compare_independent, half_widths
+from convgrid.compare import multiple_comparisons as best
+from convgrid.compare.multiple_comparisons import LEVEL, compare_independent, half_widths
 
 RATIO = 5.0
 FAR = -30.0  # in standard deviations of a noisy setting: out of the question

@@ -15,7 +15,7 @@ SIDE = """
 import sys, time
 import torch
 from torch import nn
-from convgrid.memory import keep_freed_memory
+from convgrid.system.memory import keep_freed_memory
 torch.set_num_threads(1)
 if sys.argv[1] == "kept":
     keep_freed_memory()

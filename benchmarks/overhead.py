@@ -33,11 +33,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from convgrid.config import CONF, Settings, architecture, from_hydra
-from convgrid.plan import plan
-from convgrid.progress import Lines
-from convgrid.seeding import derive
-from convgrid.training import EVALUATION_BATCH, Learner, train
-from convgrid.trial import find_device, make_learner, outputs, read
+from convgrid.network.plan import plan
+from convgrid.system.seeding import derive
+from convgrid.training.learner import EVALUATION_BATCH, Learner, train
+from convgrid.training.progress import Lines
+from convgrid.training.trial import find_device, make_learner, outputs, read
 
 NOISE = ("data=random", "data.size=4096", "data.batch_size=64", "arch.m=3", "arch.filters=16")
 

@@ -25,9 +25,9 @@ from typing import Any
 import torch
 
 from convgrid.model.asking import answers_of, ask
-from convgrid.model.finding import find_trained
 from convgrid.model.formats import Model, in_process
 from convgrid.model.trained import is_close, load
+from convgrid.runs.find import find_trained
 
 RUN = Path(__file__).parents[1] / "run.py"
 MODELS = {"digits": [], "angle": ["data=digits_angle", "loss=mean_squared_error"]}

@@ -24,8 +24,11 @@ COMMANDS = {
     "dry_run=true": (RUN, "dry_run=true"),
 }
 TRAINING = {
-    "plain": ("-c", "import convgrid.trial"),
-    "lean": ("-c", "from convgrid.imports import import_lightning; import_lightning(); import convgrid.trial"),
+    "plain": ("-c", "import convgrid.training.trial"),
+    "lean": (
+        "-c",
+        "from convgrid.system.imports import import_lightning; import_lightning(); import convgrid.training.trial",
+    ),
 }
 HEAVY = {"torch", "lightning", "mlflow", "sklearn"}
 LIMIT = 3.0

@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 
 from convgrid.config import check, from_hydra
-from convgrid.memory import keep_freed_memory
-from convgrid.processes import warm_up
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Trial
 from convgrid.sweep.messages import Ended, Job
 from convgrid.sweep.start import plan_grid
-from convgrid.trial import prepare, read
+from convgrid.system.memory import keep_freed_memory
+from convgrid.system.processes import warm_up
+from convgrid.training.trial import prepare, read
 from overhead import ByHand
 
 

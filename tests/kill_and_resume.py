@@ -18,10 +18,10 @@ import torch
 from rich.console import Console
 
 from conftest import compose_settings
-from convgrid.checkpointing import Keep
-from convgrid.runs import find
-from convgrid.training import Learner
-from convgrid.trial import run
+from convgrid.runs.find import find
+from convgrid.training.checkpoints import Keep
+from convgrid.training.learner import Learner
+from convgrid.training.trial import run
 
 EPOCHS = 4
 SILENT = Console(file=io.StringIO())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convgrid.app import run
+from convgrid.cli.run import run
 from convgrid.config import files
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from convgrid.build import build
 from convgrid.component import Component
 from convgrid.layers import (
     Dropout,
@@ -29,7 +28,9 @@ from convgrid.layers import (
     local_response,
     max_pool,
 )
-from convgrid.plan import Architecture, Groups, plan
+from convgrid.network.build import build
+from convgrid.network.plan import Architecture, plan
+from convgrid.network.planned import Groups
 
 Array = NDArray[np.float64]
 Pair = tuple[int, int]

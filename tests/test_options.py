@@ -12,9 +12,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
-from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,10 @@ from convgrid.config import CONF, Settings, flatten
 from convgrid.config.types import NULLABLE, WORDS_OR_NUMBERS
 from convgrid.config.values import LEAST, MOST, ONE_OF
 from convgrid.errors import ConfigError
-from convgrid.glossary import metrics_of
-from convgrid.initializers import INITIALIZERS
-from convgrid.targets import FITS, fit
-from convgrid.trial import run
+from convgrid.network.initializers import INITIALIZERS
+from convgrid.objective.fit import FITS, fit
+from convgrid.objective.glossary import metrics_of
+from convgrid.training.trial import run
 
 SettingsMaker = Callable[..., Settings]
 ROOT = Path(__file__).parents[1]
@@ -144,9 +144,20 @@ def test_what_an_option_names_is_documented(group: str, name: str) -> None:
 # --- every option is held against an independent value
 
 REFERENCING = (
-    "activations", "augment", "augment_geometry", "build", "data_folder", "data_readers", "data_regression",
-    "initializers", "layers", "losses", "optimizers", "scales", "schedules",
+    "test_activations", "augment/test_pipeline", "augment/test_geometry", "network/test_build", "data/test_folders",
+    "data/test_readers", "data/test_regression", "network/test_initializers", "test_layers", "test_losses",
+    "test_optimizers", "test_scales", "test_schedules",
 )  # fmt: skip
+
+
+def module_at(path: str) -> ModuleType:
+    """Import a file of tests, which has no package."""
+    spec = spec_from_file_location(path.replace("/", "_"), Path(__file__).parent / f"{path}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def references(modules: Iterable[Any]) -> set[tuple[str, str]]:
@@ -157,10 +168,10 @@ def references(modules: Iterable[Any]) -> set[tuple[str, str]]:
 
 
 def test_every_component_has_a_reference_value() -> None:
-    # Samplers and pruners are Optuna's: tests/test_sweep_search.py asserts what they find.
+    # Samplers and pruners are Optuna's: tests/sweep/test_search.py asserts what they find.
     components = [option for option in MADE if not option[0].startswith("sweep/")]
     components += [("arch.init", name) for name in INITIALIZERS]
-    found = references(import_module(f"test_{name}") for name in REFERENCING)
+    found = references(map(module_at, REFERENCING))
     assert sorted(set(components) - found) == []
     assert sorted(found - set(components)) == []  # a mark that is mistyped, or outlived its option
     assert len(found) == 69
@@ -374,7 +385,7 @@ WRITERS: dict[str, Callable[[Path], list[str]]] = {
 
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "data"])
 def test_every_data_option_trains_an_epoch(settings: SettingsMaker, in_tmp: Path, name: str) -> None:
-    """Of files in the official format, but few; tests/test_data_*.py has the readers' own tests."""
+    """Of files in the official format, but few; tests/data/ has the readers' own tests."""
     more = ["data.limit=0"] if name == "cifar100" else []
     (metrics,) = train(
         settings, f"data={name}", *WRITERS[name](in_tmp), "arch.m=1", "arch.filters=2", "arch.hidden=4", *more

@@ -16,10 +16,10 @@ import torch
 import yaml
 from PIL import Image
 
-from convgrid.app import run
-from convgrid.model.commands import export, predict
+from convgrid.cli.model import export, predict
+from convgrid.cli.run import run
 from convgrid.model.trained import load
-from convgrid.targets import Fit
+from convgrid.objective.fit import Fit
 
 ROOT = Path(__file__).parents[1]
 Typed = Callable[..., tuple[int, str, str]]
@@ -31,7 +31,7 @@ BLOCKS = textwrap.dedent("\n".join(line for line in SECTION.splitlines() if re.m
 COMMANDS = [shlex.split(line) for line in BLOCKS.splitlines() if "python run.py " in line]
 EACH_COMMAND = """
 import json, sys
-from convgrid.app import run
+from convgrid.cli.run import run
 for argv in json.loads(sys.argv[1]):
     assert run([*argv, "tracking=none", "trainer=debug"]) == 0, argv
 """

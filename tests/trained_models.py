@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from conftest import compose_settings
-from convgrid.trial import run
+from convgrid.training.trial import run
 
 SMALL = ("tracking=none", "trainer.max_epochs=6", "optimizer.lr=0.01", "arch.filters=4", "data.limit=200")
 PHOTOS = (3, 12, 12)  # channels, height, width

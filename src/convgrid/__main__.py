@@ -2,9 +2,10 @@
 
 import sys
 
-from convgrid.app import run, told
+from convgrid.cli.preview import preview
+from convgrid.cli.run import run
+from convgrid.cli.told import told
 from convgrid.config.nearest import nearest_option
-from convgrid.preview import preview
 
 COMMANDS = ("run", "preview", "sweeps", "sync", "ui", "export", "predict", "compare")
 USAGE = """usage: convgrid run [-m] [group=option | key=value ...]
@@ -41,19 +42,19 @@ def main() -> int:
             sys.argv[:2] = [f"{sys.argv[0]} run"]
             return run(overrides)
         case ["sweeps", *words]:
-            from convgrid.sweep.listing import main as sweeps  # a plain run does without
+            from convgrid.cli.sweeps import main as sweeps  # a plain run does without
 
             return told(lambda: sweeps(words))
         case ["export", *words]:
-            from convgrid.model.commands import export
+            from convgrid.cli.model import export
 
             return export(words)
         case ["predict", *words]:
-            from convgrid.model.commands import predict
+            from convgrid.cli.model import predict
 
             return predict(words)
         case ["compare", *options]:
-            from convgrid.compare.command import compare  # pandas and scipy take a second to import
+            from convgrid.cli.compare import compare  # pandas and scipy take a second to import
 
             return compare(options)
         case ["preview", *overrides]:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from convgrid.compare import best
+from convgrid.compare import multiple_comparisons as best
+from convgrid.compare.ranking import Sample, around, errors
 from convgrid.compare.results import Interaction, Level
-from convgrid.compare.samples import Sample, around, errors
 
 MOST_LEVELS = 8  # numbers of a key before they are gathered in groups
 GROUPS = 5

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from convgrid.compare.samples import Sample
+from convgrid.compare.ranking import Sample
+from convgrid.compare.sentences import counted, named, short, text, unit
 from convgrid.compare.trials import Trials
-from convgrid.compare.words import counted, named, short, text, unit
 
 MOST_SHOWN = 3  # values, or settings, of one warning
 UNEQUAL = 1.5  # times as many settings with one option as with another
@@ -168,6 +168,6 @@ def _pruned(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    from convgrid.compare.samples import plain
+    from convgrid.compare.ranking import plain
 
     return None if pd.isna(value) else plain(value)

@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from convgrid.compare.tables import CURVES, Read, curves_of, differing, frame_of, mixed, of_metrics, once, repeated
+from convgrid.compare.frame import CURVES, Read, curves_of, differing, frame_of, mixed, of_metrics, once, repeated
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError
-from convgrid.runs import CONFIG, PLAN, RUNS, read_epochs, read_json, read_record
-from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell
+from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell
+from convgrid.runs.trial import CONFIG, PLAN, RUNS, read_epochs, read_json, read_record
 
 DATA = "data.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from convgrid.compare.samples import Sample
+from convgrid.compare.ranking import Sample
 from convgrid.compare.trials import Trials
 
 LEAST_SETTINGS = 4

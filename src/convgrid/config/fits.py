@@ -8,7 +8,7 @@ from convgrid.config.nearest import nearest_option
 from convgrid.config.overrides import shown
 from convgrid.config.settings import Settings, component
 from convgrid.errors import ConfigError, refuse
-from convgrid.targets import FITS, NOUNS, Fit, Form, Task, num_outputs
+from convgrid.objective.fit import FITS, NOUNS, Fit, Form, Task, num_outputs
 
 LOSSES = "convgrid.losses."
 FORMS: Mapping[Task, tuple[Form, ...]] = {
@@ -64,7 +64,7 @@ def fit_so_far(settings: Settings) -> Fit | None:
         settings: The resolved config.
 
     Returns:
-        Its row; None where there is none, which `fits` and `convgrid.targets.fit` tell.
+        Its row; None where there is none, which `fits` and `convgrid.objective.fit.fit` tell.
     """
     try:
         return fits(settings)[settings.choices["loss"]].get(settings.values["data"].get("task", "classification"))

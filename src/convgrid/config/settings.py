@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.component import Component
 from convgrid.errors import ConfigError
-from convgrid.plan import Architecture, Groups
+from convgrid.network.plan import Architecture
+from convgrid.network.planned import Groups
 
 PLACES = ("data.root", "data.path", "data.table")
 # Keys that cannot change a trial's result. The data's digest stands in for its place.

@@ -7,16 +7,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from convgrid.config.address import check_uri
 from convgrid.config.fits import fit_so_far, fits, outputs
 from convgrid.config.overrides import shown
 from convgrid.config.settings import Settings, architecture, component, flatten
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
-from convgrid.glossary import objective_of
-from convgrid.imbalance import check_imbalance
-from convgrid.pattern import Pattern, parse
-from convgrid.plan import Plan, plan
-from convgrid.targets import NOUNS, check_target, fit
-from convgrid.tracking.address import check_uri
+from convgrid.network.pattern import Pattern, parse
+from convgrid.network.plan import Plan, plan
+from convgrid.network.planned import PlannedLayer
+from convgrid.objective.fit import NOUNS, check_target, fit
+from convgrid.objective.glossary import objective_of
+from convgrid.objective.imbalance import check_imbalance
 
 BYTES = 4  # of a weight in float32
 GIB = 2**30
@@ -82,7 +83,13 @@ def planned(settings: Settings) -> Plan:
     shape = settings.values["data"]["shape"]
     if shape is None:
         raise ConfigError("data.shape=null: a plan without the data needs one. Add data.shape=[1,28,28].")
-    return plan(architecture(settings), shape, outputs(settings))
+    return plan(architecture(settings), shape, outputs(settings), measure=_measured)
+
+
+def _measured(layer: PlannedLayer) -> PlannedLayer:
+    from convgrid.network.build import measure  # torch takes seconds to import; only a layer of the user's own needs it
+
+    return measure(layer)
 
 
 def mistakes_in_values(

@@ -14,7 +14,7 @@ from convgrid.data.dataset import ImageData, check_numbers, fingerprint
 from convgrid.data.embedded import read_digits
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError
-from convgrid.seeding import derive
+from convgrid.system.seeding import derive
 
 LEAST_SIDE = 12  # pixels; the diagonal of a digit of 8x8 pixels is 11.3
 BRIGHTEST = 16  # pixel of scikit-learn's digits

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from convgrid.errors import ConfigError, DataError
-from convgrid.targets import Task
+from convgrid.objective.fit import Task
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images (B, C, H, W) and targets, before they are divided
 

@@ -12,7 +12,7 @@ import numpy as np
 from convgrid.data.dataset import Arrays, ImageData, check_classes, check_weights, fingerprint
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
-from convgrid.targets import NOUNS
+from convgrid.objective.fit import NOUNS
 
 KEYS = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}
 PLAIN = ("images", "targets")

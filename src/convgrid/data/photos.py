@@ -12,8 +12,8 @@ import numpy as np
 
 from convgrid.data.dataset import Files
 from convgrid.data.decoding import decode, strict
-from convgrid.environment import cores
 from convgrid.errors import ConfigError, DataError
+from convgrid.system.environment import cores
 
 SHOWN = 5  # names in a message, before a count of the others
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convgrid.data.dataset import Files, ImageData, Split
 from convgrid.data.decoding import decode, strict
-from convgrid.targets import Task
+from convgrid.objective.fit import Task
 
 EXAMPLE_BYTES, MOST_EXAMPLES = 2**18, 64  # of images kept beside a model's weights; at least 2 images
 FILE_SCALE = (0, 255)  # of an image file's pixels

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convgrid.data.dataset import Files, ImageData, Split
 from convgrid.errors import ConfigError, DataError
-from convgrid.seeding import derive
+from convgrid.system.seeding import derive
 
 # Images and targets, and a weight for each where some count more than others.
 Labelled = tuple[np.ndarray | Files, np.ndarray] | tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from convgrid.glossary import METRICS
 from convgrid.model.loading import example
 from convgrid.model.meta import Meta
-from convgrid.runs import BEST, ENVIRONMENT, read_record
-from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep_or_tell, standing
+from convgrid.objective.glossary import METRICS
+from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep_or_tell, standing
+from convgrid.runs.trial import BEST, ENVIRONMENT, read_record
 
 PARTS = {"validation": "best/val/", "test": "test/"}  # the metrics of each, in a trial's record
 SHOWN = 10  # names of classes in a sentence

@@ -12,8 +12,8 @@ from torch import Tensor
 from convgrid.data.decoding import decode, strict
 from convgrid.data.folders import EXTENSIONS
 from convgrid.data.profile import FILE_SCALE, Profile
-from convgrid.environment import cores
 from convgrid.errors import ModelError
+from convgrid.system.environment import cores
 
 
 def find_images(named: Iterable[str]) -> list[Path]:

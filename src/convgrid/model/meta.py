@@ -10,9 +10,9 @@ from convgrid import __version__
 from convgrid.component import Component
 from convgrid.config import component, fits, flatten, is_outside_identity
 from convgrid.data.profile import Profile
-from convgrid.plan import Plan
-from convgrid.runs import PLAN, read_settings
-from convgrid.targets import Fit, fit
+from convgrid.network.plan import Plan
+from convgrid.objective.fit import Fit, fit
+from convgrid.runs.trial import PLAN, read_settings
 
 KEY = "convgrid"  # of this text among a file's metadata
 Kind = Literal["probability", "score", "number"]

@@ -25,7 +25,7 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.utils import requirements_utils
 
 from convgrid.model.parts import ADDRESS, CARD, EXAMPLES, META, PROGRAM, make
-from convgrid.runs import BEST, read_record
+from convgrid.runs.trial import BEST, read_record
 
 NAME = "model"
 WEIGHTS = "convgrid.weights"  # tag: a digest of what the model was made of

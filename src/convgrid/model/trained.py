@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convgrid.build import build
 from convgrid.data.profile import Profile, pick_examples
 from convgrid.errors import ConfigError, ConvgridError, ModelError
 from convgrid.losses import mean_squared_error
 from convgrid.model.meta import Meta
-from convgrid.objective import Objective
-from convgrid.predictor import Predictor
-from convgrid.runs import BEST, DATA, read_settings
+from convgrid.network.build import build
+from convgrid.objective.objective import Objective
+from convgrid.objective.predictor import Predictor
+from convgrid.runs.trial import BEST, DATA, read_settings
 
 TRAINING = "predictor."  # what a checkpoint's names of weights start with
 EXACT = 1e-3  # of the largest prediction: what rounding makes of any of them in float32
@@ -98,8 +98,8 @@ def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
 
 def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
     """As the training did: for folders of earlier versions, and scales of a person's own that weights do not tell."""
-    from convgrid.recording import profile  # Lightning takes seconds to import
-    from convgrid.trial import prepare, read
+    from convgrid.training.recording import profile  # Lightning takes seconds to import
+    from convgrid.training.trial import prepare, read
 
     settings = read_settings(folder)
     try:

@@ -9,13 +9,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.config import Composer, component, from_hydra
-from convgrid.processes import warm_up
 from convgrid.sweep.estimate import estimate
 from convgrid.sweep.job import Survey
 from convgrid.sweep.prospect import plan_random, prospect
 from convgrid.sweep.start import plan_grid
 from convgrid.sweep.table import show_space, show_survey
 from convgrid.sweep.train import train
+from convgrid.system.processes import warm_up
 
 RUN = " run"  # behind the program, as `__main__` puts it there for Hydra
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from convgrid.runs import BEST, WORST
-from convgrid.sweep.job import REPETITIONS, Outcome, Trial
+from convgrid.runs.sweep import REPETITIONS
+from convgrid.runs.trial import BEST, WORST
+from convgrid.sweep.job import Outcome, Trial
 
 SPARE = 8  # settings more than asked for that keep their weights until the end
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from statistics import fmean, linear_regression
 
 from convgrid.config import Settings, flatten
-from convgrid.environment import cores
-from convgrid.runs import RUNS, read_records
+from convgrid.runs.trial import RUNS, read_records
 from convgrid.sweep.job import Trial
+from convgrid.system.environment import cores
 
 ALIKE = ("data", "data.limit", "data.batch_size", "trainer.limit", "trainer.precision")  # what an epoch's time goes by
 

@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from convgrid.environment import cores
-from convgrid.processes import start
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
+from convgrid.system.environment import cores
+from convgrid.system.processes import start
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from convgrid.config import Settings
-from convgrid.plan import Plan
-from convgrid.runs import Outcome
+from convgrid.network.plan import Plan
+from convgrid.runs.trial import Outcome
 
 Wait = Literal["wait"]
-REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 WAIT: Final = "wait"  # nothing to start now, but there will be once a running trial ends
 
 

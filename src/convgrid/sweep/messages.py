@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from convgrid.runs import Outcome
+from convgrid.runs.trial import Outcome
 from convgrid.sweep.job import Trial
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from convgrid.config import Settings
 from convgrid.errors import ConfigError
-from convgrid.glossary import Mode, objective_of
+from convgrid.objective.fit import Task
+from convgrid.objective.glossary import Mode, objective_of
 from convgrid.sweep.job import Outcome, Trial
-from convgrid.targets import Task
 
 SIZES = ("parameters", "multiply_adds", "activation_bytes")
 

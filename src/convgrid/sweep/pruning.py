@@ -13,8 +13,8 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from convgrid.config import Settings, component
-from convgrid.glossary import Mode, objective_of
-from convgrid.runs import RECORD, RUNS, Outcome, Status, read_epochs
+from convgrid.objective.glossary import Mode, objective_of
+from convgrid.runs.trial import RECORD, RUNS, Outcome, Status, read_epochs
 from convgrid.sweep.job import Source, Trial, Wait
 
 STUDY = "convgrid"

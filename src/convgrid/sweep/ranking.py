@@ -6,9 +6,9 @@ from dataclasses import replace
 from rich.console import Console
 
 from convgrid.compare import answer
+from convgrid.compare.analysis import alike
+from convgrid.compare.console import Cause, show
 from convgrid.compare.folders import from_folders
-from convgrid.compare.statistics import alike
-from convgrid.compare.table import Cause, show
 from convgrid.sweep.job import Outcome, Trial
 from convgrid.sweep.view import setting
 

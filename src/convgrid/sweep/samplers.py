@@ -5,7 +5,7 @@ import warnings
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 
-from convgrid.seeding import derive
+from convgrid.system.seeding import derive
 
 
 def tpe(seed: int, number: int, *, startup_trials: int = 10, candidates: int = 24) -> BaseSampler:

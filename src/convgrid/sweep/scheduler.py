@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from convgrid.processes import handled_by
-from convgrid.runs import lock, read_epochs
+from convgrid.runs.trial import lock, read_epochs
 from convgrid.sweep.executor import Died, Local, Worker
 from convgrid.sweep.job import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
+from convgrid.system.processes import handled_by
 
 LOOK = 0.25  # seconds between looks at the clock and at signals
 PAUSE = 1.0  # seconds before a trial that another process trains is asked for again

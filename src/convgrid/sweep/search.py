@@ -19,12 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from convgrid.config import Settings, component
 from convgrid.errors import ConfigError, ConvgridError
-from convgrid.glossary import Mode
-from convgrid.seeding import derive
+from convgrid.objective.glossary import Mode
 from convgrid.sweep.grid import Point as Overrides
 from convgrid.sweep.job import Outcome, Trial, Wait
 from convgrid.sweep.objectives import objectives_of, values_of
 from convgrid.sweep.space import Space
+from convgrid.system.seeding import derive
 
 OVERRIDES, REASON = "overrides", "reason"  # attributes of Optuna's trials: what was drawn; why it cannot be
 RECALLED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)

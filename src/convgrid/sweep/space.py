@@ -12,9 +12,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from convgrid.config.overrides import shown
 from convgrid.errors import ConfigError
-from convgrid.seeding import derive
 from convgrid.sweep.grid import Axis, Point, axes, with_value
 from convgrid.sweep.where import Where, parse
+from convgrid.system.seeding import derive
 
 DIGITS = 4  # significant ones of a number drawn from an interval: what is shown is what is trained
 NOISE = 12  # decimals of a step; 0.3 - 0.2 is 0.09999999999999998

@@ -23,8 +23,8 @@ from convgrid.config import (
     planned,
 )
 from convgrid.errors import ConfigError, ConvgridError, refuse
-from convgrid.plan import Plan
-from convgrid.runs import read_records
+from convgrid.network.plan import Plan
+from convgrid.runs.trial import read_records
 from convgrid.sweep.grid import Point
 from convgrid.sweep.job import Survey, Trial
 from convgrid.sweep.where import Where

@@ -11,9 +11,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from convgrid.errors import ConfigError, DiskError, SweepError
-from convgrid.runs import now
+from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep
+from convgrid.runs.trial import now
 from convgrid.sweep.job import Outcome, Survey, Trial
-from convgrid.sweep.results import SWEEP, SWEEPS, read_sweep
 
 SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
 

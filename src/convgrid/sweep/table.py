@@ -6,11 +6,11 @@ from rich.console import Console
 
 from convgrid.component import Component
 from convgrid.config import Settings, component
-from convgrid.display import show_result
-from convgrid.glossary import Mode
+from convgrid.objective.glossary import Mode
 from convgrid.sweep.job import Outcome, Survey, Trial
 from convgrid.sweep.objectives import SIZES, front, objectives_of, values_of
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
+from convgrid.terminal import duration, show_result
 
 MOST_REASONS = 8  # shown of the points skipped
 MOST_VALUES = 60  # characters shown of a key's values
@@ -51,24 +51,6 @@ def show_survey(
     if survey.notes:
         rows["notes"] = "\n".join(survey.notes)
     show_result(rows, console)
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person says it.
-
-    Args:
-        seconds: How long.
-
-    Returns:
-        In seconds, minutes or hours.
-
-    Example:
-        >>> duration(99), duration(600), duration(9000)
-        ('99 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def show_space(space: Space, settings: Settings, console: Console) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from convgrid.config import Settings, component, digest_of
-from convgrid.glossary import Mode, objective_of
-from convgrid.memory import uncollected
-from convgrid.runs import read_record, set_right
+from convgrid.objective.glossary import Mode, objective_of
+from convgrid.runs.trial import read_record, set_right
 from convgrid.sweep.checkpoints import Checkpoints, how_many
 from convgrid.sweep.executor import Local
 from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
@@ -21,6 +20,7 @@ from convgrid.sweep.sweeps import SweepFolder
 from convgrid.sweep.table import show_front
 from convgrid.sweep.view import view
 from convgrid.sweep.winner import Maker
+from convgrid.system.memory import uncollected
 from convgrid.tracking.writer import FLUSH, start_writer
 
 if TYPE_CHECKING:

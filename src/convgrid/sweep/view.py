@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convgrid.sweep.job import Outcome, Survey, Trial
-from convgrid.sweep.table import duration
+from convgrid.terminal import duration, printable
 
 BAR = 20  # characters
 REASON = 80  # characters of a failure's reason; the ranking has it in full
@@ -273,24 +273,6 @@ def setting(trial: Trial) -> str:
         The overrides that vary, or all where none does.
     """
     return " ".join(f"{key}={value}" for key, value in trial.varying.items()) or " ".join(trial.overrides) or "as it is"
-
-
-def printable(text: str, console: Console) -> str:
-    r"""Write out what a console cannot show, so that no character stops a sweep.
-
-    Args:
-        text: Any.
-        console: Where it will be printed.
-
-    Returns:
-        Text in the console's encoding.
-
-    Example:
-        >>> import io
-        >>> printable("größe", Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii")))
-        'gr\\xf6\\xdfe'
-    """
-    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
 
 
 def _worker(number: int, running: _Running, metric: str, console: Console) -> Text:

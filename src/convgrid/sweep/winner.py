@@ -7,8 +7,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from convgrid.processes import start
-from convgrid.runs import BEST, TRACKED, read_tracked
+from convgrid.runs.trial import BEST, TRACKED, read_tracked
+from convgrid.system.processes import start
 
 LONGEST = 60.0  # seconds; then the writer tries, and tells what is wrong
 

@@ -18,18 +18,17 @@ from pathlib import Path
 
 import torch
 
-from convgrid.checkpointing import broken
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData
-from convgrid.errors import ConvgridError
-from convgrid.memory import keep_freed_memory
-from convgrid.reasons import cause_of, reason_of
-from convgrid.recording import begin, ended, write_predictions
-from convgrid.runs import BEST, LAST, LOG, METRICS, RECORD, EpochLog, Outcome, TrialFolder, claim
+from convgrid.errors import ConvgridError, cause_of, reason_of
+from convgrid.runs.sweep import DONE, outcome
+from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, EpochLog, Outcome, TrialFolder, claim
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
-from convgrid.sweep.results import DONE, outcome
-from convgrid.training import Learner, train
-from convgrid.trial import find_device, prepare, read, try_components
+from convgrid.system.memory import keep_freed_memory
+from convgrid.training.checkpoints import broken
+from convgrid.training.learner import Learner, train
+from convgrid.training.recording import begin, ended, write_predictions
+from convgrid.training.trial import find_device, prepare, read, try_components
 
 
 class Pruned(Exception):

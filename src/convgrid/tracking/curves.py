@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convgrid.runs import CURVES, read_epochs, read_record
+from convgrid.runs.trial import CURVES, read_epochs, read_record
 
 # By name of the metric; colours which the colour-blind tell apart, and a style besides.
 LOSSES = {"train/loss": ("#0072b2", "--"), "val/loss": ("#d55e00", "-")}

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from convgrid.config.address import SERVERS, check_uri, database
 from convgrid.errors import TrackingError
-from convgrid.runs import read_tracked
-from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, read_sweep_or_tell
-from convgrid.tracking.address import SERVERS, check_uri, database
+from convgrid.runs.sweep import PARENT, SWEEP, SWEEPS, read_sweep_or_tell
+from convgrid.runs.trial import read_tracked
 from convgrid.tracking.everything import EXPERIMENT, newest_tracking, open_store
 
 if TYPE_CHECKING:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from convgrid.errors import SweepError, TrackingError
-from convgrid.reasons import reason_of
-from convgrid.runs import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
-from convgrid.sweep.results import PARENT, SWEEP, SWEEPS, read_sweep, winner
-from convgrid.tracking.address import check_uri, knock
+from convgrid.config.address import check_uri, knock
+from convgrid.errors import SweepError, TrackingError, reason_of
+from convgrid.runs.sweep import PARENT, SWEEP, SWEEPS, read_sweep, winner
+from convgrid.runs.trial import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
 from convgrid.tracking.writer import ENVIRONMENT
 
 if TYPE_CHECKING:

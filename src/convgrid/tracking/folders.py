@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convgrid.config import PLACES
-from convgrid.environment import environment
-from convgrid.runs import (
+from convgrid.runs.sweep import SWEEP, standing, status
+from convgrid.runs.trial import (
     BEST,
     CONFIG,
     CONFUSION,
@@ -24,7 +24,7 @@ from convgrid.runs import (
     read_json,
     whole_lines,
 )
-from convgrid.sweep.results import SWEEP, standing, status
+from convgrid.system.environment import environment
 
 OUTCOME, BEST_EPOCH, REASON = "convgrid.outcome", "convgrid.best_epoch", "convgrid.reason"
 LIGHT = (CONFIG, DATA, PLAN, ENVIRONMENT)  # files of every trial

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from convgrid.config.address import knock
 from convgrid.errors import ModelError
-from convgrid.memory import uncollected
-from convgrid.runs import METRICS, read_record, set_one_right
-from convgrid.tracking.address import knock
+from convgrid.runs.trial import METRICS, read_record, set_one_right
+from convgrid.system.memory import uncollected
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store

@@ -9,8 +9,8 @@ from typing import Self
 
 from filelock import FileLock
 
+from convgrid.config.address import database, knock
 from convgrid.errors import TrackingError
-from convgrid.tracking.address import database, knock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
 

@@ -19,11 +19,10 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
-from convgrid.errors import ModelError, SweepError
+from convgrid.errors import ModelError, SweepError, reason_of
 from convgrid.model.store import store as store_model
-from convgrid.reasons import reason_of
-from convgrid.runs import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record, read_tracked
-from convgrid.sweep.results import PARENT, read_sweep
+from convgrid.runs.sweep import PARENT, read_sweep
+from convgrid.runs.trial import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record, read_tracked
 from convgrid.tracking.folders import BEST_EPOCH, OUTCOME, REASON, Wanted, wanted_of_sweep, wanted_of_trial
 from convgrid.tracking.store import Store
 

@@ -9,7 +9,7 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
-from convgrid.runs import SYSTEM, now
+from convgrid.runs.trial import SYSTEM, now
 
 PERIOD = 10.0  # seconds between two samples, as MLflow takes them
 

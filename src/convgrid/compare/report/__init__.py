@@ -4,9 +4,9 @@ from pathlib import Path
 
 from convgrid.compare.report.chapters import NAMES, chapters_of
 from convgrid.compare.report.drawing import sheet
+from convgrid.compare.report.html_tables import write_csv
 from convgrid.compare.report.page import page
 from convgrid.compare.report.png import save
-from convgrid.compare.report.tables import write_csv
 from convgrid.compare.results import Answer
 from convgrid.compare.trials import Trials
 from convgrid.errors import DiskError

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convgrid.compare.report.captions import Wording, ids_of, wording_of
 from convgrid.compare.report.charts import (
     importance,
     interactions,
@@ -15,7 +16,6 @@ from convgrid.compare.report.charts import (
 from convgrid.compare.report.charts.curves import MOST as MOST_CURVES
 from convgrid.compare.report.charts.interactions import MOST as MOST_CELLS
 from convgrid.compare.report.drawing import NAMED, Drawing
-from convgrid.compare.report.wording import Wording, ids_of, wording_of
 from convgrid.compare.results import Answer
 from convgrid.compare.trials import Trials
 

@@ -11,14 +11,14 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from convgrid.compare.report.captions import ids_of, typographic, wording_of
 from convgrid.compare.report.chapters import Chapter
+from convgrid.compare.report.html_tables import AT_ONCE, SMALLEST, interval_ends, ranking_table
 from convgrid.compare.report.palette import DARK, LIGHT
 from convgrid.compare.report.svg import svg
-from convgrid.compare.report.tables import AT_ONCE, SMALLEST, interval_ends, ranking_table
-from convgrid.compare.report.wording import ids_of, typographic, wording_of
 from convgrid.compare.results import Answer
+from convgrid.compare.sentences import named, text
 from convgrid.compare.trials import Trials
-from convgrid.compare.words import named, text
 
 HERE = Path(__file__).parent
 COMMIT = 10  # letters of a commit that tell it from others

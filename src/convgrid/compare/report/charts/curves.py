@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convgrid.compare.report.captions import ids_of
 from convgrid.compare.report.drawing import NAMED, Area, Drawing, Line, Mark, Text, apart, paint_of
 from convgrid.compare.report.scales import PANEL, Scale, covering, foot_axis, tick_room, value_axis
-from convgrid.compare.report.wording import ids_of
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.trials import Trials
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from convgrid.compare.report.captions import Wording, is_number
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, shortened
 from convgrid.compare.report.scales import PANEL, Scale, covering, foot_axis, tick_room, value_axis
-from convgrid.compare.report.wording import Wording, is_number
 from convgrid.compare.results import Answer, Level
-from convgrid.compare.words import text
+from convgrid.compare.sentences import text
 
 COLUMNS = 8  # numbers beside each other that have room for their labels
 ROW = 20.0

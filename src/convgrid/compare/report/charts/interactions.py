@@ -1,10 +1,10 @@
 """Means of two keys' values together, as heatmaps on one scale for all pairs."""
 
+from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.drawing import STEPS, Box, Drawing, Mark, Text, letters, shortened
 from convgrid.compare.report.scales import PANEL
-from convgrid.compare.report.wording import Wording
 from convgrid.compare.results import Answer, Interaction
-from convgrid.compare.words import text
+from convgrid.compare.sentences import text
 
 MOST = 24  # values of a key that a heatmap has room for
 CELL = 30.0

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from convgrid.compare.report.captions import Wording, is_number
 from convgrid.compare.report.drawing import NAMED, Drawing, Line, Mark, Text, apart, paint_of, shortened
 from convgrid.compare.report.numbers import thousands
 from convgrid.compare.report.scales import Scale, covering, written
-from convgrid.compare.report.wording import Wording, is_number
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.words import text
+from convgrid.compare.sentences import text
 
 LEVELS = 12  # different values; more of them are an axis of numbers
 WIDE = (1192.0, 340.0)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from convgrid.compare.report.captions import Wording, summary
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Text, paint_of
 from convgrid.compare.report.scales import PANEL, Scale, covering, foot_axis, tick_room, value_axis, worth_showing
-from convgrid.compare.report.wording import Wording, summary
 from convgrid.compare.results import Answer, Setting
 
 COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image", "seconds": "seconds a trial"}

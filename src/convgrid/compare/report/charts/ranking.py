@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, paint_of, shortened
 from convgrid.compare.report.scales import Scale, covering, foot_axis, worth_showing
-from convgrid.compare.report.wording import Wording
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.words import named
+from convgrid.compare.sentences import named
 
 MOST = 20  # settings drawn
 ROW = 20.0

@@ -1,0 +1,1 @@
+"""What each command does; no other room prints a usage or reads what was typed."""

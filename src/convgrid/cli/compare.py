@@ -1,0 +1,119 @@
+"""`convgrid compare`: which setting of a sweep, or of an MLflow experiment, is best."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from convgrid.cli.told import told
+from convgrid.compare.analysis import answer
+from convgrid.compare.console import show
+from convgrid.compare.sources import load
+from convgrid.compare.trials import Trials
+from convgrid.errors import ConfigError
+from convgrid.runs.sweep import SWEEPS
+from convgrid.runs.trial import read_json
+from convgrid.terminal import printable
+
+PARENT = "parent.json"  # beside a sweep: its MLflow run
+
+
+def compare(argv: Sequence[str]) -> int:
+    """Do what a command line says.
+
+    Args:
+        argv: Words behind `convgrid compare`.
+
+    Returns:
+        The exit status: 0, 1 after a person's mistake or where no trial has finished, 130 after Ctrl-C.
+    """
+    return told(lambda: _compare(argv))
+
+
+def _compare(argv: Sequence[str]) -> int:
+    asked = _parser().parse_args(argv)
+    trials = load(
+        asked.sweep,
+        experiment=asked.experiment,
+        filter=asked.filter,
+        tracking_uri=asked.tracking_uri,
+        mapping=_mapping(asked.map),
+        keys=asked.keys,
+    )
+    if trials.finished.empty:
+        raise ConfigError(_unfinished(trials))
+    found = answer(trials)
+    console = Console()
+    show(trials, found, console)
+    from convgrid.compare.report import write
+
+    assert trials.folder is not None
+    folder = Path(asked.out) if asked.out else trials.folder
+    report = write(trials, found, folder)
+    console.print(Text.assemble(("report  ", "bold"), printable(str(report), console)), soft_wrap=True)
+    if trials.sweep and not asked.out and not asked.keys:  # elsewhere are files that are not the sweep's report
+        _log(trials.sweep, folder)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="convgrid compare",
+        description="Say which setting is best, by how much, whether that is more than chance, and what it costs.",
+        epilog="Without options: the last sweep of this folder. A metric that --map names and convgrid does not know "
+        "is better when higher, unless its name ends in loss or error.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--sweep", metavar="ID", help="a sweep of this folder, as convgrid sweeps lists them")
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="an MLflow experiment; convgrid where only others are given"
+    )
+    parser.add_argument("--filter", metavar="F", help="MLflow's filter: \"params.optimizer = 'adam'\"")
+    parser.add_argument("--tracking-uri", metavar="U", help="sqlite:///mlflow.db (default) or a server's address")
+    parser.add_argument(
+        "--map", nargs="+", metavar="OURS=THEIRS", default=[], help="names of others: val/accuracy=valid_acc seed=rs"
+    )
+    parser.add_argument(
+        "--keys",
+        nargs="+",
+        metavar="KEY",
+        help="what tells settings apart, where not all that differs: others count as repetitions, with a warning",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where the report goes instead of sweeps/ID/report, or report-KEYS"
+    )
+    return parser
+
+
+def _mapping(words: Sequence[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for word, (own, _, theirs) in zip(words, pairs, strict=True):
+        if not own or not theirs:
+            raise ConfigError(f"--map {word} is no OURS=THEIRS, such as val/accuracy=valid_acc.")
+    return {own: theirs for own, _, theirs in pairs}
+
+
+def _unfinished(trials: Trials) -> str:
+    counts = trials.frame["status"].value_counts()
+    states = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    then = f" To go on: {trials.command}" if trials.command else ""
+    return f"No trial of {trials.title} has finished with {trials.metric}: {states}.{then}"
+
+
+def _log(sweep: str, folder: Path) -> None:
+    """Store the report with the sweep's MLflow run, where it has one; a comparison without it is still one."""
+    known = read_json(SWEEPS / sweep / PARENT)
+    if not known.get("run_id"):
+        return
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        from convgrid.compare.mlflow_runs import open_store
+
+        open_store(known["uri"]).log_artifacts(known["run_id"], str(folder), "report")
+    except Exception as error:  # a store may fail in every way that a database, a network or a disk can
+        cause = str(error).strip().partition("\n")[0]
+        print(f"The report is in its folder only, not in MLflow: {cause}", file=sys.stderr)

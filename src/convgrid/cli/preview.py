@@ -1,0 +1,119 @@
+"""`convgrid preview`: training images, and what augmentation makes of them, on a sheet to look at."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.types import RunMode
+
+from convgrid.cli.told import told
+from convgrid.config import Settings, check, component, from_hydra, register_experiments
+from convgrid.errors import ConfigError, gather, refuse
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+OUT = "preview.png"
+ROWS = 8  # images
+VIEWS = 7  # of each image: one an epoch
+
+USAGE = f"""usage: convgrid preview [group=option | key=value ...] [out=FILE.png]
+
+  convgrid preview data=cifar10 augment=keras_blog
+  convgrid preview augment=custom augment.rotation_range=15 out=turned.png
+  convgrid preview experiments=very_little_data seed=1
+
+Draws the first {ROWS} images of the training's first minibatch, a row each: its target, the image as it is, and what
+augmentation makes of it in each of {VIEWS} epochs. Another seed shows other images. The sheet is written to {OUT},
+or to what out= says. Groups, options and keys are those of convgrid run --help."""
+
+
+def preview(argv: Sequence[str]) -> int:
+    """Do what a command line says.
+
+    Args:
+        argv: Overrides as for `convgrid run`, and out=FILE.png.
+
+    Returns:
+        The exit status: 0, 1 after a person's mistake, 130 after Ctrl-C.
+    """
+    if {"-h", "--help"} & {*argv}:
+        print(USAGE)
+        return 0
+    return told(lambda: _preview(argv))
+
+
+def _preview(argv: Sequence[str]) -> int:
+    named = [word.removeprefix("out=") for word in argv if word.startswith("out=")]
+    out = Path(named[-1] if named else OUT)
+    found: list[Settings] = []
+    overrides = [word for word in argv if not word.startswith("out=")]
+    refuse(gather([lambda: found.append(_settings(overrides)), lambda: _check_out(out)]))
+    picture = draw(*found)
+    try:
+        picture.save(out)
+    except OSError as error:
+        raise ConfigError(f"out={out} cannot be written: {error.strerror}.") from None
+    print(out)
+    return 0
+
+
+def _settings(overrides: Sequence[str]) -> Settings:
+    register_experiments()
+    composed = check(overrides).composed
+    if composed is None or composed.hydra.mode == RunMode.MULTIRUN:
+        raise ConfigError("preview shows the images of one run. Leave out -m, Hydra's flags, experiments that sweep.")
+    settings = from_hydra(composed, composed.hydra)
+    if settings.values["resume"] is not None:
+        raise ConfigError(f"resume={settings.values['resume']}: preview does not look at runs. Leave it out.")
+    return settings
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"out={out} must end in .png, which the sheet is.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"out={out}: {out.parent} is not a folder.")
+
+
+def draw(settings: Settings) -> "Image":
+    """Draw the sheet: on a CPU, its first column of views is what the training's first step takes, bit for bit.
+
+    Args:
+        settings: The resolved config.
+
+    Returns:
+        The picture.
+
+    Raises:
+        ConvgridError: If a component refuses its values, or the data cannot be read.
+    """
+    import torch  # a mistake is told without it
+
+    from convgrid.augment.sheet import sheet
+    from convgrid.data import batches
+    from convgrid.system.seeding import derive
+    from convgrid.training.trial import read, try_components
+
+    try_components(settings)
+    seed, balanced = settings.values["seed"], settings.values["imbalance"]["sampling"] == "balanced"
+    data, size = read(settings), settings.values["data"]["batch_size"]
+    order = partial(derive, seed, "shuffle")
+    chunk = next(iter(batches(data.train, batch_size=size, device="cpu", seed=order, balanced=balanced)))
+    images, targets, _ = next(iter(chunk))
+    views, augment = [], component(settings, "augment")
+    if augment is not None:
+        change = augment.bind()()
+        for epoch in range(VIEWS):
+            draws = torch.Generator().manual_seed(derive(seed, "augment", epoch))
+            views.append(change(images, targets, draws)[0][:ROWS])
+    return sheet(images[:ROWS], views, [_caption(target, data.class_names) for target in targets[:ROWS]])
+
+
+def _caption(target: "Tensor", class_names: Sequence[str]) -> str:
+    """Of a class its name, of labels those that apply, of numbers the numbers."""
+    if class_names and target.ndim:
+        return ", ".join(name for name, applies in zip(class_names, target.tolist(), strict=True) if applies)
+    return class_names[int(target)] if class_names else ", ".join(f"{number:.7g}" for number in target.tolist())

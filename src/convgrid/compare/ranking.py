@@ -1,0 +1,225 @@
+"""The finished trials by setting: what each was repeated, and how far chance moves its mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from convgrid.compare import multiple_comparisons as best
+from convgrid.compare.results import Interval, Setting, Status
+from convgrid.compare.trials import Trials
+
+SHARES = ("accuracy", "top5", "f1", "calibration_error", "auroc", "exact_match")  # from 0 to 1
+ERRORS = ("mae", "rmse")  # from 0
+COSTS = {"parameters": "plan.parameters", "multiply_adds": "plan.multiply_adds", "seconds": "seconds"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One setting's finished trials.
+
+    Args:
+        values: Of the keys that vary, those that the setting has.
+        trials: Their ids.
+        results: The objective of each, shape (T,).
+        blocks: What counts as a repetition: the results, or their means in each fold, NaN of a fold that is missing.
+        costs: Means of "parameters", "multiply_adds" and "seconds", those that are known.
+    """
+
+    values: Mapping[str, Any]
+    trials: tuple[str, ...]
+    results: np.ndarray
+    blocks: np.ndarray
+    costs: Mapping[str, float]
+
+    @cached_property
+    def mean(self) -> float:
+        """Of the repetitions."""
+        return float(np.nanmean(self.blocks))
+
+    @cached_property
+    def count(self) -> int:
+        """How many repetitions there are."""
+        return int(np.isfinite(self.blocks).sum())
+
+
+def samples(trials: Trials) -> list[Sample]:
+    """Gather each setting's finished trials.
+
+    Args:
+        trials: All of them.
+
+    Returns:
+        The best setting first; of equals the one with fewer multiply-adds.
+    """
+    frame = trials.finished
+    if frame.empty:
+        return []
+    cells = [[None if pd.isna(value) else plain(value) for value in frame[key]] for key in trials.keys]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, values in enumerate(zip(*cells, strict=True) if cells else [()] * len(frame)):
+        groups.setdefault(values, []).append(place)
+    columns = _Columns(frame, trials)
+    found = [columns.sample(dict(zip(trials.keys, values, strict=True)), at) for values, at in groups.items()]
+    sign = -1 if trials.mode == "max" else 1
+    return sorted(found, key=lambda each: (sign * round(each.mean, 12), each.costs.get("multiply_adds", 0)))
+
+
+def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far chance moves each setting's mean.
+
+    Args:
+        found: The settings.
+
+    Returns:
+        Variances of one repetition, degrees of freedom, and what a variance is multiplied by for that of the mean,
+        each of shape (S,); NaN, 0 and NaN for a setting that was run once.
+    """
+    count = np.array([each.count for each in found])
+    variance, share = np.full(len(found), np.nan), np.full(len(found), np.nan)
+    repeated = np.flatnonzero(count > 1)
+    if len(repeated):
+        least = best.floor(np.concatenate([each.results for each in found]))
+        variance[repeated] = [max(np.nanvar(found[int(at)].blocks, ddof=1), least) for at in repeated]
+        paired = found[0].blocks is not found[0].results
+        share[repeated] = best.overlap(count[repeated]) if paired else 1 / count[repeated]
+    return variance, np.maximum(count - 1, 0), share
+
+
+def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
+    """Put settings in order, and say which are distinguishable from the best.
+
+    Args:
+        found: The best first.
+        trials: They come from.
+
+    Returns:
+        The settings, in the same order.
+    """
+    intervals, adjusted = _intervals(found, trials.metric), _compared(found, trials)
+    return tuple(
+        Setting(
+            values=each.values,
+            trials=each.trials,
+            n=len(each.trials),
+            mean=each.mean,
+            spread=float(each.results.std(ddof=1)) if len(each.trials) > 1 else None,
+            interval=interval,
+            p=p,
+            parameters=_whole(each.costs.get("parameters")),
+            multiply_adds=_whole(each.costs.get("multiply_adds")),
+            seconds=each.costs.get("seconds"),
+            place=place,
+            status=_status(place, p),
+        )
+        for place, (each, interval, p) in enumerate(zip(found, intervals, adjusted, strict=True), start=1)
+    )
+
+
+class _Columns:
+    """What settings are gathered from, as arrays: taking rows out of a frame is slow."""
+
+    def __init__(self, frame: pd.DataFrame, trials: Trials) -> None:
+        self._ids = [str(trial) for trial in frame.index]
+        self._results = frame[trials.objective].to_numpy(float)
+        self._costs = {
+            name: pd.to_numeric(frame[key], errors="coerce").to_numpy(float)
+            for name, key in COSTS.items()
+            if key in frame
+        }
+        self._folds = None
+        if "fold" in trials.repetitions:
+            self._folds = pd.factorize(frame["fold"], sort=True)[0]
+
+    def sample(self, values: Mapping[str, Any], at: list[int]) -> Sample:
+        """Take the rows of one setting out."""
+        results = self._results[at]
+        known = {name: costs[at][np.isfinite(costs[at])] for name, costs in self._costs.items()}
+        return Sample(
+            values={key: value for key, value in values.items() if value is not None},
+            trials=tuple(self._ids[place] for place in at),
+            results=results,
+            blocks=results if self._folds is None else self._by_fold(results, self._folds[at]),
+            costs={name: float(costs.mean()) for name, costs in known.items() if len(costs)},
+        )
+
+    def _by_fold(self, results: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        """The mean in each fold, NaN where there is none."""
+        assert self._folds is not None
+        count = self._folds.max() + 1
+        total, runs = np.bincount(folds, results, count), np.bincount(folds, minlength=count)
+        return np.divide(total, runs, out=np.full(count, np.nan), where=runs > 0)
+
+
+def plain(value: Any) -> Any:
+    """A whole number as an int, whatever pandas made of it; anything else as it is.
+
+    Args:
+        value: Of a cell.
+
+    Example:
+        >>> plain(np.float64(2.0)), plain(0.5), plain("adam")
+        (2, 0.5, 'adam')
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _status(place: int, p: float | None) -> Status:
+    if place == 1:
+        return "best"
+    if p is None:
+        return "not compared"
+    return "worse" if p <= best.LEVEL else "not distinguishable"
+
+
+def _intervals(found: Sequence[Sample], metric: str) -> list[Interval | None]:
+    variance, freedom, share = errors(found)
+    known = np.isfinite(variance)
+    half = np.full(len(found), np.nan)
+    if known.any() and variance[known].any():
+        half[known] = best.half_widths(variance[known], freedom[known], share[known])
+    return [around(each.mean, float(width), metric) for each, width in zip(found, half, strict=True)]
+
+
+def around(middle: float, half: float, metric: str) -> Interval | None:
+    """An interval, no wider than the metric's range.
+
+    Args:
+        middle: A mean.
+        half: Of the width; NaN gives None.
+        metric: Such as "val/accuracy", a share.
+
+    Example:
+        >>> around(0.75, 0.5, "val/accuracy"), around(0.75, 0.5, "val/mae"), around(0.75, float("nan"), "val/mae")
+        ((0.25, 1.0), (0.25, 1.25), None)
+    """
+    if np.isnan(half):
+        return None
+    low, high = middle - half, middle + half
+    name = metric.rpartition("/")[2]
+    low = max(low, min(0.0, middle)) if name in SHARES or name in ERRORS else low
+    return (low, min(high, max(1.0, middle))) if name in SHARES else (low, high)
+
+
+def _compared(found: Sequence[Sample], trials: Trials) -> list[float | None]:
+    """None where the setting or the best was run once: nobody knows how far chance moves it."""
+    adjusted: list[float | None] = [None] * len(found)
+    repeated = [place for place, each in enumerate(found) if each.count > 1]
+    if len(repeated) < 2 or repeated[0] != 0:
+        return adjusted
+    sign = 1 if trials.mode == "max" else -1
+    values = [sign * found[place].blocks for place in repeated]
+    paired = "fold" in trials.repetitions
+    p = best.compare_paired(values) if paired else best.compare_independent([v[np.isfinite(v)] for v in values])
+    for place, value in zip(repeated[1:], p, strict=True):
+        adjusted[place] = None if np.isnan(value) else float(value)
+    return adjusted

@@ -1,0 +1,182 @@
+"""The ranking as rows of the page, and as a CSV."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from convgrid.compare.report.captions import Wording, is_number, summary
+from convgrid.compare.report.charts.ranking import CELL, axis_of, in_a_cell
+from convgrid.compare.report.drawing import NAMED
+from convgrid.compare.report.scales import Scale
+from convgrid.compare.report.svg import svg
+from convgrid.compare.results import Answer, Setting
+from convgrid.compare.sentences import chance, clock, text
+
+AT_ONCE = 100  # settings that the page shows before it is asked for all
+SIGNS = {"best": "★", "not distinguishable": "≈", "worse": "", "not compared": ""}  # no meaning by colour alone
+
+NUMBERS = ("mean", "spread", "low", "high", "runs", "p", "status", "parameters", "multiply_adds", "seconds", "trials")
+SMALLEST = "◆"  # of the settings within one standard error of the best
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the ranking.
+
+    Args:
+        name: Its head.
+        key: What a filter calls it.
+        number: Whether its cells are numbers.
+        sort: "ascending", "descending", what a first click sorts by, or "" where it cannot be sorted.
+        start: Its order at first: "ascending" or "none".
+    """
+
+    name: str
+    key: str
+    number: bool = True
+    sort: str = "ascending"
+    start: str = "none"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the ranking.
+
+    Args:
+        text: What is read.
+        value: What it is sorted by; None where that is the text.
+        kind: A class of the page's style.
+    """
+
+    text: str | Markup
+    value: float | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting in the ranking.
+
+    Args:
+        place: From 1.
+        cells: One for each column.
+        tip: The setting in a line.
+        colour: Role of its colour; "" of the many.
+    """
+
+    place: int
+    cells: tuple[Cell, ...]
+    tip: str
+    colour: str
+
+
+def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[Row]]:
+    """Lay the ranking out.
+
+    Args:
+        answer: What the comparison comes to.
+        words: How its numbers are written.
+
+    Returns:
+        The columns, of which none is empty, and a row for each setting.
+    """
+    keys = keys_of(answer.settings)
+    numbers = {key: all(is_number(s.values[key]) for s in answer.settings if key in s.values) for key in keys}
+    repeated = any(setting.interval for setting in answer.settings)
+    better = "descending" if words.mode == "max" else "ascending"
+    columns = [Column("place", "place", start="ascending")]
+    columns += [Column(key, key, numbers[key]) for key in keys]
+    columns.append(Column(words.metric, words.metric, sort=better))
+    if repeated:
+        columns += [Column("interval", "interval", False, ""), Column("runs", "runs")]
+    columns += [Column(name, key) for key, name in _costs(answer).items()]
+    if repeated:
+        columns += [Column("p", "p", sort="descending"), Column("against the best", "status", number=False)]
+    x = axis_of(answer.settings, words.mode, 6, CELL[0] - 6) if repeated else None
+    return columns, [_row(setting, answer, keys, x, words) for setting in answer.settings]
+
+
+def interval_ends(answer: Answer, words: Wording) -> tuple[str, str]:
+    """The ends of the axis that the table's intervals are drawn on.
+
+    Args:
+        answer: What the comparison comes to.
+        words: How its numbers are written.
+
+    Returns:
+        The least and the greatest value.
+    """
+    x = axis_of(answer.settings, words.mode, 0, 1)
+    return words.mean(x.low), words.mean(x.high)
+
+
+def keys_of(settings: Sequence[Setting]) -> list[str]:
+    """Find the keys that any of the settings has.
+
+    Args:
+        settings: Of the ranking.
+
+    Returns:
+        Each once, in their order.
+    """
+    return list(dict.fromkeys(key for setting in settings for key in setting.values))
+
+
+def write_csv(answer: Answer, file: Path) -> None:
+    """Write the ranking with all digits, a row for each setting; test metrics are of the chosen setting only.
+
+    Args:
+        answer: What the comparison comes to.
+        file: Where to.
+    """
+    keys = keys_of(answer.settings)
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["place", *keys, *NUMBERS])
+        for each in answer.settings:
+            values = [text(each.values[key]) if key in each.values else "" for key in keys]
+            low, high = each.interval or (None, None)
+            found = [each.mean, each.spread, low, high, each.n, each.p, each.status]
+            costs = [each.parameters, each.multiply_adds, each.seconds]
+            writer.writerow([each.place, *values, *found, *costs, " ".join(each.trials)])
+
+
+def _costs(answer: Answer) -> dict[str, str]:
+    """Those that are known of any setting, with their names."""
+    names = {"parameters": "parameters", "multiply_adds": "multiply-adds", "seconds": "time"}
+    return {key: name for key, name in names.items() if any(getattr(each, key) is not None for each in answer.settings)}
+
+
+def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: Scale | None, words: Wording) -> Row:
+    cells = [Cell(str(setting.place), setting.place)]
+    cells += [_value(setting.values[key]) if key in setting.values else Cell("") for key in keys]
+    cells.append(Cell(words.measured(setting), setting.mean))
+    if x is not None:
+        plot = svg(in_a_cell(setting, x, answer.settings[0].mean))
+        cells += [Cell(plot, kind="plot"), Cell(str(setting.n), setting.n)]
+    cells += [_cost(name, getattr(setting, name)) for name in _costs(answer)]
+    if x is not None:
+        about = (SIGNS[setting.status], setting.status, SMALLEST if setting == answer.smallest else "")
+        cells += [_chance(setting.p), Cell(" ".join(filter(None, about)), kind="words")]
+    colour = f"s{setting.place}" if setting.place <= NAMED else ""
+    costs = ", ".join(f"{name} {_cost(key, getattr(setting, key)).text}" for key, name in _costs(answer).items())
+    return Row(setting.place, tuple(cells), f"{summary(setting, words)}; {costs}", colour)
+
+
+def _value(value: Any) -> Cell:
+    return Cell(text(value), float(value)) if is_number(value) else Cell(text(value))
+
+
+def _chance(p: float | None) -> Cell:
+    return Cell("") if p is None else Cell(chance(p).removeprefix("p ").removeprefix("= "), p)
+
+
+def _cost(name: str, value: float | None) -> Cell:
+    if value is None:
+        return Cell("")
+    text = clock(value) if name == "seconds" else f"{value:,.0f}"
+    return Cell(text, value)

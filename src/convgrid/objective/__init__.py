@@ -1,0 +1,1 @@
+"""What a training goes by: how loss and targets fit, metrics, and from scores to predictions."""

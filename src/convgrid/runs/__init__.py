@@ -1,0 +1,1 @@
+"""The folders of runs and sweeps: written, read, and found by name."""

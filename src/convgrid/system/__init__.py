@@ -1,0 +1,1 @@
+"""The process and its machine: imports, memory, other processes, seeds, environment."""

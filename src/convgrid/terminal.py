@@ -1,0 +1,219 @@
+"""What a person sees: the plan, the progress, the result."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from convgrid.network.plan import Plan
+from convgrid.network.planned import PlannedLayer
+from convgrid.runs.trial import read_record, run_id_of
+
+Row = tuple[str, ...]
+
+HEADINGS = ("layer", "arguments", "output", "parameters", "multiply-adds", "memory", "sees")
+ARGUMENTS = 1  # the column; it and its neighbours hold words, the others numbers
+GAP = 2  # spaces after a result's name
+SCREEN = 80  # characters that a table tries to keep to, by folding its arguments
+TIED = "\xa0"  # a space at which no line is folded
+LEAST = 14  # characters of the arguments' column where that cannot be
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Print a plan as a table; however narrow the terminal is, no number and no pattern is broken to copy.
+
+    Args:
+        plan: Of the network.
+        console: Where to.
+    """
+    rows = [HEADINGS, *map(_row, plan.layers)]
+    totals = (f"{plan.parameters:,}", f"{plan.multiply_adds:,}", _bytes(plan.activation_bytes))
+    rows.append(("total", "", "", *totals, ""))
+    head, *lines, total = _columns(_folded(rows))
+    _write(console, f"INPUT {_shape(plan.input_shape)}", "bold")
+    _write(console, head, "bold")
+    for line in lines:
+        _write(console, line)
+    _write(console, total, "bold")
+    _write(console, "one image: multiply-adds forward, memory of the outputs in float32, pixels seen", "dim")
+    _write(console, plan.pattern)
+
+
+def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
+    """Say what a finished run came to, by what its folder holds.
+
+    Args:
+        folder: The run's.
+        uri: Of the tracking store; None where nothing is tracked.
+
+    Returns:
+        By name.
+    """
+    record = read_record(folder)
+    if "result" in record:  # written by the first versions
+        return record["result"]
+    metrics, params = record["metrics"], record["params"]
+    test = _metrics(metrics, "test/")
+    return {
+        "best epoch": f"{record['best_epoch']} of {record['epochs']}, by {record['objective'][0]}",
+        "validation": _metrics(metrics, "best/val/"),
+        **({"test": test} if test else {}),
+        "parameters": f"{int(params['plan.parameters']):,}",
+        "multiply-adds": f"{int(params['plan.multiply_adds']):,} an image",
+        "time": f"{record['seconds']:.1f} s on {record['tags']['device']}",
+        **({"MLflow run": run_id_of(folder) or "not sent yet: python -m convgrid sync"} if uri else {}),
+        **({"dashboard": uri if uri.startswith("http") else "make ui, or python -m convgrid ui"} if uri else {}),
+        "folder": str(folder),
+    }
+
+
+def _metrics(metrics: Mapping[str, float], prefix: str) -> str:
+    return "  ".join(
+        f"{name.removeprefix(prefix)} {value:.4g}" for name, value in metrics.items() if name.startswith(prefix)
+    )
+
+
+def show_result(rows: Mapping[str, str], console: Console) -> None:
+    """Print what a run came to, a line for each thing; a value's further lines stand below its first.
+
+    Args:
+        rows: By name.
+        console: Where to.
+    """
+    width = max(map(len, rows), default=0) + GAP
+    for name, value in rows.items():
+        first, *further = value.splitlines() or [""]
+        console.print(Text.assemble((f"{name:<{width}}", "bold"), first), soft_wrap=True)
+        for line in further:
+            _write(console, f"{'':<{width}}{line}")
+
+
+def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: float) -> str:
+    """One line for an epoch.
+
+    Args:
+        epoch: Counted from 1.
+        epochs: At most.
+        metrics: Of the epoch.
+        seconds: That it took.
+
+    Returns:
+        Text without markup.
+
+    Example:
+        >>> epoch_line(3, 20, {"train/loss": 0.5, "val/accuracy": 0.97}, 0.25)
+        'epoch  3/20  train/loss 0.5  val/accuracy 0.97  0.25 s'
+    """
+    values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return f"epoch {epoch:>{len(str(epochs))}}/{epochs}  {values}  {seconds:.2f} s"
+
+
+def _write(console: Console, line: str, style: str = "") -> None:
+    console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _row(layer: PlannedLayer) -> Row:
+    costs = (f"{layer.parameters:,}", f"{layer.multiply_adds:,}", _bytes(layer.activation_bytes))
+    return (layer.name, _arguments(layer), _shape(layer.output_shape), *costs, _shape(layer.receptive_field))
+
+
+def _folded(rows: Sequence[Row]) -> list[Row]:
+    """Fold the arguments, so that the table fits the screen."""
+    others = sum(max(map(len, column)) + 1 for column in zip(*rows, strict=True)) - 1
+    room = max(SCREEN - others + max(len(row[ARGUMENTS]) for row in rows), LEAST)
+    folded = []
+    for name, arguments, *rest in rows:
+        first, *further = [line.replace(TIED, " ") for line in textwrap.wrap(arguments, room)] or [""]
+        folded.append((name, first, *rest))
+        folded += [("", line, *("" for _ in rest)) for line in further]
+    return folded
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Words to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words, numbers = slice(ARGUMENTS + 2), slice(ARGUMENTS + 2, None)
+    return [
+        " ".join(
+            [
+                *(text.ljust(width) for text, width in zip(row[words], widths[words], strict=True)),
+                *(text.rjust(width) for text, width in zip(row[numbers], widths[numbers], strict=True)),
+            ]
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _bytes(count: int) -> str:
+    if count < 1024:
+        return f"{count} B"
+    return f"{count / 1024:,.1f} KiB" if count < 1024**2 else f"{count / 1024**2:,.1f} MiB"
+
+
+def _arguments(layer: PlannedLayer) -> str:
+    """What a reader wants to know of a layer: its size, and what is not as usual; "3x3, padding 1"."""
+    options = dict(layer.component.options)
+    kernel = options.pop("kernel_size", None)
+    usual = {"stride": kernel if layer.kind == "POOL" else (1, 1), "dilation": (1, 1), "groups": 1}
+    usual |= {"bias": True, "ceil_mode": False, "eps": options.get("eps")}
+    unusual = {name: value for name, value in options.items() if value != usual.get(name)}
+    if any(layer.padding):
+        unusual["padding"] = _padding(*layer.padding)
+    sizes = [] if kernel is None else [_shape(kernel)]
+    return ", ".join([*sizes, *(f"{name}{TIED}{_value(value)}" for name, value in unusual.items())])
+
+
+def _padding(left: int, right: int, top: int, bottom: int) -> object:
+    if left == right == top == bottom:
+        return left
+    return (top, left) if (left, top) == (right, bottom) else f"{top}+{bottom}x{left}+{right}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return _shape(value) if len(set(value)) > 1 else str(value[0])
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person says it.
+
+    Args:
+        seconds: How long.
+
+    Returns:
+        In seconds, minutes or hours.
+
+    Example:
+        >>> duration(99), duration(600), duration(9000)
+        ('99 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def printable(text: str, console: Console) -> str:
+    r"""Write out what a console cannot show, so that no character stops a sweep.
+
+    Args:
+        text: Any.
+        console: Where it will be printed.
+
+    Returns:
+        Text in the console's encoding.
+
+    Example:
+        >>> import io
+        >>> printable("größe", Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii")))
+        'gr\\xf6\\xdfe'
+    """
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)

@@ -1,0 +1,121 @@
+"""The benchmarks run to their ends; no time is asserted."""
+
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from convgrid.compare import multiple_comparisons as best
+
+Run = Callable[..., list[str]]
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def lines_of(name: str, *arguments: str) -> list[str]:
+    command = [sys.executable, str(BENCHMARKS / name), "--quick", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def run(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Like `lines_of`, but in this process, which has imported torch already."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+    def lines(name: str, *arguments: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", [name, "--quick", *arguments])
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def test_overhead_prints_the_ratios_of_steps_and_epochs_for_both_networks(run: Run) -> None:
+    lines = run("overhead.py", "trainer=cpu")
+    assert [line.partition(":")[0] for line in lines[::3]] == ["the digits default", "32x32 pixels, 16/32/64 filters"]
+    for steps, epochs in ((lines[1], lines[2]), (lines[4], lines[5])):
+        assert re.match(r"  step   ratio \d+\.\d{3} \(at most 1\.\d+\)  median \d+\.\d+ ms over \d", steps)
+        assert re.match(r"  epoch  ratio \d+\.\d{3}  median \d+\.\d+ ms over \d", epochs)
+    assert len(lines) == 6
+
+
+def test_commands_that_train_nothing_import_nothing_heavy() -> None:
+    first, *others, imports = lines_of("startup.py")
+    assert re.fullmatch(r"import hydra: median \d+ ms of 1", first)
+    assert [line.partition(" ratio ")[0].strip() for line in others] == ["--help", "--cfg job", "dry_run=true"]
+    for line in others:
+        told = r".* ratio \d+\.\d\d \(at most 3\)  median \d+ ms, imports no lightning, mlflow, sklearn, torch"
+        assert re.fullmatch(told, line)
+    assert re.fullmatch(r"imports of a training: ratio \d+\.\d\d  median \d+ ms", imports)
+
+
+def test_memory_prints_the_ratio_of_steps() -> None:
+    turn, ratio = lines_of("memory.py")
+    assert re.fullmatch(r"returned to the kernel +\d+\.\d ms a step   kept +\d+\.\d ms a step", turn)
+    assert re.fullmatch(r"ratio \d+\.\d\d", ratio)
+
+
+def test_tracking_prints_the_ratios_to_mlflows_own_calls() -> None:
+    wall, cpu = lines_of("tracking.py")
+    told = r"{} +writer +\d+\.\d ms a trial   fluent +\d+\.\d ms   ratio \d+\.\d"
+    assert re.fullmatch(told.format("wall"), wall)
+    assert re.fullmatch(told.format("CPU"), cpu)
+
+
+def test_report_prints_time_and_size_of_two_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report.py", "--quick"])  # in this process: its imports take longer than it does
+    runpy.run_path(str(BENCHMARKS / "report.py"), run_name="__main__")
+    few, many = capsys.readouterr().out.splitlines()
+    told = r" +{} trials: written in \d+\.\d s, 0\.\d\d MB, not opened \(at most 5 MB and 2 s\)"
+    assert re.fullmatch(told.format(30), few)
+    assert re.fullmatch(told.format(60), many)
+
+
+def test_plan_prints_time_and_memory_of_two_sizes() -> None:
+    small, large = lines_of("plan.py")
+    assert re.fullmatch(r" +200 points: median \d+\.\d\d s \(at most 5 s for 1,000\), \d+ MiB", small)
+    assert re.fullmatch(r" +400 points: median \d+\.\d\d s, \d+ MiB", large)
+
+
+def test_asha_prints_the_share_of_epochs_and_what_was_reached(run: Run) -> None:
+    repetition, epochs, reached = run("asha.py")
+    told = (
+        r"repetition 0: epochs ratio \d\.\d{3}  reached 0\.\d{4} of 0\.\d{4} \((the same|another) config, .*\)  \d+ s"
+    )
+    assert re.fullmatch(told, repetition)
+    assert re.fullmatch(r"epochs ratio \d\.\d{3} \(at most 0\.333\), largest \d\.\d{3}", epochs)
+    assert re.fullmatch(r"reached \d\.\d{4} less, largest \d\.\d{4}; sd over seeds \d\.\d{4}", reached)
+
+
+def test_trial_prints_what_a_trial_takes_beyond_its_steps(run: Run) -> None:
+    one, two, beyond = run("trial.py")
+    for line, epochs in ((one, 1), (two, 2)):
+        told = rf"a trial of +{epochs} epochs: \d+\.\d+ s, its steps by hand \d+\.\d+ s, beyond them -?\d+\.\d+ s"
+        assert re.fullmatch(told, line)
+    assert re.fullmatch(r"a trial -?\d\.\d{3} s beyond its steps \(at most 0\.15\), and .* further epoch", beyond)
+
+
+def test_compare_prints_the_time_of_two_sizes(run: Run) -> None:
+    lines = run("compare.py")
+    assert len(lines) == 2
+    for size, line in zip((24, 48), lines, strict=True):
+        assert re.fullmatch(rf" +{size} trials: read in \d+\.\d\d s, answered in \d+\.\d\d s", line)
+
+
+def test_comparison_prints_how_often_it_errs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best, "LIKELY", best.LIKELY)  # which it changes
+    *cases, worst = run("comparison.py")
+    assert len(cases) == 6  # three scenes of two settings, normal and with heavy tails
+    assert re.fullmatch(
+        r"at worst: false winner 0\.\d{3} \(at most 0\.05\), best lost 0\.\d{3} \(at most 0\.05\), "
+        r"coverage \d\.\d{3} \(at least 0\.95\)",
+        worst,
+    )

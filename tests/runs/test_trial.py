@@ -1,0 +1,111 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from convgrid.config import Settings
+from convgrid.errors import ConfigError
+from convgrid.runs.find import find, stored_settings
+from convgrid.runs.trial import EpochLog, create, read_epochs
+
+SettingsMaker = Callable[..., Settings]
+
+
+def test_runs_of_one_trial_get_folders_of_their_own(settings: SettingsMaker, in_tmp: Path) -> None:
+    folders = [create("abc", settings()) for _ in range(3)]
+    assert [folder.path.as_posix() for folder in folders] == ["runs/abc", "runs/abc-2", "runs/abc-3"]
+
+
+def test_a_folder_is_found_by_run_checkpoint_and_name(settings: SettingsMaker, in_tmp: Path) -> None:
+    create("other", settings()).update(run_id="run-1")
+    folder = create("abc", settings())
+    folder.update(run_id="run-2")
+    (folder.path / "last.ckpt").touch()
+    folder.lock.release()
+    for name in ("run-2", "runs/abc/last.ckpt", "runs/abc", "abc", str(folder.path.resolve())):
+        found = find(name)
+        assert found.path.resolve() == folder.path.resolve()
+        found.lock.release()
+
+
+def test_an_unknown_run_names_the_places_looked_at(in_tmp: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        find("123")
+    assert str(error.value) == (
+        f"resume=123 is neither an MLflow run of {in_tmp / 'runs'} nor a checkpoint in a run's folder. "
+        "Start in the folder of the first run, or give the path of its last.ckpt."
+    )
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(settings: SettingsMaker, in_tmp: Path) -> None:
+    folder = create("abc", settings())
+    with pytest.raises(ConfigError, match="another process is training there"):
+        find("abc")
+    folder.lock.release()
+    assert find("abc").path == folder.path
+
+
+def test_an_epoch_that_does_not_read_and_what_is_behind_it_is_written_again(in_tmp: Path) -> None:
+    history = [{"val/accuracy": epoch / 10} for epoch in range(1, 5)]
+    EpochLog(in_tmp).append(history[:3])
+    (in_tmp / "last.ckpt").touch()
+    file = in_tmp / "metrics.jsonl"
+    first, second, third = file.read_text().splitlines(keepends=True)
+    for broken in (
+        [first, '{"a\n', third],
+        [first, second, third, '{"a\n'],
+        [first, second, third[:9]],
+        ["\0\n", second],
+    ):
+        file.write_text("".join(broken))
+        log = EpochLog(in_tmp)
+        assert [epoch["epoch"] for epoch in read_epochs(in_tmp)] == list(range(1, file.read_text().count("\n") + 1))
+        log.append(history)
+        assert [(epoch["epoch"], epoch["metrics"]) for epoch in read_epochs(in_tmp)] == list(
+            enumerate(history, start=1)
+        )
+
+
+def test_what_is_known_of_a_run_adds_up(settings: SettingsMaker, in_tmp: Path) -> None:
+    folder = create("abc", settings())
+    assert folder.record == {}
+    folder.update(run_id="1")
+    folder.update(metrics={"test/accuracy": 0.5})
+    assert folder.record == {"run_id": "1", "metrics": {"test/accuracy": 0.5}}
+    assert json.loads((folder.path / "run.json").read_text()) == folder.record
+
+
+def test_a_resumed_run_has_the_config_that_it_was_started_with(settings: SettingsMaker, in_tmp: Path) -> None:
+    started = settings("optimizer=sgd", "arch.m=3", "data=mnist", "data.root=/a")
+    folder = create("abc", started)
+    now = settings("resume=abc", "data=mnist", "data.root=/b", "optimizer=sgd", "tracking.experiment=x")
+    found = stored_settings(folder, now, ["data", "data.root", "optimizer", "tracking.experiment"])
+    assert found.choices == started.choices
+    assert found.values["arch"] == started.values["arch"]
+    assert found.values["data"] == {**started.values["data"], "root": "/b"}
+    assert found.values["tracking"]["experiment"] == "x"
+
+
+def test_what_would_change_the_result_is_refused_on_resume(settings: SettingsMaker, in_tmp: Path) -> None:
+    folder = create("abc", settings("optimizer=sgd"))
+    now = settings("resume=abc", "optimizer=adam", "arch.m=3")
+    with pytest.raises(ConfigError) as error:
+        stored_settings(folder, now, ["optimizer", "arch.m"])
+    assert str(error.value) == (
+        "resume=abc goes on with the config that the run was started with. "
+        "Leave out optimizer=adam (it was sgd), arch.m=3 (it was 2), or start a new run."
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    settings: SettingsMaker, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ConfigError) as error:
+        create("abc", settings())
+    expected = f"{in_tmp / 'runs' / 'abc'} cannot be made: Read-only file system. Start where you may write."
+    assert str(error.value) == expected

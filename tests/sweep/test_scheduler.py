@@ -1,0 +1,124 @@
+"""The sweep's loop with a stand-in for its workers: what it says of trials whose processes died."""
+
+import importlib
+import signal
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from convgrid.runs.trial import Outcome
+from convgrid.sweep import scheduler
+from convgrid.sweep.executor import Died
+from convgrid.sweep.job import Trial
+from convgrid.sweep.messages import Ended, Job
+from convgrid.sweep.scheduler import Rules, Scheduler
+
+MEMORY = ", as the system does where memory runs out"
+
+
+class Workers:
+    """Two workers: the first says `news` of its trial, the second's trial trains until it is killed."""
+
+    def __init__(self, news: object, stop: signal.Signals | None) -> None:
+        self.workers = [
+            SimpleNamespace(number=number, job=None, since=0.0, folder="", process=SimpleNamespace(join=lambda: None))
+            for number in range(2)
+        ]
+        self.news, self.stop = [news], stop
+
+    def free(self) -> list[Any]:
+        return [worker for worker in self.workers if worker.job is None]
+
+    def busy(self) -> list[Any]:
+        return [worker for worker in self.workers if worker.job is not None]
+
+    def give(self, worker: Any, job: Job) -> None:
+        worker.job = job
+
+    def events(self, timeout: float) -> Iterator[tuple[Any, object]]:
+        if self.stop is not None:
+            signal.raise_signal(self.stop)
+            self.stop = None
+        if self.news:
+            yield self.workers[0], self.news.pop()
+
+    def interrupt(self, worker: Any) -> None:
+        """Hard of hearing, as in a long call of a library's."""
+
+    def kill(self, worker: Any) -> None:
+        pass
+
+    def replace(self, worker: Any) -> None:
+        worker.job = None
+
+
+class Source:
+    def __init__(self) -> None:
+        settings = SimpleNamespace(values={"trainer": {"max_epochs": 3}})
+        self.left = [Trial((name,), cast(Any, settings), cast(Any, None), name, name, {}) for name in ("b", "a")]
+
+    def next(self) -> Trial | None:
+        return self.left.pop() if self.left else None
+
+    def epoch(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> bool:
+        return False
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("news", "stop", "first", "second"),
+    [
+        (Died(-signal.SIGTERM), signal.SIGTERM, ("killed", "interrupted"), ("killed", "interrupted")),
+        (
+            Died(-signal.SIGKILL),
+            signal.SIGINT,
+            ("killed", f"its process was killed by SIGKILL{MEMORY}"),
+            ("killed", "interrupted"),
+        ),
+        (
+            Died(-signal.SIGKILL),
+            None,
+            ("failed", f"its process was killed by SIGKILL{MEMORY}"),
+            ("killed", "the sweep was stopped"),
+        ),
+        (
+            Died(-signal.SIGTERM),
+            None,
+            ("failed", "its process was killed by SIGTERM"),
+            ("killed", "the sweep was stopped"),
+        ),
+        (
+            Ended(Outcome("killed", "No space left on device"), "disk"),
+            None,
+            ("killed", "No space left on device"),
+            ("killed", "the sweep was stopped"),
+        ),
+    ],
+)
+def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
+    monkeypatch: pytest.MonkeyPatch,
+    news: object,
+    stop: signal.Signals | None,
+    first: tuple[str, str],
+    second: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(scheduler, "GRACE", 0.05)
+    view = SimpleNamespace(note=lambda text: None, ended=lambda *said: None)
+    rules = Rules(max_consecutive_failures=1)
+    loop = Scheduler("s", cast(Any, Source()), cast(Any, Workers(news, stop)), rules, cast(Any, view), None)
+    loop.run()
+    said = {key: (outcome.status, outcome.reason) for key, (_, outcome) in loop.outcomes.items()}
+    assert said == {"a": first, "b": second}
+
+
+def test_what_the_ranking_needs_is_imported_while_the_last_trials_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = importlib.import_module("convgrid.sweep.train")  # the package has a function of that name
+    imported: list[bool] = []
+    monkeypatch.setattr(train, "_import_ranking", lambda: imported.append(True))
+    source = train.Noting(Source(), sweep=cast(Any, None), keep=cast(Any, None), maker=None)
+    assert [source.next().key, source.next().key, imported] == ["a", "b", []]
+    assert (source.next(), imported) == (None, [True])

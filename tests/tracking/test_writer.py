@@ -1,0 +1,146 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run as MlflowRun
+from mlflow.tracking import MlflowClient
+
+from convgrid.tracking.writer import Writer
+from sweep_folders import finish, make_sweep, make_trial
+
+SWEEPS, RUNS = Path("sweeps"), Path("runs")
+
+
+def runs_of(store: str, tag: str = "convgrid.trial") -> list[MlflowRun]:
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("trials")
+    found = client.search_runs([experiment.experiment_id]) if experiment else []
+    return [run for run in found if tag in run.data.tags]
+
+
+def wait_for(is_true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def values(store: str, run: MlflowRun, metric: str) -> list[tuple[int, float]]:
+    history = MlflowClient(tracking_uri=store).get_metric_history(run.info.run_id, metric)
+    return [(point.step, point.value) for point in history]
+
+
+def trials(count: int, **kinds: int) -> list[Path]:
+    return [make_trial(RUNS, f"t{number}", **kinds) for number in range(count)]
+
+
+def start_worker(folder: Path, seconds: float) -> "subprocess.Popen[bytes]":
+    code = f"from pathlib import Path; from sweep_folders import work; work(Path({str(folder)!r}), {seconds})"
+    path = str(Path(__file__).parents[1])
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+
+
+def test_eight_workers_with_100_metrics_a_second_lose_no_value(store: str) -> None:
+    folders = trials(8)
+    writer = Writer(store, "trials", make_sweep(SWEEPS, "s1", [folder.name for folder in folders]))
+    wait_for(lambda: (SWEEPS / "s1" / "parent.json").exists())
+    os.kill(writer._process.pid, signal.SIGINT)  # Ctrl-C is the sweep's
+    workers = [start_worker(folder, 3.0) for folder in folders]
+    for folder in folders:
+        writer.tell(folder)
+    for worker, folder in zip(workers, folders, strict=True):
+        assert worker.wait() == 0
+        writer.tell(folder)
+    assert writer.close(60) == []
+    assert writer.notes() == []
+    assert writer._starts == 1
+    runs = runs_of(store)
+    assert sorted(run.data.tags["convgrid.trial"] for run in runs) == [folder.name for folder in folders]
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        for metric in range(2, 10):
+            assert values(store, run, f"m/{metric}") == [(epoch, metric + epoch) for epoch in range(1, 31)]
+
+
+def test_two_writers_of_the_same_trials_make_one_run_of_each(store: str) -> None:
+    folders = trials(6, epochs=4)
+    writers = [Writer(store, "trials", make_sweep(SWEEPS, name, [it.name for it in folders])) for name in ("s1", "s2")]
+    for folder in folders:
+        finish(folder, epochs=4)
+        for writer in writers:
+            writer.tell(folder)
+    for writer in writers:
+        assert writer.close(60) == []
+        assert writer.notes() == []
+    runs = runs_of(store)
+    assert len(runs) == 6
+    for run in runs:
+        assert values(store, run, "train/loss") == [(epoch, 1 / epoch) for epoch in range(1, 5)]
+        assert {"convgrid.sweep.s1", "convgrid.sweep.s2"} <= run.data.tags.keys()
+    assert len(runs_of(store, "convgrid.sweep")) == 2
+
+
+def test_a_writer_that_is_killed_is_started_again_and_sends_all(store: str) -> None:
+    folders = trials(4, epochs=3)
+    writer = Writer(store, "trials", make_sweep(SWEEPS, "s1", [folder.name for folder in folders]))
+    finish(folders[0])
+    writer.tell(folders[0])
+    wait_for(lambda: len(runs_of(store)) == 1)
+    os.kill(writer._process.pid, signal.SIGKILL)
+    writer._process.wait()
+    for folder in folders[1:]:
+        finish(folder)
+        writer.tell(folder)
+    assert writer.close(60) == []
+    assert [run.info.status for run in runs_of(store)] == ["FINISHED"] * 4
+    assert all(values(store, run, "train/loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)] for run in runs_of(store))
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from convgrid.tracking.writer import Writer
+writer = Writer(sys.argv[1], "trials", Path("sweeps/s1"))
+writer.tell(Path("runs/t0"))
+print(writer._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_writer_whose_parent_died_sends_what_it_knows_and_ends(store: str) -> None:
+    (folder,) = trials(1, epochs=3)
+    finish(folder)
+    make_sweep(SWEEPS, "s1", [folder.name])
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, store], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    writer = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: not _is_alive(writer))
+    assert [run.info.status for run in runs_of(store)] == ["FINISHED"]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_writer_that_cannot_start_says_why(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(in_tmp))
+    (in_tmp / "convgrid").mkdir()
+    (in_tmp / "convgrid" / "__init__.py").write_text("raise RuntimeError('broken')")
+    (folder,) = trials(1)
+    sweep = make_sweep(SWEEPS, "s1", ["t0"])
+    writer = Writer("sqlite:///x.db", "trials", sweep)
+    writer.tell(folder)
+    assert writer.close(30) == [folder, sweep]
+    assert writer.notes() == [
+        "Nothing is sent to MLflow: RuntimeError: broken. What is in runs/ is sent by: python -m convgrid sync"
+    ]
