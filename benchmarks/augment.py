@@ -32,9 +32,6 @@ CASES = ((128, 32), (32, 150))  # images a batch, pixels a side
 def preset(name: str) -> dict[str, Any]:
     """Read a preset's knobs.
 
-    Args:
-        name: Of its file.
-
     Returns:
         By name.
     """
@@ -47,7 +44,6 @@ def ours(images: Tensor, knobs: dict[str, Any]) -> Side:
 
     Args:
         images: Stored, uint8 (B, C, H, W).
-        knobs: Of the preset.
 
     Returns:
         What makes one batch.
@@ -61,7 +57,6 @@ def kornias(images: Tensor, knobs: dict[str, Any]) -> Side | None:
 
     Args:
         images: Stored, uint8 (B, C, H, W).
-        knobs: Of the preset.
 
     Returns:
         What makes one batch; None where kornia is not installed.
@@ -97,7 +92,6 @@ def pillows(images: Tensor, knobs: dict[str, Any]) -> Side:
 
     Args:
         images: Stored, uint8 (B, C, H, W).
-        knobs: Of the preset.
 
     Returns:
         What makes one batch.
@@ -130,8 +124,6 @@ def measure(count: int, size: int, device: torch.device, turns: int) -> None:
     """Let all sides make batches in turn, and print images per second and ratios.
 
     Args:
-        count: Images a batch.
-        size: Pixels a side.
         device: Where the images are.
         turns: Batches a side, after two to warm up.
     """

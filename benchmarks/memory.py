@@ -43,7 +43,6 @@ def seconds(side: str, steps: int) -> float:
 
     Args:
         side: "kept" or "returned".
-        steps: How many.
 
     Returns:
         Seconds a step.

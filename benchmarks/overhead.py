@@ -71,8 +71,6 @@ class ByHand:
 
     Args:
         learner: Whose network, data and settings are used; the network is copied.
-        device: Where to train.
-        folder: For the checkpoints.
     """
 
     def __init__(self, learner: Learner, device: torch.device, folder: Path) -> None:
@@ -136,7 +134,6 @@ class Turns(Callback):
     """Lets the loop by hand train an epoch before each of the Trainer's, and times both.
 
     Args:
-        by_hand: The other side.
         device: What to wait for before the clock is read.
         num_steps: Optimizer steps an epoch.
     """
@@ -183,11 +180,7 @@ def settings_of(overrides: Sequence[str]) -> Settings:
 
 
 def measure(case: Case) -> None:
-    """Train both sides in turn, and print their times and ratios.
-
-    Args:
-        case: What to train.
-    """
+    """Train both sides in turn, and print their times and ratios."""
     settings = settings_of([*case.overrides, f"trainer.max_epochs={case.epochs + 2}"])
     torch.set_num_threads(settings.values["trainer"]["threads"])
     device = torch.device(find_device(settings.values["trainer"]["accelerator"]))

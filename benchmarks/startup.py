@@ -37,13 +37,10 @@ LIMIT = 3.0
 def run(arguments: Sequence[str]) -> tuple[float, str]:
     """Run Python once.
 
-    Args:
-        arguments: Of the interpreter.
-
     Returns:
         Seconds, and what it wrote to stderr.
     """
-    # As on a person's machine, where byte code is kept: the first round writes it.
+    # As on the user's machine, where byte code is kept: the first round writes it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True)
@@ -53,15 +50,12 @@ def run(arguments: Sequence[str]) -> tuple[float, str]:
 def heavy_imports(arguments: Sequence[str]) -> list[str]:
     """List the packages that a command imports and must not.
 
-    Args:
-        arguments: Of the interpreter.
-
     Returns:
         Names, sorted; none is how it should be.
     """
     _, report = run(["-X", "importtime", *arguments])
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in report.splitlines()}
-    assert "hydra" in imported, "Python's report of imports does not read"
+    assert "hydra" in imported, "Python's report of imports cannot be parsed"
     return sorted(imported & HEAVY)
 
 
@@ -70,7 +64,6 @@ def timed(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[
 
     Args:
         commands: Arguments of the interpreter by name.
-        rounds: Of each.
 
     Returns:
         Seconds of every round by name.

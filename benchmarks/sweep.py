@@ -105,11 +105,6 @@ main()
 def by_hand(folder: Path, grid: dict[str, str], epochs: int) -> float:
     """Run the sweep as written by hand.
 
-    Args:
-        folder: An empty one.
-        grid: Values by key.
-        epochs: Of each trial.
-
     Returns:
         Seconds.
     """
@@ -122,11 +117,6 @@ def by_hand(folder: Path, grid: dict[str, str], epochs: int) -> float:
 def ours(folder: Path, grid: dict[str, str], epochs: int) -> float:
     """Run the sweep with convgrid.
 
-    Args:
-        folder: An empty one.
-        grid: Values by key.
-        epochs: Of each trial.
-
     Returns:
         Seconds.
     """
@@ -137,14 +127,10 @@ def ours(folder: Path, grid: dict[str, str], epochs: int) -> float:
 def seconds(command: list[str], folder: Path) -> float:
     """Time a command that must succeed.
 
-    Args:
-        command: Its words.
-        folder: Where it runs.
-
     Returns:
         Seconds from its start to its end.
     """
-    # As on a person's machine, where byte code is kept: the first turn writes it.
+    # As on the user's machine, where byte code is kept: the first turn writes it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -34,10 +34,6 @@ from overhead import ByHand
 def train(workers: Local, trial: Trial) -> float:
     """Let the worker train a trial.
 
-    Args:
-        workers: One, free.
-        trial: What is trained.
-
     Returns:
         Seconds.
     """
@@ -54,10 +50,6 @@ def train(workers: Local, trial: Trial) -> float:
 def steps(trial: Trial, folder: Path) -> float:
     """Take the same training steps by hand, and nothing else.
 
-    Args:
-        trial: Whose.
-        folder: An empty one.
-
     Returns:
         Seconds.
     """
@@ -72,10 +64,6 @@ def steps(trial: Trial, folder: Path) -> float:
 
 def beyond_steps(epochs: int, turns: int) -> float:
     """Train the default with one seed after another, on both sides.
-
-    Args:
-        epochs: Of each trial.
-        turns: Trials.
 
     Returns:
         Seconds that a trial takes beyond its steps, the median.

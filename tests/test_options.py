@@ -394,7 +394,7 @@ def test_every_data_option_trains_an_epoch(settings: SettingsMaker, in_tmp: Path
     assert np.isfinite(metrics["val/loss"])
 
 
-# --- a person's own option
+# --- the user's own option
 
 
 def run_py(*overrides: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

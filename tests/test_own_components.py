@@ -1,4 +1,4 @@
-"""A person's own components from outside the project: those of the README word for word, and one of each group."""
+"""The user's own components from outside the project: those of the README word for word, and one of each group."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The mistakes that a person can make, each told in one to three lines: the key as typed, the cause, the fix."""
+"""The mistakes that the user can make, each told in one to three lines: the key as typed, the cause, the fix."""
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ MEMORY = ("can't allocate memory", "out of memory", "unable to mmap")  # as torc
 
 
 class ConvgridError(ValueError):
-    """A person's mistake; the entry points tell it without a traceback and exit with status 1."""
+    """The user's mistake; the entry points tell it without a traceback and exit with status 1."""
 
     def tell(self) -> str:
         """The mistake under the name of its class, as it is printed."""
@@ -16,11 +16,11 @@ class ConvgridError(ValueError):
 
 
 class ConfigError(ConvgridError):
-    """A key, an option or a value of the config that cannot be."""
+    """A key, an option or a value of the config that is not allowed."""
 
 
 class PatternError(ConvgridError):
-    """An architecture pattern that does not read, with a caret under the column."""
+    """An architecture pattern that cannot be parsed, with a caret under the column."""
 
 
 class PlanError(ConvgridError):
@@ -32,7 +32,7 @@ class DataError(ConvgridError):
 
 
 class SweepError(ConvgridError):
-    """A sweep whose file does not read."""
+    """A sweep whose file cannot be parsed."""
 
 
 class TrainingError(ConvgridError):
@@ -52,11 +52,7 @@ class TrackingError(ConvgridError):
 
 
 class Mistakes(ConvgridError):
-    """Several mistakes, told together.
-
-    Args:
-        errors: What they are.
-    """
+    """Several mistakes, told together."""
 
     def __init__(self, errors: Sequence[ConvgridError]) -> None:
         self.errors = tuple(errors)
@@ -107,11 +103,8 @@ class Interrupted(KeyboardInterrupt):
 def cause_of(error: BaseException) -> str:
     """Name the kind of trouble that an exception is.
 
-    Args:
-        error: What was raised.
-
     Returns:
-        "disk", "memory", "mistake" (of a person's, or a divergence), or "".
+        "disk", "memory", "mistake" (of the user's, or a divergence), or "".
 
     Example:
         >>> cause_of(MemoryError())
@@ -125,10 +118,7 @@ def cause_of(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one line what an exception is; a person's mistake under no other name than its own.
-
-    Args:
-        error: What was raised.
+    """Say in one line what an exception is; the user's mistake under no other name than its own.
 
     Returns:
         The line.

@@ -1,4 +1,4 @@
-"""What a person sees: the plan, the progress, the result."""
+"""What the user sees: the plan, the progress, the result."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,11 @@ ARGUMENTS = 1  # the column; it and its neighbours hold words, the others number
 GAP = 2  # spaces after a result's name
 SCREEN = 80  # characters that a table tries to keep to, by folding its arguments
 TIED = "\xa0"  # a space at which no line is folded
-LEAST = 14  # characters of the arguments' column where that cannot be
+LEAST = 14  # characters of the arguments' column where that is impossible
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """Print a plan as a table; however narrow the terminal is, no number and no pattern is broken to copy.
-
-    Args:
-        plan: Of the network.
-        console: Where to.
-    """
+    """Print a plan as a table; however narrow the terminal is, no number and no pattern is broken to copy."""
     rows = [HEADINGS, *map(_row, plan.layers)]
     totals = (f"{plan.parameters:,}", f"{plan.multiply_adds:,}", _bytes(plan.activation_bytes))
     rows.append(("total", "", "", *totals, ""))
@@ -45,7 +40,6 @@ def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
     """Say what a finished run came to, by what its folder holds.
 
     Args:
-        folder: The run's.
         uri: Of the tracking store; None where nothing is tracked.
 
     Returns:
@@ -76,12 +70,7 @@ def _metrics(metrics: Mapping[str, float], prefix: str) -> str:
 
 
 def show_result(rows: Mapping[str, str], console: Console) -> None:
-    """Print what a run came to, a line for each thing; a value's further lines stand below its first.
-
-    Args:
-        rows: By name.
-        console: Where to.
-    """
+    """Print what a run came to, a line for each thing; a value's further lines stand below its first."""
     width = max(map(len, rows), default=0) + GAP
     for name, value in rows.items():
         first, *further = value.splitlines() or [""]
@@ -95,9 +84,6 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
 
     Args:
         epoch: Counted from 1.
-        epochs: At most.
-        metrics: Of the epoch.
-        seconds: That it took.
 
     Returns:
         Text without markup.
@@ -184,10 +170,7 @@ def _value(value: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as a person says it.
-
-    Args:
-        seconds: How long.
+    """Write a time as the user says it.
 
     Returns:
         In seconds, minutes or hours.
@@ -205,7 +188,6 @@ def printable(text: str, console: Console) -> str:
     r"""Write out what a console cannot show, so that no character stops a sweep.
 
     Args:
-        text: Any.
         console: Where it will be printed.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The command line as a person sees it: exit status, what goes where, what is left on the disk."""
+"""The command line as the user sees it: exit status, what goes where, what is left on the disk."""
 
 import logging
 import os

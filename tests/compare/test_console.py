@@ -133,7 +133,7 @@ def test_a_store_that_is_away_costs_a_word_and_no_answer(sweep: Path, capsys: py
             ["--sweep", "0a", "--experiment", "x"],
             "ConfigError: --sweep reads a sweep's folders, --experiment what is in",
         ),
-        (["--filter", "params.a = '1'"], "TrackingError: sqlite:///mlflow.db is not there: no "),
+        (["--filter", "params.a = '1'"], "TrackingError: sqlite:///mlflow.db is missing: no "),
     ],
 )
 def test_a_mistake_is_told_in_a_line(

@@ -84,7 +84,7 @@ def browser(report: Path) -> Iterator[Browser]:
 
 @pytest.fixture(autouse=True)
 def as_opened(browser: Browser, report: Path) -> None:
-    """Each test starts from the page as a person opens it."""
+    """Each test starts from the page as the user opens it."""
     browser.page.emulate_media(media="screen", color_scheme="light")
     browser.page.set_viewport_size({"width": 1280, "height": 900})
     browser.page.goto(report.as_uri())

@@ -108,8 +108,8 @@ def test_a_broken_sweep_is_passed_over_unless_it_is_the_one_asked_for(capsys: py
         broken.write_bytes(content if isinstance(content, bytes) else content.encode())
         assert load().sweep == "0a"
         (said,) = capsys.readouterr().err.splitlines()
-        assert said.startswith(f"passed over: sweeps/0b/sweep.json does not read: {cause}")
-        with pytest.raises(SweepError, match=r"^sweeps/0b/sweep\.json does not read: .* writes it anew\.$"):
+        assert said.startswith(f"passed over: sweeps/0b/sweep.json cannot be read: {cause}")
+        with pytest.raises(SweepError, match=r"^sweeps/0b/sweep\.json cannot be read: .* writes it anew\.$"):
             load("0b")
         assert load("0a").sweep == "0a"
         assert not capsys.readouterr().err
@@ -228,7 +228,7 @@ def test_mistakes_about_mlflow_are_told(others: str) -> None:
         load(**uri, filter="params.depth = '9'")
     with pytest.raises(ConfigError, match=r"--experiment mine is not in .* There are: .*theirs"):
         load(experiment="mine", tracking_uri=others)
-    with pytest.raises(TrackingError, match=r"is not there: no .*nowhere\.db\. Start where the runs were started"):
+    with pytest.raises(TrackingError, match=r"is missing: no .*nowhere\.db\. Start where the runs were started"):
         load(experiment="theirs", tracking_uri="sqlite:///nowhere.db")
     with pytest.raises(TrackingError, match=r"^http://127\.0\.0\.1:9 cannot be used: .*refused"):
         load(experiment="theirs", tracking_uri="http://127.0.0.1:9")

@@ -31,7 +31,7 @@ TOLD = {
     "optimizer=null": f"optimizer=null is not an option of optimizer. {OPTIMIZERS}",
     "optimizer=[sgd,adam]": f"optimizer=[sgd,adam] is not an option of optimizer. {OPTIMIZERS}",
     "optimizer=${loss}": f"optimizer=${{loss}} is not an option of optimizer. {OPTIMIZERS}",
-    "optimizer@mine=sgd": "optimizer@mine=sgd cannot be: every group has its place. Leave out @mine.",
+    "optimizer@mine=sgd": "optimizer@mine=sgd is not allowed: every group has its place. Leave out @mine.",
     "loss=mse": (
         "loss=mse is not an option of loss. Did you mean mean_squared_error? "
         "Options: binary_crossentropy, categorical_crossentropy, categorical_hinge, cosine_proximity, hinge, "
@@ -41,14 +41,14 @@ TOLD = {
     "layer/pool=nonne": (
         "layer/pool=nonne is not an option of layer/pool. Did you mean none? Options: average, l2, max, none."
     ),
-    "layer.pool=none": "layer.pool=none cannot be: layer.pool is a group. Did you mean layer/pool=none?",
+    "layer.pool=none": "layer.pool=none is not allowed: layer.pool is a group. Did you mean layer/pool=none?",
     "layer=conv": (
-        "layer=conv cannot be: layer is not a key but holds layer.conv, layer.pool, layer.norm, layer.dropout."
+        "layer=conv is not allowed: layer is not a key but holds layer.conv, layer.pool, layer.norm, layer.dropout."
     ),
     "+optimizer=sgd": "+optimizer=sgd: optimizer has an option already. Leave out the +.",
     "++optimizer=sgd": "++optimizer=sgd: optimizer has an option already. Leave out the +.",
-    "~optimizer": "~optimizer cannot be: every group is needed. Choose another option instead.",
-    "~optimizer=adam": "~optimizer=adam cannot be: every group is needed. Choose another option instead.",
+    "~optimizer": "~optimizer is not allowed: every group is needed. Choose another option instead.",
+    "~optimizer=adam": "~optimizer=adam is not allowed: every group is needed. Choose another option instead.",
     # keys
     "optimizer.lrr=1": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
     "+optimizer.lrr=1": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
@@ -70,15 +70,15 @@ TOLD = {
     "foo=1": "foo is not a key.",
     "+foo=1": "foo is not a key.",
     "~foo": "foo is not a key.",
-    "~seed": "~seed cannot be: every key is needed. Set another value instead.",
+    "~seed": "~seed is not allowed: every key is needed. Set another value instead.",
     "+seed=1": "+seed=1: seed is a key already. Leave out the +.",
     "optimizer={lrr:1}": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
-    # what does not read
-    "foo": "foo does not read: an override is key=value or group=option.",
-    "=1": "=1 does not read: an override is key=value or group=option.",
-    "ünï=1": "ünï=1 does not read: an override is key=value or group=option.",
-    "seed=(1": """seed=(1 does not read. Check its quotes and brackets, or give a text as "seed='...'".""",
-    "seed=ünï": """seed=ünï does not read. Check its quotes and brackets, or give a text as "seed='...'".""",
+    # what cannot be parsed
+    "foo": "foo cannot be parsed: an override is key=value or group=option.",
+    "=1": "=1 cannot be parsed: an override is key=value or group=option.",
+    "ünï=1": "ünï=1 cannot be parsed: an override is key=value or group=option.",
+    "seed=(1": """seed=(1 cannot be parsed. Check its quotes and brackets, or give a text as "seed='...'".""",
+    "seed=ünï": """seed=ünï cannot be parsed. Check its quotes and brackets, or give a text as "seed='...'".""",
     # types
     "arch.m=abc": "arch.m=abc must be a whole number, as its default 2.",
     "arch.m=": "arch.m= must be a whole number, as its default 2.",
@@ -101,7 +101,7 @@ TOLD = {
     "dry_run=1": "dry_run=1 must be true or false, as its default false.",
     "arch.pattern=null": "arch.pattern=null must be a text.",
     "objective=val/loss": (
-        "objective=val/loss cannot be: objective is not a key but holds objective.metric, objective.mode."
+        "objective=val/loss is not allowed: objective is not a key but holds objective.metric, objective.mode."
     ),
     "data=arrays data.num_classes=abc": "data.num_classes=abc must be a whole number or null.",
     "data=image_folder data.workers=many": "data.workers=many must be a whole number or null.",
@@ -282,9 +282,9 @@ def test_a_mistake_is_told_with_key_cause_and_fix(line: str) -> None:
 def test_all_mistakes_are_told_at_once() -> None:
     line = "foo= +optimizer=adam ~data data.batchsize=4 arch.n=abc trainer.patience=-1 optimizer.eps=x seed arch.m=6"
     assert told(*line.split()).splitlines() == [
-        "ConfigError: seed does not read: an override is key=value or group=option.",
+        "ConfigError: seed cannot be parsed: an override is key=value or group=option.",
         "ConfigError: +optimizer=adam: optimizer has an option already. Leave out the +.",
-        "ConfigError: ~data cannot be: every group is needed. Choose another option instead.",
+        "ConfigError: ~data is not allowed: every group is needed. Choose another option instead.",
         "ConfigError: foo is not a key.",
         "ConfigError: data.batchsize is not a key of data=digits. Did you mean data.batch_size?",
         "ConfigError: arch.n=abc must be a whole number, as its default 1.",
@@ -478,11 +478,11 @@ def test_a_wrong_experiment_suggests_the_right_one(experiments: Path) -> None:
 
 
 def test_an_experiment_that_is_no_yaml_is_told_with_its_file(experiments: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^experiments/mine\.yaml does not read: while parsing a flow node .*\.$"):
+    with pytest.raises(ConfigError, match=r"^experiments/mine\.yaml cannot be parsed: while parsing a flow node .*\.$"):
         register(experiments, "arch: [\n")
 
 
-# --- a person's own options
+# --- the user's own options
 
 
 def own_option(folder: Path, group: str, text: str) -> list[str]:

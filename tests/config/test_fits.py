@@ -1,4 +1,4 @@
-"""A person's own loss: the fit that its file states, as the table's rows and as mistakes."""
+"""The user's own loss: the fit that its file states, as the table's rows and as mistakes."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

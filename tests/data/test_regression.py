@@ -450,7 +450,7 @@ def test_missing_images_are_named_by_row(tmp_path: Path, options: dict[str, Any]
     names = ["a.png", "b.png", "", "folder", *(f"{number}.png" for number in range(4))]
     table = write(tmp_path / "t.csv", "file,price", *(f"{name},1" for name in names))
     assert refusal(table, **options) == (
-        f"data.table={table}: 7 of 8 images are not there. Relative paths start from {tmp_path}:\n"
+        f"data.table={table}: 7 of 8 images are missing. Relative paths start from {tmp_path}:\n"
         "row 3: b.png, row 4: (empty), row 5: folder, row 6: 0.png, row 7: 1.png and 2 more"
     )
 

@@ -1,4 +1,4 @@
-"""The pattern language: what reads, what it expands to, and where the caret stands when it does not read."""
+"""The pattern language: what reads, what it expands to, and where the caret stands when it cannot be parsed."""
 
 import itertools
 import subprocess

@@ -738,7 +738,8 @@ def test_the_groups_that_an_error_names_are_the_most_that_work(channels: int, fi
 
 def test_planning_imports_neither_torch_nor_numpy_nor_hydra():
     code = (
-        "import sys; from convgrid.component import Component; from convgrid.network.plan import *; from convgrid.network.planned import Groups;"
+        "import sys; from convgrid.component import Component; from convgrid.network.plan import *;"
+        "from convgrid.network.planned import Groups;"
         "relu = Component('relu', 'convgrid.activations.relu'); conv = Component('conv', 'convgrid.layers.conv');"
         "plan(Architecture('INPUT -> CONV -> ACT -> FC', Groups(conv, relu, {})), (1, 8, 8), 10).pattern;"
         "print({'torch', 'numpy', 'hydra', 'omegaconf', 'convgrid.layers'} & set(sys.modules))"

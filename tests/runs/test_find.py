@@ -1,4 +1,4 @@
-"""What a person remembers of a run leads to its folder."""
+"""What the user remembers of a run leads to its folder."""
 
 import json
 import os
@@ -95,8 +95,8 @@ def test_a_broken_sweep_is_passed_over_unless_it_is_the_one_asked_for(capsys: py
     trial("single", age=1e8)
     capsys.readouterr()
     assert find_trained("last").name == "single"
-    assert capsys.readouterr().err.startswith("passed over: sweeps/5eeb/sweep.json does not read: Expecting property")
+    assert capsys.readouterr().err.startswith("passed over: sweeps/5eeb/sweep.json cannot be read: Expecting property")
     assert find_trained("single").name == "single"
     for run in ("5ee", "sweeps/5eeb"):
-        with pytest.raises(SweepError, match=r"^sweeps/5eeb/sweep\.json does not read: .* writes it anew\.$"):
+        with pytest.raises(SweepError, match=r"^sweeps/5eeb/sweep\.json cannot be read: .* writes it anew\.$"):
             find_trained(run)

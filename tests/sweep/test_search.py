@@ -167,7 +167,7 @@ def test_zipped_keys_are_drawn_together() -> None:
         (["a=interval(2,1)"], [], "a=interval(2,1): an interval goes from less to more, and 2.0 is not below 1.0."),
         (["a=tag(log,interval(0,1))"], [], "orders of magnitude begin above 0"),
         (["a=tag(lg,interval(1,2))"], [], "an interval's tag is log, not lg."),
-        (["a=1,2"], ["a when b"], "sweep.conditions: a when b does not read. Write KEY if PREDICATE"),
+        (["a=1,2"], ["a when b"], "sweep.conditions: a when b cannot be parsed. Write KEY if PREDICATE"),
         (["a=1,2"], ["b if a > 1"], "sweep.conditions: b is not searched. Searched are a."),
         (["a=1,2"], ["a if arch.z > 1"], "sweep.conditions: arch.z is neither a key nor a quantity"),
         (["a=1,2", "b=1,2"], ["a if b > 1", "b if a > 1"], "cannot wait for each other"),
@@ -269,7 +269,7 @@ def test_a_repeated_point_is_told_its_value_and_trained_once_and_a_small_space_e
     assert sorted(trained) == [("lr=0.1", f"n={n}") for n in (1, 2, 3)]
     assert (
         search.note
-        == f"The search ends with 3 of 10 trials: {IN_VAIN} points drawn in a row cannot be or repeat others."
+        == f"The search ends with 3 of 10 trials: {IN_VAIN} points drawn in a row are infeasible or repeat others."
     )
     reached = {n: hill({"lr": "0.1", "n": n}) for n in "123"}
     asked = search.study.get_trials()

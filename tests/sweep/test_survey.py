@@ -1,4 +1,4 @@
-"""A sweep's points before anything trains: which there are, which cannot be, which are one."""
+"""A sweep's points before anything trains: which there are, which are infeasible, which are one."""
 
 import importlib
 import io

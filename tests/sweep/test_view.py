@@ -252,7 +252,7 @@ def test_a_sweep_whose_file_is_broken_is_named_below_the_others(tmp_path: Path) 
     show_sweeps(out, sweeps, runs)
     assert "  best      val/accuracy 0.9  arch.n=3" in shown(out)
     said = shown(out)[-1]
-    assert said.startswith(f"{sweeps}/torn/sweep.json does not read: Unterminated string starting at: line 1 column 8")
+    assert said.startswith(f"{sweeps}/torn/sweep.json cannot be read: Unterminated string starting at: line 1 column 8")
     assert said.endswith(". Its sweep, started again, writes it anew.")
 
 

@@ -75,9 +75,9 @@ TOLD = {
         "optimizer.lrr is neither a key nor a quantity of the plan. Did you mean optimizer.lr?",
         7,
     ),
-    "arch.n = 2": ("this does not read. Compare with ==.", 7),
-    "arch.n == 2 && arch.m == 3": ("this does not read. Write and, or, not.", 13),
-    "arch.n <": ("this does not read.", 8),
+    "arch.n = 2": ("this cannot be parsed. Compare with ==.", 7),
+    "arch.n == 2 && arch.m == 3": ("this cannot be parsed. Write and, or, not.", 13),
+    "arch.n <": ("this cannot be parsed.", 8),
     "arch.n + 'a' > 1": ("this calculates with 'a', which is no number.", 0),
     "1 > 0 and 'a' * 9 > 1": ("this calculates with 'a', which is no number.", 10),
     "optimizer < 3": ("this compares 'adam' with 3.", 0),
@@ -87,7 +87,7 @@ TOLD = {
     "9.0 ** 999 > 1": ("this cannot be calculated: (34, 'Numerical result out of range').", 0),
     "(-8) ** 0.5 > 1": ("this cannot be calculated: the root of a negative number.", 0),
     "round(5, -10 ** 9) > 1": ("round takes up to 100 digits.", 0),
-    "len(arch.n) > 1": ("len cannot be: object of type 'int' has no len().", 0),
+    "len(arch.n) > 1": ("len cannot be evaluated: object of type 'int' has no len().", 0),
 }
 
 

@@ -79,7 +79,7 @@ def test_a_broken_sweep_is_passed_over_with_a_line(
     said = capsys.readouterr()
     assert "sweep-s1" in said.out
     (line,) = (line for line in said.err.splitlines() if "passed over" in line)
-    assert line.startswith("passed over: sweeps/s2/sweep.json does not read: Expecting property name")
+    assert line.startswith("passed over: sweeps/s2/sweep.json cannot be read: Expecting property name")
 
 
 def test_a_run_on_a_server_of_its_own_is_shown_there(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +89,7 @@ def test_a_run_on_a_server_of_its_own_is_shown_there(in_tmp: Path, capsys: pytes
 
 
 def test_what_keeps_the_dashboard_from_starting_is_told(store: str, in_tmp: Path) -> None:
-    with pytest.raises(TrackingError, match=r"/none.db is not there: nothing has been tracked yet. Train something"):
+    with pytest.raises(TrackingError, match=r"/none.db is missing: nothing has been tracked yet. Train something"):
         main(["--tracking-uri", "sqlite:///none.db"])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

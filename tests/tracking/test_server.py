@@ -160,7 +160,7 @@ def test_a_broken_sweep_is_not_sent_and_all_else_is(store: str, in_tmp: Path) ->
         assert sync_everything(console) == 1
     broken, sent = said.get().splitlines()
     assert sent == f"sent 1 run and 1 sweep to {store}, experiment convgrid"
-    assert broken.startswith("not sent: sweeps/s0/sweep.json does not read: Expecting property name")
+    assert broken.startswith("not sent: sweeps/s0/sweep.json cannot be read: Expecting property name")
 
 
 def test_a_folder_without_tracked_runs_says_how_to_send_them(in_tmp: Path) -> None:

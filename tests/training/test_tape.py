@@ -54,7 +54,7 @@ NETWORKS = {
 
 
 class Halved(nn.Linear):
-    """A person's own layer that extends torch's."""
+    """The user's own layer that extends torch's."""
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().forward(x) / 2

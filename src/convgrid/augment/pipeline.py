@@ -153,7 +153,7 @@ class Augment:
         return kept
 
     def _placed(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Crop and flip by copying; sample where that cannot be."""
+        """Crop and flip by copying; sample where that is impossible."""
         flips = self.horizontal_flip or self.vertical_flip
         flip = self._flips(len(images), generator) if flips else images.new_zeros((len(images), 2), dtype=torch.bool)
         shifts = self.width_shift_range or self.height_shift_range

@@ -29,7 +29,7 @@ def compare(argv: Sequence[str]) -> int:
         argv: Words behind `convgrid compare`.
 
     Returns:
-        The exit status: 0, 1 after a person's mistake or where no trial has finished, 130 after Ctrl-C.
+        The exit status: 0, 1 after the user's mistake or where no trial has finished, 130 after Ctrl-C.
     """
     return told(lambda: _compare(argv))
 

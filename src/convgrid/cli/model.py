@@ -18,7 +18,7 @@ def export(argv: Sequence[str]) -> int:
         argv: What was typed behind `convgrid export`.
 
     Returns:
-        The exit status: 0, 1 after a person's mistake, 2 where the line does not read, 130 after Ctrl-C.
+        The exit status: 0, 1 after the user's mistake, 2 where the line cannot be parsed, 130 after Ctrl-C.
     """
     return told(lambda: _export(_export_parser().parse_args(argv)))
 

@@ -37,7 +37,7 @@ def preview(argv: Sequence[str]) -> int:
         argv: Overrides as for `convgrid run`, and out=FILE.png.
 
     Returns:
-        The exit status: 0, 1 after a person's mistake, 130 after Ctrl-C.
+        The exit status: 0, 1 after the user's mistake, 130 after Ctrl-C.
     """
     if {"-h", "--help"} & {*argv}:
         print(USAGE)
@@ -80,9 +80,6 @@ def _check_out(out: Path) -> None:
 
 def draw(settings: Settings) -> "Image":
     """Draw the sheet: on a CPU, its first column of views is what the training's first step takes, bit for bit.
-
-    Args:
-        settings: The resolved config.
 
     Returns:
         The picture.

@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
         argv: Hydra's overrides and flags, without the program's name.
 
     Returns:
-        The exit status: 0, 1 after a person's mistake, 130 after Ctrl-C.
+        The exit status: 0, 1 after the user's mistake, 130 after Ctrl-C.
     """
     return told(lambda: _run(argv))
 
@@ -59,7 +59,7 @@ def _will_sweep(argv: Sequence[str]) -> bool:
 
 
 def _start(cfg: DictConfig) -> None:
-    """Hydra calls this with the composed config; what a person did wrong must not become Hydra's traceback."""
+    """Hydra calls this with the composed config; what the user did wrong must not become Hydra's traceback."""
     try:
         _plan_or_train(cfg, HydraConfig.get())
     except ConvgridError as error:

@@ -38,7 +38,6 @@ def show_sweeps(console: Console, sweeps: Path = SWEEPS, runs: Path = RUNS) -> N
     """Print the sweeps of a folder, the latest at last.
 
     Args:
-        console: Where to.
         sweeps: Where the sweeps' folders are.
         runs: Where the trials' folders are.
     """

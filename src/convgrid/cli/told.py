@@ -7,13 +7,13 @@ from convgrid.errors import ConvgridError, Interrupted
 
 
 def told(work: Callable[[], int]) -> int:
-    """Work, and tell on stderr what a person did wrong.
+    """Work, and tell on stderr what the user did wrong.
 
     Args:
         work: What a command does; gives its exit status.
 
     Returns:
-        That status; 1 after a person's mistake, 130 after Ctrl-C.
+        That status; 1 after the user's mistake, 130 after Ctrl-C.
 
     Example:
         >>> told(lambda: 0)

@@ -17,13 +17,7 @@ LEAST = 16  # characters of a reason on a narrow screen
 
 
 class Cause(NamedTuple):
-    """Why trials failed.
-
-    Args:
-        reason: Of the first.
-        trials: How many.
-        example: Where to look.
-    """
+    """Why trials failed."""
 
     reason: str
     trials: int
@@ -34,9 +28,7 @@ def show(trials: Trials, answer: Answer, console: Console, causes: Sequence[Caus
     """Print an answer.
 
     Args:
-        trials: That are compared.
         answer: What the comparison comes to.
-        console: Where to.
         causes: Why trials failed; None takes the answer's.
     """
     if answer.settings:
@@ -57,7 +49,6 @@ def failures(causes: Sequence[Cause], width: int) -> list[str]:
 
     Args:
         causes: The most frequent first.
-        width: Of the screen.
 
     Returns:
         Lines; none where nothing failed.

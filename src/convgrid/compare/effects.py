@@ -43,10 +43,6 @@ class Levels:
 def levels(found: Sequence[Sample], keys: Sequence[str]) -> dict[str, Levels]:
     """Sort each key's values.
 
-    Args:
-        found: The settings.
-        keys: That vary.
-
     Returns:
         By key.
     """
@@ -61,9 +57,7 @@ def effects(found: Sequence[Sample], by: Mapping[str, Levels], metric: str) -> d
     better company only does not look better for it; where even that cannot tell them apart, it is the mean.
 
     Args:
-        found: The settings.
         by: Values of each key.
-        metric: That is compared.
 
     Returns:
         Of each key, what its values came to, in order.
@@ -95,7 +89,6 @@ def interactions(found: Sequence[Sample], by: Mapping[str, Levels]) -> dict[tupl
     """Average the settings of each combination of two keys' values.
 
     Args:
-        found: The settings.
         by: Values of each key.
 
     Returns:
@@ -121,7 +114,6 @@ def pareto(found: Sequence[Sample], mode: str) -> dict[str, tuple[int, ...]]:
     """Find the settings that no other beats in the objective and a cost.
 
     Args:
-        found: The best first.
         mode: "max" or "min".
 
     Returns:

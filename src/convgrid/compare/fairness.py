@@ -37,10 +37,6 @@ CIRCUMSTANCES: Same = (
 def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
     """Tell what is unfair; what was swept on purpose is the question, and no unfairness.
 
-    Args:
-        found: The settings.
-        trials: They come from.
-
     Returns:
         Sentences, the most serious first; none where all is fair.
     """

@@ -33,7 +33,7 @@ def from_folders(
 
     Raises:
         ConfigError: If there is no such sweep, or no trial of it has such a key.
-        SweepError: If the sweep that was asked for does not read.
+        SweepError: If the sweep that was asked for cannot be parsed.
     """
     known = _find(sweep, sweeps)
     names = list(dict.fromkeys(name for name in known["trials"] if name is not None))
@@ -70,11 +70,7 @@ def from_folders(
 
 
 def unended(frame: pd.DataFrame) -> int:
-    """Count the trials that have started and not ended.
-
-    Args:
-        frame: Of the trials.
-    """
+    """Count the trials that have started and not ended."""
     return int(frame["status"].isin(["running", "killed"]).sum())
 
 
@@ -83,7 +79,6 @@ def check_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
 
     Args:
         keys: What tells settings apart.
-        frame: Of the trials.
 
     Raises:
         ConfigError: If there is one.

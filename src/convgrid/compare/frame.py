@@ -27,11 +27,9 @@ class Read:
     """What was read of one trial.
 
     Args:
-        trial: Its id.
         known: The columns KNOWN, which every trial has.
         params: By dotted key, as text.
         metrics: By name, of the best epoch and of the test.
-        tags: By key.
         data: What is known of its data: `digest`, and how many images each part has.
     """
 
@@ -45,9 +43,6 @@ class Read:
 
 def frame_of(found: Iterable[Read]) -> pd.DataFrame:
     """Put trials in a table.
-
-    Args:
-        found: One a trial.
 
     Returns:
         One row a trial, by its id; a column of text becomes one of numbers where every value is one.
@@ -171,9 +166,6 @@ def _of_data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Keep what trials are compared by: metrics of the best epoch and of the test.
-
-    Args:
-        metrics: By name.
 
     Example:
         >>> of_metrics({"val/loss": 0.4, "best/val/loss": 0.3, "test/loss": 0.5})

@@ -19,10 +19,6 @@ MOST_TRIALS = 250  # of a larger comparison, evenly drawn: the shares no longer 
 def importance(found: Sequence[Sample], trials: Trials) -> tuple[dict[str, float], str]:
     """Share the variance of the objective out to the keys.
 
-    Args:
-        found: The settings.
-        trials: They come from.
-
     Returns:
         Shares that sum to 1, the greatest first; {} and the reason where they would mean nothing.
     """

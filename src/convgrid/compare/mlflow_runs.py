@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; the user's own setting wins
 
 import pandas as pd
 from mlflow.entities import Run
@@ -52,7 +52,6 @@ def from_mlflow(
     Of runs of different data or with different objectives, those of the most frequent are compared.
 
     Args:
-        experiment: Its name.
         filter: MLflow's, such as "params.optimizer = 'adam'"; "" takes all runs.
         tracking_uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
         mapping: What others call what convgrid calls by the key: {"val/accuracy": "valid_acc", "seed": "random_seed"}.
@@ -107,7 +106,7 @@ def open_store(uri: str) -> MlflowClient:
     path = database(uri)
     if path is not None and not path.exists():
         raise TrackingError(
-            f"{uri} is not there: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
+            f"{uri} is missing: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
         )
     if "://" not in uri:
         raise TrackingError(f"--tracking-uri {uri} is no address. Give sqlite:///mlflow.db or http://HOST:PORT.")

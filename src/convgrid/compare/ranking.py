@@ -23,7 +23,6 @@ class Sample:
 
     Args:
         values: Of the keys that vary, those that the setting has.
-        trials: Their ids.
         results: The objective of each, shape (T,).
         blocks: What counts as a repetition: the results, or their means in each fold, NaN of a fold that is missing.
         costs: Means of "parameters", "multiply_adds" and "seconds", those that are known.
@@ -49,9 +48,6 @@ class Sample:
 def samples(trials: Trials) -> list[Sample]:
     """Gather each setting's finished trials.
 
-    Args:
-        trials: All of them.
-
     Returns:
         The best setting first; of equals the one with fewer multiply-adds.
     """
@@ -71,9 +67,6 @@ def samples(trials: Trials) -> list[Sample]:
 def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far chance moves each setting's mean.
 
-    Args:
-        found: The settings.
-
     Returns:
         Variances of one repetition, degrees of freedom, and what a variance is multiplied by for that of the mean,
         each of shape (S,); NaN, 0 and NaN for a setting that was run once.
@@ -91,10 +84,6 @@ def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
     """Put settings in order, and say which are distinguishable from the best.
-
-    Args:
-        found: The best first.
-        trials: They come from.
 
     Returns:
         The settings, in the same order.
@@ -157,9 +146,6 @@ class _Columns:
 def plain(value: Any) -> Any:
     """A whole number as an int, whatever pandas made of it; anything else as it is.
 
-    Args:
-        value: Of a cell.
-
     Example:
         >>> plain(np.float64(2.0)), plain(0.5), plain("adam")
         (2, 0.5, 'adam')
@@ -194,7 +180,6 @@ def around(middle: float, half: float, metric: str) -> Interval | None:
     """An interval, no wider than the metric's range.
 
     Args:
-        middle: A mean.
         half: Of the width; NaN gives None.
         metric: Such as "val/accuracy", a share.
 

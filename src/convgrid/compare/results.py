@@ -16,7 +16,6 @@ class Setting:
         values: Of the keys that vary; a key that the setting does not have is missing.
         trials: Ids of the finished trials.
         n: How many there are.
-        mean: Of the objective.
         spread: Their sample standard deviation; None of one.
         interval: Of the mean, so wide that the intervals of all settings hold together; None of one.
         p: How easily chance alone makes such a difference to the best, all comparisons together; None where there is
@@ -66,10 +65,8 @@ class Level:
     """What one value of a key came to, whatever the other keys were.
 
     Args:
-        value: Of the key.
         mean: Over settings, each of the other keys' combinations alike.
         interval: Of the mean; None where the repetitions do not give one.
-        n: Trials.
         settings: How many settings have it.
     """
 
@@ -102,8 +99,6 @@ class Answer:
     """What a comparison comes to.
 
     Args:
-        settings: The best first.
-        sentence: The answer.
         smallest: The setting with the fewest multiply-adds within one standard error of the best; None where there
             are no repetitions, or no sizes.
         chosen_test: The best setting's test metric; None where there is no test part.

@@ -18,10 +18,7 @@ COSTS = {"multiply_adds": "multiply-adds", "parameters": "parameters"}
 
 
 def text(value: Any) -> str:
-    """Write a key's value as a person types it.
-
-    Args:
-        value: Of a key.
+    """Write a key's value as the user types it.
 
     Example:
         >>> text(2), text(1e-4), text("adam"), text(True), text(None)
@@ -36,9 +33,6 @@ def text(value: Any) -> str:
 
 def short(keys: Sequence[str]) -> dict[str, str]:
     """Shorten keys to their last words, where those tell them apart.
-
-    Args:
-        keys: Dotted keys.
 
     Returns:
         By key.
@@ -55,7 +49,6 @@ def named(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> 
     """Write a setting.
 
     Args:
-        values: By key.
         names: What to call each key; None writes them in full.
 
     Example:
@@ -89,10 +82,6 @@ def decimals(settings: Sequence[Setting]) -> int:
 def value(each: Setting, digits: int) -> str:
     """Write a setting's mean and spread.
 
-    Args:
-        each: The setting.
-        digits: Behind the point.
-
     Example:
         >>> value(Setting({}, ("a", "b"), 2, 0.9171, 0.0024, None, None, None, None, None, 1, "best"), 4)
         '0.9171 +- 0.0024'
@@ -104,9 +93,7 @@ def measured(mean: float, spread: float | None, digits: int) -> str:
     """Write a mean, and its spread where there is one.
 
     Args:
-        mean: Of repetitions.
         spread: Their standard deviation; None of one.
-        digits: Behind the point.
 
     Example:
         >>> measured(0.9171, None, 3)
@@ -135,10 +122,6 @@ def chance(p: float) -> str:
 def counted(number: int, unit: str) -> str:
     """Write so many of something.
 
-    Args:
-        number: How many.
-        unit: Of one.
-
     Example:
         >>> counted(1, "seed"), counted(1200, "trial")
         ('1 seed', '1,200 trials')
@@ -149,9 +132,6 @@ def counted(number: int, unit: str) -> str:
 def clock(seconds: float) -> str:
     """Write a time.
 
-    Args:
-        seconds: Of a trial.
-
     Example:
         >>> clock(3.21), clock(125)
         ('3.2 s', '2 min')
@@ -160,20 +140,12 @@ def clock(seconds: float) -> str:
 
 
 def unit(trials: Trials) -> str:
-    """What a repetition is: a seed, a fold, or just a run.
-
-    Args:
-        trials: What is compared.
-    """
+    """What a repetition is: a seed, a fold, or just a run."""
     return trials.repetitions[0] if len(trials.repetitions) == 1 and not trials.mixed else "run"
 
 
 def share(part: float, whole: float) -> str:
     """Write a cost as a part of another.
-
-    Args:
-        part: The smaller cost.
-        whole: The larger one.
 
     Example:
         >>> share(1, 3), share(12, 100), share(1, 1)
@@ -194,7 +166,6 @@ def sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Tria
     Args:
         settings: The best first, at least one.
         smallest: The cheapest within one standard error.
-        trials: They come from.
 
     Returns:
         One sentence, without a stop at its end.

@@ -31,7 +31,7 @@ def load(
 
     Raises:
         ConfigError: If there are none, or a name is wrong.
-        SweepError: If the sweep that was asked for does not read.
+        SweepError: If the sweep that was asked for cannot be parsed.
         TrackingError: If the store cannot be used.
     """
     asked = {"experiment": experiment, "filter": filter, "tracking_uri": tracking_uri, "mapping": mapping}

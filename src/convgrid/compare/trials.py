@@ -22,13 +22,13 @@ class Trials:
         mode: Whether the greatest or the least value is best.
         keys: The parameters that differ between trials, less repetitions.
         repetitions: Which of "seed" and "fold" differ.
-        mixed: Other parameters that differ within settings, where a person named the keys.
+        mixed: Other parameters that differ within settings, where the user named the keys.
         skipped: Overrides of the points that could not be planned, by the reason.
         title: What was compared, in a few words.
         command: What continues it; "" where nothing does.
         sweep: Its id; "" of an experiment.
-        folder: Where the report goes unless a person says otherwise.
-        swept: What a person let differ: keys, and groups whose keys come with them.
+        folder: Where the report goes unless the user says otherwise.
+        swept: What the user let differ: keys, and groups whose keys come with them.
         warnings: What loading them found that makes the comparison unfair.
         left: How many trials have not ended.
     """

@@ -1,4 +1,4 @@
-"""From what a person typed to typed values: every mistake is told before any work starts."""
+"""From what the user typed to typed values: every mistake is told before any work starts."""
 
 from convgrid.config.check import check
 from convgrid.config.composer import Composer

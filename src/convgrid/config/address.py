@@ -43,9 +43,6 @@ Give sqlite:///mlflow.db or http://HOST:PORT, or run with tracking=none.
 def knock(uri: str) -> None:
     """Fail within seconds where no server listens: MLflow itself would try for longer.
 
-    Args:
-        uri: Of any store.
-
     Raises:
         OSError: If it is a server's, and nobody answers there.
     """
@@ -58,9 +55,6 @@ def knock(uri: str) -> None:
 def database(uri: str) -> Path | None:
     """The file of a local store.
 
-    Args:
-        uri: Of any store.
-
     Returns:
         Its path; None where the store is no file.
 
@@ -72,7 +66,7 @@ def database(uri: str) -> Path | None:
 
 
 def _cause(uri: str) -> str:
-    """Why it cannot be; "" where it can."""
+    """Why it is not allowed; "" where it is."""
     scheme, separator, rest = uri.partition("://")
     kind = scheme.partition("+")[0]
     if kind in HOSTED:
@@ -110,7 +104,7 @@ def _cause_of_file(path: Path) -> str:
     if not path.exists():
         folder = path.absolute().parent
         if not folder.is_dir():
-            return f"{folder} is not there"
+            return f"{folder} is missing"
         return "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
     if not os.access(path, os.R_OK | os.W_OK):
         return f"{path} cannot be written"

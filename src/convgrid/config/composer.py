@@ -77,9 +77,6 @@ class Composer:
     def schema(self, choices: Mapping[str, Any]) -> DictConfig:
         """Compose all keys with their defaults; what an experiment sets beside its choices is left out.
 
-        Args:
-            choices: Option by group.
-
         Returns:
             The config with its `hydra` node.
         """
@@ -125,7 +122,7 @@ class Composer:
 
 
 def find_options(config_dir: str | None) -> ConfigLoader:
-    """Make the loader that looks for options in `conf/` and in a person's own folder.
+    """Make the loader that looks for options in `conf/` and in the user's own folder.
 
     Args:
         config_dir: That folder, searched first; None where there is none.

@@ -27,10 +27,7 @@ class _Chosen:
     """The config of one choice of options.
 
     Args:
-        texts: The options' overrides.
-        values: Nested and plain.
         refers: Whether some value is looked up in another, so that the two change together.
-        choices: Option by group.
         folders: Where options are looked up.
     """
 
@@ -48,7 +45,6 @@ class Composition:
     set keys of their own group only are put together without composing them again.
 
     Args:
-        composer: Composes.
         fixed: Overrides of Hydra's own keys.
     """
 

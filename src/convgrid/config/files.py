@@ -28,7 +28,7 @@ def register_experiments() -> None:
         try:
             node = OmegaConf.load(path)
         except (YAMLError, ValueError, OSError) as error:
-            raise ConfigError(f"experiments/{path.name} does not read: {' '.join(str(error).split())}.") from None
+            raise ConfigError(f"experiments/{path.name} cannot be read: {' '.join(str(error).split())}.") from None
         ConfigStore.instance().store(
             group="experiments", name=path.stem, node=node, package="_global_", provider="convgrid"
         )

@@ -1,4 +1,4 @@
-"""Which targets and link the chosen loss goes with: the table's row, or what the file of a person's own loss says."""
+"""Which targets and link the chosen loss goes with: the table's row, or what the file of the user's own loss says."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -31,10 +31,7 @@ EXAMPLES: Mapping[Task, str] = {
 
 
 def fits(settings: Settings) -> Mapping[str, Mapping[Task, Fit]]:
-    """The table of losses, with a row for the chosen one where that is a person's own.
-
-    Args:
-        settings: The resolved config.
+    """The table of losses, with a row for the chosen one where that is the user's own.
 
     Returns:
         By loss and task.
@@ -60,9 +57,6 @@ def fits(settings: Settings) -> Mapping[str, Mapping[Task, Fit]]:
 def fit_so_far(settings: Settings) -> Fit | None:
     """How the chosen loss goes with the task as far as the config tells.
 
-    Args:
-        settings: The resolved config.
-
     Returns:
         Its row; None where there is none, which `fits` and `convgrid.objective.fit.fit` tell.
     """
@@ -74,9 +68,6 @@ def fit_so_far(settings: Settings) -> Fit | None:
 
 def outputs(settings: Settings) -> int:
     """Count the units of the output layer as far as the config tells.
-
-    Args:
-        settings: The resolved config.
 
     Returns:
         What data and loss ask for together; 1 where only the data itself tells.

@@ -26,7 +26,7 @@ def grids(config: DictConfig, arguments: Sequence[str], loader: ConfigLoader) ->
         For each grid of `sweep.union` its overrides after those that all have; of a key given twice the last holds.
 
     Raises:
-        ConfigError: If an override does not read.
+        ConfigError: If an override cannot be parsed.
     """
     common = [read(text, loader) for text in [*params(config), *arguments]]
     members = union(OmegaConf.select(config, "sweep.union"))
@@ -40,7 +40,7 @@ def params(config: DictConfig) -> list[str]:
         config: The composed config with its `hydra` node.
 
     Returns:
-        As a person would type them.
+        As the user would type them.
     """
     node = OmegaConf.select(config, "hydra.sweeper.params")
     if node is None:

@@ -181,10 +181,10 @@ class CommandLine:
             yield f"{override.input_line} goes with sweep=optuna. Add that, or leave it out."
             return
         if override.type == OverrideType.DEL:
-            yield f"{override.input_line} cannot be: every group is needed. Choose another option instead."
+            yield f"{override.input_line} is not allowed: every group is needed. Choose another option instead."
             return
         if override.package is not None:
-            yield f"{override.input_line} cannot be: every group has its place. Leave out @{override.package}."
+            yield f"{override.input_line} is not allowed: every group has its place. Leave out @{override.package}."
         if override.type != OverrideType.CHANGE:
             yield f"{override.input_line}: {group} has an option already. Leave out the +."
         for value in map(shown, values_of(override)):
@@ -242,11 +242,11 @@ class CommandLine:
             if not known:
                 yield self._unknown_key(key, schemas[0])
             elif override.type == OverrideType.DEL:
-                yield f"{override.input_line} cannot be: every key is needed. Set another value instead."
+                yield f"{override.input_line} is not allowed: every key is needed. Set another value instead."
             elif override.type == OverrideType.ADD:
                 yield f"{override.input_line}: {key} is a key already. Leave out the +."
             elif isinstance(known[0], DictConfig) and self.composer.options(group) and not isinstance(value, dict):
-                yield f"{text} cannot be: {key} is a group. Did you mean {group}={shown(value)}?"
+                yield f"{text} is not allowed: {key} is a group. Did you mean {group}={shown(value)}?"
             elif override.is_interval_sweep() and type(known[0]) is int and type(value) is float:
                 drawn = str(override.input_line).partition("=")[2]
                 yield f"{override.input_line} draws fractions, and {key} takes whole numbers. Use {key}=int({drawn})."

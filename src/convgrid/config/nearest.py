@@ -7,10 +7,6 @@ from collections.abc import Collection
 def nearest_option(word: str, options: Collection[str]) -> str:
     """Suggest an option: one spelt alike, or one that the word abbreviates.
 
-    Args:
-        word: As typed.
-        options: Of the group.
-
     Returns:
         A sentence after a space; "" where nothing is near.
 
@@ -28,7 +24,6 @@ def nearest_key(key: str, keys: Collection[str]) -> str:
 
     Args:
         key: As typed, with dots or slashes.
-        keys: All there are.
 
     Returns:
         A sentence after a space; "" where nothing is near.

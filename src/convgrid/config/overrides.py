@@ -56,25 +56,24 @@ def read(text: str, loader: ConfigLoader) -> Override:
     """Read an override.
 
     Args:
-        text: With its quotes.
         loader: Knows the options that a glob stands for.
 
     Returns:
         Hydra's reading of it.
 
     Raises:
-        ConfigError: If it does not read.
+        ConfigError: If it cannot be parsed.
     """
     key, equals, _ = text.partition("=")
     try:
         override = OverridesParser.create(config_loader=loader).parse_overrides([text])[0]
     except HydraException:
         if equals and re.fullmatch(r"[+~]*[\w./@]+", key, re.ASCII):
-            message = f"""{text} does not read. Check its quotes and brackets, or give a text as "{key}='...'"."""
+            message = f"""{text} cannot be parsed. Check its quotes and brackets, or give a text as "{key}='...'"."""
             raise ConfigError(message) from None
         override = None
     if override is None or not override.key_or_group:
-        raise ConfigError(f"{text} does not read: an override is key=value or group=option.")
+        raise ConfigError(f"{text} cannot be parsed: an override is key=value or group=option.")
     return override
 
 
@@ -131,7 +130,7 @@ def assignments(override: Override) -> Iterator[tuple[str, Any, str]]:
 
 
 def shown(value: Any) -> str:
-    """Write a value as a person would type it.
+    """Write a value as the user would type it.
 
     Args:
         value: Any value of a config.

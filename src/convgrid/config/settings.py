@@ -52,7 +52,6 @@ def from_hydra(cfg: DictConfig, hydra: Any) -> Settings:
     """Leave Hydra's objects behind.
 
     Args:
-        cfg: The composed config.
         hydra: Its `hydra` node, which knows the choices and the search path.
 
     Returns:
@@ -82,7 +81,6 @@ def component(settings: Settings, group: str) -> Component | None:
     """What the option of a group names and sets.
 
     Args:
-        settings: The resolved config.
         group: Such as "optimizer" or "layer/pool".
 
     Returns:
@@ -107,9 +105,6 @@ def component(settings: Settings, group: str) -> Component | None:
 def architecture(settings: Settings) -> Architecture:
     """What the groups `arch`, `layer` and `activation` say.
 
-    Args:
-        settings: The resolved config.
-
     Returns:
         The pattern with all that its names stand for.
     """
@@ -133,7 +128,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
     """Go through nested values by their dotted keys.
 
     Args:
-        values: Nested mappings.
         prefix: What the keys start with.
 
     Yields:
@@ -154,9 +148,7 @@ def identity(settings: Settings, *, device: str, digest: str) -> str:
     """Hash all that can change a trial's result: the canonical config, the kind of device, the data.
 
     Args:
-        settings: The resolved config.
         device: Kind of accelerator, such as "cpu" or "cuda".
-        digest: Of the data.
 
     Returns:
         12 hexadecimal digits.
@@ -168,9 +160,6 @@ def identity(settings: Settings, *, device: str, digest: str) -> str:
 def config_key(settings: Settings) -> str:
     """Hash the canonical config, with the data's place instead of its digest: known before anything is read.
 
-    Args:
-        settings: The resolved config.
-
     Returns:
         12 hexadecimal digits.
     """
@@ -179,9 +168,6 @@ def config_key(settings: Settings) -> str:
 
 def counted(settings: Settings) -> dict[str, Any]:
     """List all that may change a result, with the data's place instead of its digest.
-
-    Args:
-        settings: The resolved config.
 
     Returns:
         Values by dotted key.
@@ -250,4 +236,4 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} does not read: {' '.join(str(error).split())}.") from None
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None

@@ -42,7 +42,6 @@ def wrong_type(key: str, value: Any, default: Any) -> str | None:
     """Compare a value with its key's default.
 
     Args:
-        key: With dots.
         value: As Hydra's grammar reads it.
         default: As in the option's file; null takes anything, except for the keys in `NULLABLE`.
 
@@ -66,7 +65,7 @@ def wrong_type(key: str, value: Any, default: Any) -> str | None:
     if isinstance(default, DictConfig):
         if value == {}:  # sets nothing
             return None
-        return f"cannot be: {key} is not a key but holds {', '.join(f'{key}.{name}' for name in default)}"
+        return f"is not allowed: {key} is not a key but holds {', '.join(f'{key}.{name}' for name in default)}"
     if isinstance(default, ListConfig):
         return _wrong_list(value, list(default))
     if not _is(value, type(default)):

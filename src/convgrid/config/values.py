@@ -71,9 +71,6 @@ ONE_OF: Mapping[str, Sequence[str | None]] = {
 def planned(settings: Settings) -> Plan:
     """Plan the network as far as the config tells, without the data.
 
-    Args:
-        settings: The resolved config.
-
     Returns:
         The plan.
 
@@ -95,11 +92,10 @@ def _measured(layer: PlannedLayer) -> PlannedLayer:
 def mistakes_in_values(
     settings: Settings, typed: Mapping[str, str], make_plan: Callable[[Settings], Plan] = planned
 ) -> list[ConvgridError]:
-    """Find all values that cannot be.
+    """Find all values that are not allowed.
 
     Args:
-        settings: The resolved config.
-        typed: The text by the key or group, of what a person typed; one of these without effect is a mistake.
+        typed: The text by the key or group, of what the user typed; one of these without effect is a mistake.
         make_plan: Plans the network; a sweep's many trials share the plans of those alike.
 
     Returns:
@@ -131,10 +127,7 @@ def mistakes_in_values(
 
 
 def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
-    """Find the values of the `sweep` group that cannot be, whatever the points are.
-
-    Args:
-        settings: The resolved config.
+    """Find the values of the `sweep` group that are not allowed, whatever the points are.
 
     Returns:
         A line or more a mistake.
@@ -167,7 +160,7 @@ def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
 
 
 def _check_data(settings: Settings) -> None:
-    """What every option of `data` says, a person's own, too; a plan without the data needs all of it."""
+    """What every option of `data` says, the user's own, too; a plan without the data needs all of it."""
     name, data = settings.choices["data"], settings.values["data"]
     missing = [f"data.{key}" for key in ("shape", "batch_size") if data.get(key) is None]
     missing += [] if "num_classes" in data else ["data.num_classes"]  # null: only the data tells
@@ -258,14 +251,11 @@ def _check_effect(settings: Settings, typed: Mapping[str, str]) -> None:
 def idle_keys(settings: Settings) -> dict[str, str]:
     """List what the network's pattern never asks for.
 
-    Args:
-        settings: The resolved config.
-
     Returns:
         By key or group, what the pattern lacks.
 
     Raises:
-        PatternError: If the pattern does not read.
+        PatternError: If the pattern cannot be parsed.
     """
     arch = architecture(settings)
     pattern = parse(arch.pattern, activations=arch.groups.activations)
@@ -289,9 +279,7 @@ def no_effect(settings: Settings, key: str, text: str) -> ConfigError:
     """Say why something typed is idle.
 
     Args:
-        settings: The resolved config.
         key: With dots, or a group.
-        text: As typed.
 
     Returns:
         The mistake.

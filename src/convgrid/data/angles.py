@@ -53,7 +53,7 @@ def digits_angle(
         The data set: pixels in 0..255, targets of shape (B, 1). Its digest covers the digits and the angles.
 
     Raises:
-        ConfigError: If the shape, the angle, the fractions or the limit cannot be.
+        ConfigError: If the shape, the angle, the fractions or the limit are out of range.
         DataError: If scikit-learn's file is missing or not as expected.
 
     Example:

@@ -80,7 +80,7 @@ def cifar10(
         The data set.
 
     Raises:
-        ConfigError: If the fractions or the limit cannot be.
+        ConfigError: If the fractions or the limit are out of range.
         DataError: If files are missing and cannot be fetched, or corrupt, or differ from shape or num_classes.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -113,7 +113,7 @@ def cifar100(
         The data set.
 
     Raises:
-        ConfigError: If the fractions or the limit cannot be.
+        ConfigError: If the fractions or the limit are out of range.
         DataError: If files are missing and cannot be fetched, or corrupt, or differ from shape or num_classes.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.

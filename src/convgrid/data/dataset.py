@@ -87,9 +87,6 @@ class Split:
     def head(self, count: int) -> Split:
         """Keep the first images only.
 
-        Args:
-            count: How many.
-
         Returns:
             A part of at most so many images.
 
@@ -280,7 +277,7 @@ def check_weights(weights: np.ndarray, count: int, source: str) -> np.ndarray:
 
 
 def check_data(data: ImageData, shape: Sequence[int], num_classes: int | None, source: str) -> None:
-    """Hold what a reader returned, perhaps a person's own, against what the training takes and the config states.
+    """Hold what a reader returned, perhaps the user's own, against what the training takes and the config states.
 
     Args:
         data: What the reader returned.

@@ -16,7 +16,6 @@ def decode(content: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Decode an image, upright as its EXIF says, its shorter side resized and the centre cropped.
 
     Args:
-        content: The file's bytes.
         shape: Channels (3: RGB, 1: grey), height, width.
 
     Returns:

@@ -35,7 +35,7 @@ def digits(
         The data set.
 
     Raises:
-        ConfigError: If the fractions or the limit cannot be.
+        ConfigError: If the fractions or the limit are out of range.
         DataError: If scikit-learn's file is missing or not as expected, or shape or num_classes differ from it.
 
     Example:
@@ -77,7 +77,7 @@ def random(
         The data set.
 
     Raises:
-        ConfigError: If a size, the fractions or the limit cannot be.
+        ConfigError: If a size, the fractions or the limit are out of range.
 
     Example:
         >>> random(shape=[1, 4, 6], num_classes=3, size=20).train.images.shape

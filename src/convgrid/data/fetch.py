@@ -33,13 +33,13 @@ def data_folder(root: str | None) -> Path:
 
 
 def fetch(folder: Path, base_url: str, checksums: Mapping[str, str], *, put: str) -> None:
-    """Download files that are not there; only a whole file with the right checksum takes its name.
+    """Download missing files; only a whole file with the right checksum takes its name.
 
     Args:
         folder: Where the files go.
         base_url: What the files' addresses begin with.
         checksums: The files' names and what pooch is to check: a SHA-256, or `md5:` and an MD5.
-        put: What a person may do instead, for the message.
+        put: What the user may do instead, for the message.
 
     Raises:
         DataError: If a file cannot be had.

@@ -60,7 +60,7 @@ def image_folder(
         The data set. Its digest covers names and contents, for a streamed folder names and sizes.
 
     Raises:
-        ConfigError: If a number cannot be.
+        ConfigError: If a number is out of range.
         DataError: If folders or images are missing, classes do not agree, or images are corrupt, all named.
     """
     size = image_size(shape)

@@ -58,7 +58,7 @@ def mnist(
         The data set.
 
     Raises:
-        ConfigError: If the fractions or the limit cannot be.
+        ConfigError: If the fractions or the limit are out of range.
         DataError: If files are missing and cannot be fetched, or corrupt, or differ from shape or num_classes.
 
     Source: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist; files from PyTorch's mirror.
@@ -94,7 +94,7 @@ def fashion_mnist(
         The data set.
 
     Raises:
-        ConfigError: If the fractions or the limit cannot be.
+        ConfigError: If the fractions or the limit are out of range.
         DataError: If files are missing and cannot be fetched, or corrupt, or differ from shape or num_classes.
 
     Source: Xiao, Rasul and Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017.

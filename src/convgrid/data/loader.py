@@ -46,7 +46,6 @@ class Batches:
         batch_size: Images a minibatch; the last one of an epoch may be smaller.
         device: Where the minibatches are wanted.
         seed: Asked for the seed of the order as each epoch starts; None for the stored order.
-        steps_per_chunk: Minibatches a chunk.
         balanced: Whether the images of an epoch are drawn with replacement, every class equally often.
         prepare: What is done to images on the device; None for nothing.
     """
@@ -127,7 +126,6 @@ def batches(
         batch_size: Images a minibatch; the last one of an epoch may be smaller.
         device: Where the minibatches are wanted.
         seed: Asked for the seed of the order as each epoch starts; None for the stored order.
-        steps_per_chunk: Minibatches a chunk.
         balanced: With a seed: draw as many images as the part has, with replacement; a class that the part has is
             equally likely to be drawn as every other one, and so is an image among those of its class.
         prepare: What is done to images (B, C, H, W) on the device, to each by itself; None for nothing.

@@ -22,9 +22,6 @@ def statistics(split: Split) -> tuple[list[float], list[float]]:
     pixels and of their squares. Float pixels take two passes in double precision. A streamed folder is decoded
     once for it.
 
-    Args:
-        split: The training part.
-
     Returns:
         Means and standard deviations, one of each a channel; 1 in place of a deviation of 0.
 

@@ -49,7 +49,7 @@ def arrays(
         The data set.
 
     Raises:
-        ConfigError: If the task, the fractions or the limit cannot be, or path is missing.
+        ConfigError: If the task, the fractions or the limit are out of range, or path is missing.
         DataError: If the file is missing or corrupt, or its arrays are not as described.
     """
     if task not in NOUNS:

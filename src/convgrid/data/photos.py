@@ -71,14 +71,11 @@ def load(
 def image_size(shape: Sequence[int]) -> tuple[int, int, int]:
     """Hold `data.shape` against what an image file can become.
 
-    Args:
-        shape: Channels, height, width.
-
     Returns:
         The same three.
 
     Raises:
-        ConfigError: If they cannot be.
+        ConfigError: If they are out of range.
 
     Example:
         >>> image_size([3, 64, 64])

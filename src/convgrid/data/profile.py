@@ -26,11 +26,10 @@ class Profile:
     """A data set in numbers and names, as a trial's `data.json` keeps it.
 
     Args:
-        name: The option, as in `data=digits`, and of a person's own data its place: "image_folder cats-dogs".
+        name: The option, as in `data=digits`, and of the user's own data its place: "image_folder cats-dogs".
         digest: Of what was read.
         task: What the targets are.
         names: Of the classes, the labels, or the numbers to predict.
-        shape: Channels, height, width.
         dtype: Of the pixels: "uint8" or "float32".
         pixels: The least and the greatest of the training part.
         scale: What black and white of an image file, 0 and 255, are among these pixels.
@@ -56,7 +55,6 @@ class Profile:
         """Look at a data set.
 
         Args:
-            data: The data set.
             name: What it is called.
             columns: Names of the numbers to predict, where they have some.
             from_files: Whether its images were image files.

@@ -47,7 +47,7 @@ def divide(
         The data set; within each part the images keep the source's order.
 
     Raises:
-        ConfigError: If the fractions or the limit cannot be.
+        ConfigError: If the fractions or the limit are out of range.
         DataError: If a part would be empty.
 
     Example:

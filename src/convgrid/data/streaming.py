@@ -22,7 +22,6 @@ def stream(split: Split, order: Tensor | None, batch_size: int, device: torch.de
     Args:
         split: A part whose images are Files.
         order: Rows in the order wanted; None for the stored order.
-        batch_size: Images a minibatch.
         device: Where the minibatches are wanted.
 
     Returns:

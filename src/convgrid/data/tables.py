@@ -59,7 +59,7 @@ def table_images(
         the table has them, the targets, the weights, and the images' contents, for streamed ones their sizes.
 
     Raises:
-        ConfigError: If a number cannot be, or the table or the columns to predict are not given.
+        ConfigError: If a number is out of range, or the table or the columns to predict are not given.
         DataError: If the table, columns or images are missing, or numbers, labels or images are corrupt, all named.
     """
     size, threads = image_size(shape), num_workers(workers)
@@ -201,7 +201,7 @@ def _paths(table: Table, names: Sequence[str]) -> list[str]:
     ]
     if missing:
         raise DataError(
-            f"{table.source}: {len(missing)} of {len(paths)} images are not there. "
+            f"{table.source}: {len(missing)} of {len(paths)} images are missing. "
             f"Relative paths start from {folder}:\n{some(missing)}"
         )
     return [str(path) for path in paths]

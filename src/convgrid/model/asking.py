@@ -25,7 +25,6 @@ class Agreement:
     Args:
         largest: Difference of a prediction.
         same: Images with the same class or labels; None of numbers.
-        count: Images.
     """
 
     largest: float
@@ -41,7 +40,6 @@ def ask(model: Model, images: Tensor) -> Tensor:
     """Predict, some images at a time.
 
     Args:
-        model: What is asked.
         images: Shape (B, C, H, W), as its training had them.
 
     Returns:
@@ -55,8 +53,6 @@ def hold_against(model: Model, original: Model, images: Tensor) -> Agreement:
     """Compare a model that was read from a file with the one that was written: one image alone, and all together.
 
     Args:
-        model: Of the file.
-        original: The trained one.
         images: Real ones, shape (B, C, H, W).
 
     Returns:
@@ -84,7 +80,6 @@ def answers_of(predictions: Tensor, meta: Meta) -> list[Any]:
 
     Args:
         predictions: Shape (B, K).
-        meta: Of the model.
 
     Returns:
         For each image its class, its labels, or None where numbers say it all.
@@ -109,7 +104,6 @@ def best_of(predictions: Sequence[float], meta: Meta, most: int = 3) -> list[tup
 
     Args:
         predictions: Of one image, K.
-        meta: Of the model.
         most: How many to keep of a ranking.
 
     Returns:

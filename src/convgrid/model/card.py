@@ -28,13 +28,7 @@ ABSENT = (None, "none", "auto", 0)  # values that are not worth a word
 
 @dataclass(frozen=True)
 class Known:
-    """What a trial's folder says.
-
-    Args:
-        meta: Of the model.
-        record: Of the run.
-        folder: The trial's.
-    """
+    """What a trial's folder says."""
 
     meta: Meta
     record: Mapping[str, Any]
@@ -51,8 +45,6 @@ def card(folder: Path, meta: Meta, format_: str, place: str) -> str:
     """Write a model's card.
 
     Args:
-        folder: The trial's.
-        meta: Of the model.
         format_: How the model is kept: a name in `formats.FORMATS`, or "mlflow".
         place: Its file, or its address.
 

@@ -17,10 +17,9 @@ def export(folder: Path, format_: str, out: Path, described: Path, named: Sequen
     """Write a trial's model into a file, and its card beside it.
 
     Args:
-        folder: The trial's.
         format_: A name in `FORMATS`.
-        out: The file, which is not there yet.
-        described: The card, which is not there yet, either.
+        out: The file, which does not exist yet.
+        described: The card, which does not exist yet, either.
         named: Image files and folders to hold the model against; () takes some of those it was validated on.
 
     Returns:
@@ -39,9 +38,8 @@ def write(trained: Trained, format_: str, out: Path, images: Tensor) -> Agreemen
     """Write a model file that predicts what the trained model does; one that does not leaves nothing.
 
     Args:
-        trained: The model.
         format_: A name in `FORMATS`.
-        out: The file, which is not there yet.
+        out: The file, which does not exist yet.
         images: Real ones to hold it against, shape (E, C, H, W).
 
     Returns:

@@ -48,7 +48,6 @@ class Format:
     """One way to keep a model in a file.
 
     Args:
-        write: Makes the file.
         read: Makes the model again.
     """
 
@@ -59,9 +58,6 @@ class Format:
 def in_process(trained: Trained) -> Model:
     """The trained model itself.
 
-    Args:
-        trained: It.
-
     Returns:
         What can be asked.
     """
@@ -71,14 +67,11 @@ def in_process(trained: Trained) -> Model:
 def program_of(trained: Trained) -> ExportedProgram:
     """Trace a model into a program that any number of images can be given to, and that needs no code but torch's.
 
-    Args:
-        trained: The model.
-
     Returns:
         From `images` (B, C, H, W) to predictions (B, K).
 
     Raises:
-        ModelError: If a layer of a person's own cannot be traced.
+        ModelError: If a layer of the user's own cannot be traced.
     """
     images = trained.images[:1].expand(2, -1, -1, -1).contiguous()  # of two: one would fix the batch size at 1
     try:
@@ -174,7 +167,7 @@ def _check_code(meta: Meta) -> None:
     strange = [component.target for component in components if not _is_known(component.target)]
     if strange:
         raise ModelError(
-            f"A safetensors file holds weights only, and {strange[0]} is code of a person's own. "
+            f"A safetensors file holds weights only, and {strange[0]} is code of the user's own. "
             "Take --format torch_export, which holds both, or ask the run itself."
         )
 
@@ -213,7 +206,7 @@ def read(file: Path) -> Model:
         raise
     except Exception as error:  # whatever its library raises of a broken file
         cause = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{file} does not read: {cause}. Export the model again.") from None
+        raise ModelError(f"{file} cannot be read: {cause}. Export the model again.") from None
 
 
 def _meta(text: str, file: Path) -> Meta:

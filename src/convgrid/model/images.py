@@ -19,9 +19,6 @@ from convgrid.system.environment import cores
 def find_images(named: Iterable[str]) -> list[Path]:
     """List files, and all images below folders.
 
-    Args:
-        named: Files and folders.
-
     Returns:
         Files as they were named, and in the order of their names below each folder.
 
@@ -46,7 +43,6 @@ def read_images(files: Sequence[Path], profile: Profile) -> tuple[list[Path], Te
     """Decode image files for a model: upright, grey or RGB, resized and cropped, on the training's scale of pixels.
 
     Args:
-        files: Images.
         profile: Of what the model was trained on.
 
     Returns:

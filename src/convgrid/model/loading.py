@@ -7,7 +7,6 @@ def example(meta: Meta, format_: str, place: str) -> str:
     """Write a program that loads a model and asks it.
 
     Args:
-        meta: Of the model.
         format_: A name in `formats.FORMATS`, or "mlflow".
         place: Its file, or its address.
 

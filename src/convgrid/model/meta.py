@@ -26,7 +26,6 @@ class Meta:
         trial: Name of the folder that it was trained in.
         version: Of the convgrid that wrote it.
         profile: Of what it was trained on.
-        plan: Of its network.
         fit: From scores to predictions.
         target: What scales the numbers to predict; None for what suits the loss.
         config: What it was trained with, by dotted key or group, less paths and addresses.
@@ -43,10 +42,6 @@ class Meta:
     @classmethod
     def of(cls, folder: Path, profile: Profile) -> Self:
         """Gather it from a trial's folder.
-
-        Args:
-            folder: The trial's.
-            profile: Of its data.
 
         Returns:
             The description.

@@ -21,7 +21,6 @@ class Prediction:
     """What is said of one image.
 
     Args:
-        file: It.
         answer: Its class, its labels, or None of numbers.
         values: A probability or score of each class or label, or the numbers.
     """

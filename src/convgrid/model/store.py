@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; the user's own setting wins
 
 from mlflow import register_model, set_tracking_uri
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric

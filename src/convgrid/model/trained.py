@@ -50,7 +50,7 @@ def load(folder: Path) -> Trained:
         The model.
 
     Raises:
-        ConvgridError: If a component of a person's own is missing, or does not do what it did in the training.
+        ConvgridError: If a component of the user's own is missing, or does not do what it did in the training.
     """
     best = _checkpoint(folder / BEST)
     try:
@@ -58,7 +58,7 @@ def load(folder: Path) -> Trained:
         _check(trained, best, folder)
     except ConfigError:  # a component is missing, with the data as well
         raise
-    except Exception as error:  # a scale of a person's own may need its targets
+    except Exception as error:  # a scale of the user's own may need its targets
         trained = _with_data(folder, best, error)
         _check(trained, best, folder)
     return trained
@@ -75,14 +75,14 @@ def assemble(meta: Meta, weights: dict[str, Tensor]) -> Predictor:
         The model.
 
     Raises:
-        ConvgridError: If a component of a person's own is missing.
+        ConvgridError: If a component of the user's own is missing.
         RuntimeError: If the weights are another model's.
         KeyError: If one is missing.
     """
     channels, *size = meta.profile.shape
     targets = torch.ones(2, len(meta.profile.names))  # a scale is fitted on them, then takes its true values
     target = meta.target.bind() if meta.target else None
-    # Nobody asks for the loss, and that of a person's own may not be there.
+    # Nobody asks for the loss, and that of the user's own may not be there.
     objective = Objective(mean_squared_error, meta.profile.task, meta.fit, targets, target)
     network = build(meta.plan, init="torch")
     predictor = Predictor(network, objective, [0.0] * channels, [1.0] * channels, size)
@@ -97,7 +97,7 @@ def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
 
 
 def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
-    """As the training did: for folders of earlier versions, and scales of a person's own that weights do not tell."""
+    """As the training did: for folders of earlier versions, and scales of the user's own that weights do not tell."""
     from convgrid.training.recording import profile  # Lightning takes seconds to import
     from convgrid.training.trial import prepare, read
 
@@ -155,4 +155,4 @@ def _checkpoint(file: Path) -> dict[str, Any]:
         return torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
         cause = str(error).partition("\n")[0]
-        raise ModelError(f"{file} does not read: {cause}. Train it again, or take another run.") from None
+        raise ModelError(f"{file} cannot be read: {cause}. Train it again, or take another run.") from None

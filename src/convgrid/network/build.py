@@ -18,7 +18,6 @@ def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequ
     """Build the planned layers, in order and by name, and initialise their weights.
 
     Args:
-        plan: What to build.
         init: A name in `convgrid.network.initializers.INITIALIZERS`; "torch" leaves torch's own weights.
         seed: Of the initial weights.
 
@@ -27,7 +26,7 @@ def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequ
 
     Raises:
         ConfigError: If there is no such initialisation.
-        PlanError: If a layer of a person's own does not do what the plan says.
+        PlanError: If a layer of the user's own does not do what the plan says.
 
     Example:
         >>> from convgrid.component import Component
@@ -58,7 +57,7 @@ def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequ
 
 
 def measure(layer: PlannedLayer) -> PlannedLayer:
-    """Find out what a layer of a person's own costs, which only the layer itself can tell.
+    """Find out what a layer of the user's own costs, which only the layer itself can tell.
 
     Args:
         layer: As planned, without its costs.
@@ -94,9 +93,6 @@ def measure(layer: PlannedLayer) -> PlannedLayer:
 
 def kernels(network: nn.Module) -> list[Tensor]:
     """The weights of convolutions and fully connected layers: what weight decay, L1 and L2 apply to.
-
-    Args:
-        network: Any network.
 
     Returns:
         Parameters in the network's order; neither biases nor norms.

@@ -60,9 +60,6 @@ class Plan:
     def load(cls, known: Mapping[str, Any]) -> Self:
         """Make it of what JSON holds of `dataclasses.asdict(plan)`: lists become tuples again.
 
-        Args:
-            known: As read.
-
         Returns:
             The plan.
         """
@@ -101,7 +98,7 @@ def plan(
         The plan; its last layer is named "output".
 
     Raises:
-        PatternError: If the pattern does not read.
+        PatternError: If the pattern cannot be parsed.
         PlanError: If a value is out of range or a size does not work out; it names the largest value that works.
 
     Example:

@@ -65,7 +65,7 @@ class PlannedLayer:
 
     @property
     def is_own(self) -> bool:
-        """Whether the layer is a person's, not convgrid's."""
+        """Whether the layer is the user's, not convgrid's."""
         return not self.component.target.startswith("convgrid.")
 
     @property
@@ -88,7 +88,7 @@ class Walk:
 
 
 class TooSmall(Exception):
-    """A window that does not fit its input: not yet a person's mistake, `plan` looks for the fix first."""
+    """A window that does not fit its input: not yet the user's mistake, `plan` looks for the fix first."""
 
     def __init__(self, name: str, layer: Layer, window: Pair, walk: Walk) -> None:
         super().__init__(name)
@@ -246,7 +246,7 @@ def _planned(
 
 
 def _given(component: Component, layer: Layer, options: Mapping[str, Any]) -> Component:
-    """A window and its step, and what file and pattern state: a person's own layer need not know convgrid's others."""
+    """A window and its step, and what file and pattern state: the user's own layer need not know convgrid's others."""
     stated = {"kernel_size", "stride", *component.options, *dict(layer.args)}
     return replace(component, options={key: value for key, value in options.items() if key in stated})
 
@@ -296,7 +296,7 @@ def _see_all(walk: Walk) -> None:
 
 
 def _key(argument: str, layer: Layer) -> str:
-    """The key that a person would type for an argument: the pattern's where it stands there, else the group's."""
+    """The key that the user would type for an argument: the pattern's where it stands there, else the group's."""
     if argument in dict(layer.args):
         return argument
     return {"filters": "arch.filters", "width": "arch.hidden"}.get(argument, f"layer.{layer.kind.lower()}.{argument}")

@@ -130,9 +130,8 @@ def fit(loss: str, task: Task, count: int | None = None, table: Table = FITS) ->
 
     Args:
         loss: Name of the loss, as in `loss=categorical_crossentropy`.
-        task: Of the data.
         count: Classes, labels, or columns of numbers; None where only the data tells.
-        table: Of all losses; a person's own has its row in the config.
+        table: Of all losses; the user's own has its row in the config.
 
     Returns:
         The row of the table.
@@ -203,8 +202,6 @@ def check_target(target: str, loss: str, task: Task, table: Table = FITS) -> Non
     Args:
         target: Name of the scale, as in `target=log`.
         loss: Name of the loss.
-        task: Of the data.
-        table: Of all losses.
 
     Raises:
         ConfigError: If it has no effect, or makes numbers that the loss means nothing for.

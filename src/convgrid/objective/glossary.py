@@ -22,7 +22,7 @@ class Metric:
 
     Args:
         mode: Whether the greatest or the least value is best.
-        meaning: For a person, in a few words.
+        meaning: For the user, in a few words.
         least_classes: Classes below which it says nothing.
         of_probabilities: Whether it needs predictions that are probabilities.
     """
@@ -37,7 +37,7 @@ _LOSS = Metric("min", "mean of what is optimised, on the loss's own scale")
 _F1 = Metric("max", "2 TP / (2 TP + FP + FN), the mean over those that occur or are predicted")
 _AUROC = Metric("max", "chance that an image of it ranks above another, the mean over those that vary")
 
-# The first of a task's metrics is what is best unless a person says otherwise.
+# The first of a task's metrics is what is best unless the user says otherwise.
 METRICS: Mapping[Task, Mapping[str, Metric]] = {
     "classification": {
         "accuracy": Metric("max", "share of the images whose class is predicted highest"),
@@ -52,8 +52,8 @@ METRICS: Mapping[Task, Mapping[str, Metric]] = {
         "loss": _LOSS,
     },
     "multilabel": {
-        "accuracy": Metric("max", "share of the labels that are told right"),
-        "exact_match": Metric("max", "share of the images whose labels are all told right"),
+        "accuracy": Metric("max", "share of the labels that are predicted correctly"),
+        "exact_match": Metric("max", "share of the images whose labels are all predicted correctly"),
         "f1": _F1,
         "auroc": _AUROC,
         "loss": _LOSS,
@@ -71,7 +71,6 @@ def metrics_of(task: Task, row: Fit | None = None, count: int | None = None) -> 
     """List the metrics that a training has.
 
     Args:
-        task: Of the data.
         row: How the loss goes with the task; None where that is not known.
         count: Classes, labels or columns; None where only the data tells.
 
@@ -96,7 +95,6 @@ def objective_of(
     """Settle what is best: the metric by the task, the mode by the metric, where they are "auto".
 
     Args:
-        task: Of the data.
         metric: The config's `objective.metric`.
         mode: The config's `objective.mode`.
         row: How the loss goes with the task; None where that is not known.

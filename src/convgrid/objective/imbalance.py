@@ -14,7 +14,6 @@ def check_imbalance(class_weights: str | Sequence[float], sampling: str, task: s
     Args:
         class_weights: "none", "balanced", or a number for each class.
         sampling: "shuffle" or "balanced".
-        task: Of the data.
         count: Classes; None where only the data tells.
 
     Raises:

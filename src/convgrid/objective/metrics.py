@@ -25,7 +25,6 @@ def measurable(task: Task, row: Fit, count: int, targets: Tensor) -> tuple[str, 
     that some image has.
 
     Args:
-        task: Of the data.
         row: How the loss goes with the task.
         count: Classes, labels, or columns of numbers.
         targets: The part's, classes (B,), labels (B, L) or numbers (B, T).
@@ -51,7 +50,6 @@ def measure(names: Sequence[str], task: Task, row: Fit, predictions: Tensor, tar
 
     Args:
         names: Of the metrics, such as `measurable` gives.
-        task: Of the data.
         row: How the loss goes with the task.
         predictions: Values of the classes (B, C) or labels (B, L), or numbers (B, T) in the data's units.
         targets: The data's, classes (B,), labels (B, L) or numbers (B, T).

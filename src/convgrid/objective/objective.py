@@ -25,7 +25,6 @@ class Objective(nn.Module):
     Args:
         loss: From (predictions or scores, targets) to one value an example; one that takes scores and has an argument
             `from_logits` is told so by it.
-        task: Of the data.
         fit: How the loss goes with the task.
         targets: The training split's, which a scale is fitted on; classes (B,), labels (B, C) or numbers (B, T).
         make_scale: Fits a scale of numbers to predict; None takes the one that suits the loss.

@@ -15,7 +15,6 @@ class Predictor(nn.Module):
         network: From normalised images to scores.
         objective: From scores to predictions.
         mean: Of each channel of the training split, in raw pixel units.
-        std: Likewise.
         size: Height and width of the images.
     """
 

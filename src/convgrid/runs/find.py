@@ -1,4 +1,4 @@
-"""From what a person remembers of a run to its folder: no torch, no MLflow."""
+"""From what the user remembers of a run to its folder: no torch, no MLflow."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -41,7 +41,7 @@ def find_trained(run: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
 
     Raises:
         ModelError: If there is none, there are several, or its weights are gone.
-        SweepError: If the sweep that was asked for does not read.
+        SweepError: If the sweep that was asked for cannot be parsed.
     """
     named = Path(run)
     for path in (named, named.parent):  # a folder, or its best.ckpt
@@ -70,7 +70,7 @@ def _tracked(runs: Path, run_id: str) -> list[Path]:
 
 
 def _last(runs: Path, sweeps: Path) -> Path:
-    """What a person trained last: a sweep's trials are the sweep's."""
+    """What the user trained last: a sweep's trials are the sweep's."""
     trials = [file for file in runs.glob(f"*/{BEST}") if not read_record(file.parent).get("sweep")]
     files = [*trials, *sweeps.glob(f"*/{SWEEP}")]
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
@@ -132,7 +132,6 @@ def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[s
     """The config that a run was started with; what was typed may move its data or its store, not change its result.
 
     Args:
-        folder: Of the run.
         settings: Composed from what was typed now.
         typed: Keys and groups that were typed.
 

@@ -38,14 +38,11 @@ class Standing:
 def read_sweep(folder: Path) -> dict[str, Any]:
     """Read what is stored of a sweep.
 
-    Args:
-        folder: The sweep's.
-
     Returns:
         What its `sweep.json` holds.
 
     Raises:
-        SweepError: If that does not read.
+        SweepError: If that cannot be parsed.
     """
     file = folder / SWEEP
     try:
@@ -60,17 +57,14 @@ def read_sweep(folder: Path) -> dict[str, Any]:
 
 
 def _unread(file: Path, cause: object) -> SweepError:
-    return SweepError(f"{file} does not read: {cause}. Its sweep, started again, writes it anew.")
+    return SweepError(f"{file} cannot be read: {cause}. Its sweep, started again, writes it anew.")
 
 
 def read_sweep_or_tell(folder: Path) -> dict[str, Any] | None:
     """Read one of many sweeps, of which a broken one is passed over with a line on stderr.
 
-    Args:
-        folder: The sweep's.
-
     Returns:
-        What its `sweep.json` holds; None where that does not read.
+        What its `sweep.json` holds; None where that cannot be parsed.
     """
     try:
         return read_sweep(folder)
@@ -81,9 +75,6 @@ def read_sweep_or_tell(folder: Path) -> dict[str, Any] | None:
 
 def outcome(folder: Path) -> Outcome | None:
     """How a trial ended.
-
-    Args:
-        folder: The trial's.
 
     Returns:
         Its outcome; None where it has not started, or is running.
@@ -138,7 +129,6 @@ def status(sweep: Mapping[str, Any], folder: Path) -> str:
 
     Args:
         sweep: What its `sweep.json` holds.
-        folder: The sweep's.
 
     Returns:
         "running", "finished", "failed" or "killed".
@@ -154,7 +144,6 @@ def best_of(outcomes: Iterable[Outcome], metric: str, mode: str) -> Outcome | No
     """Find the best of the finished trials.
 
     Args:
-        outcomes: Of the trials.
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
 

@@ -1,4 +1,4 @@
-"""A trial's folder below `runs/`: claimed by one process at a time, found again by what a person remembers."""
+"""A trial's folder below `runs/`: claimed by one process at a time, found again by what the user remembers."""
 
 import contextlib
 import json
@@ -42,7 +42,6 @@ class Outcome:
         reason: Why it failed, in a line.
         metrics: At its best epoch ("best/val/accuracy") and of the test ("test/accuracy"); so far, where it failed.
         best_epoch: Counted from 1; 0 where no epoch ended.
-        epochs: How many ended.
         seconds: Of training, in all its attempts.
         folder: Where all of it is kept, such as "runs/1f0c5ab92d4e".
     """
@@ -61,7 +60,6 @@ class TrialFolder:
     """Where a trial keeps its config, its checkpoints and what is known of its run.
 
     Args:
-        path: The folder.
         lock: Held while a process trains there; the operating system frees it when that process ends.
     """
 
@@ -99,7 +97,7 @@ class TrialFolder:
 class EpochLog:
     """A trial's `metrics.jsonl`: a line an epoch, with the time at which it ended.
 
-    A line that does not read, and what is behind it, is cut off and written again from the checkpoint's history.
+    A line that cannot be parsed, and what is behind it, is cut off and written again from the checkpoint's history.
 
     Args:
         path: The trial's folder; without a checkpoint in it, all its epochs are trained again.
@@ -115,7 +113,7 @@ class EpochLog:
         self._written = len(whole)
 
     def append(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write the epochs that are not there yet.
+        """Write the epochs that are not written yet.
 
         Args:
             history: One mapping of metrics for every epoch so far.
@@ -147,9 +145,6 @@ def now() -> int:
 def read_record(path: Path) -> dict[str, Any]:
     """Read what is known of a trial's run.
 
-    Args:
-        path: The trial's folder.
-
     Returns:
         The record; {} at first, and of one that is broken: the trial is taken for one that has not begun.
     """
@@ -163,7 +158,7 @@ def read_json(file: Path) -> dict[str, Any]:
         file: Such as `data.json`.
 
     Returns:
-        What it says; {} where it is not there, is broken, or holds something else.
+        What it says; {} where it is missing, is broken, or holds something else.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -214,9 +209,6 @@ def set_right(runs: Path = RUNS) -> list[Path]:
 def set_one_right(path: Path) -> bool:
     """Call a trial killed that is running by its folder, where no process runs it.
 
-    Args:
-        path: The trial's folder.
-
     Returns:
         Whether it was so.
     """
@@ -243,7 +235,7 @@ def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
         file: The trial's `tracked.json`, or the sweep's `parent.json`.
 
     Returns:
-        What is known, by store and experiment, the last one to be sent to first; nothing where the file does not read:
+        What is known, by store and experiment, the last one to be sent to first; nothing of a file that is damaged:
         a store finds again what it has.
     """
     known = read_json(file)
@@ -253,9 +245,6 @@ def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
 def run_id_of(path: Path) -> str:
     """Find the MLflow run of a trial.
 
-    Args:
-        path: The trial's folder.
-
     Returns:
         The run's id; "" where the store does not have it yet.
     """
@@ -264,10 +253,7 @@ def run_id_of(path: Path) -> str:
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Read the epochs that a trial has written, up to a line that does not read or has no end.
-
-    Args:
-        path: The trial's folder.
+    """Read the epochs that a trial has written, up to a line that cannot be parsed or has no end.
 
     Returns:
         One {"epoch": 1, "time": milliseconds, "metrics": {...}} an epoch.
@@ -299,7 +285,6 @@ def claim(trial: str, settings: Settings) -> TrialFolder | None:
     """Take the one folder of a sweep's trial, new or left by an earlier process.
 
     Args:
-        trial: The trial's identity.
         settings: Its config, which is stored.
 
     Returns:
@@ -323,7 +308,6 @@ def create(trial: str, settings: Settings) -> TrialFolder:
     """Make a folder of its own for a new run: runs/TRIAL, or runs/TRIAL-2 and on where others have run the same.
 
     Args:
-        trial: The trial's identity.
         settings: Its config, which is stored.
 
     Returns:
@@ -353,9 +337,6 @@ def create(trial: str, settings: Settings) -> TrialFolder:
 def read_settings(path: Path) -> Settings:
     """Read the config that a trial was started with.
 
-    Args:
-        path: The trial's folder.
-
     Returns:
         The config.
     """
@@ -365,9 +346,6 @@ def read_settings(path: Path) -> Settings:
 
 def lock(path: Path) -> TrialFolder | None:
     """Take an existing folder.
-
-    Args:
-        path: The folder.
 
     Returns:
         The folder, locked; None while another process has it.

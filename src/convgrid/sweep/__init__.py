@@ -26,13 +26,12 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     Args:
         config: Composed from what is not swept, with its `hydra` node.
         arguments: The overrides that were typed, with their quotes.
-        composer: Composes the points.
 
     Returns:
         The exit status.
 
     Raises:
-        ConvgridError: If the grid does not read, or no point of it can be trained.
+        ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
     """
     console = Console()
     settings = from_hydra(config, config.hydra)

@@ -51,7 +51,6 @@ class Checkpoints:
         """Keep a trial's weights if it is the best of one of the best settings so far.
 
         Args:
-            trial: It.
             outcome: How it ended; one that can go on keeps what it has.
             removable: Whether the weights are the sweep's to remove.
         """

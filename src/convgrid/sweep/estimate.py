@@ -19,7 +19,6 @@ def estimate(trials: Sequence[Trial], settings: Settings, runs: Path = RUNS) -> 
     b at least 0.
 
     Args:
-        trials: To train.
         settings: What is not swept, and the `sweep` group.
         runs: Where earlier trials' folders are.
 

@@ -37,7 +37,6 @@ class Worker:
 
     Args:
         number: Its place, counted from 0.
-        process: The process.
         connection: Jobs go out, what became of them comes in.
         job: What it is doing; None while it is free.
         since: When it was given the job, in seconds of the monotonic clock.
@@ -86,7 +85,6 @@ class Local:
         """Hand a job to a free worker.
 
         Args:
-            worker: It.
             job: What it is to do.
         """
         worker.job, worker.since, worker.folder = job, time.monotonic(), ""
@@ -97,7 +95,6 @@ class Local:
         """Say to a worker that asked whether to go on.
 
         Args:
-            worker: It.
             word: "go on" or "prune".
         """
         with contextlib.suppress(OSError):

@@ -79,7 +79,6 @@ def repetitions(point: Point, seed: int, seeds: int | None, folds: int | None) -
 
     Args:
         point: Overrides with one value each.
-        seed: The first seed.
         seeds: How many; None leaves the seed as it is.
         folds: How many; None does not divide.
 
@@ -96,7 +95,6 @@ def with_value(override: Override, value: Any) -> Override:
     """Give an override one value.
 
     Args:
-        override: Says the key.
         value: As Hydra's grammar reads it.
 
     Returns:

@@ -20,8 +20,6 @@ class Trial:
 
     Args:
         overrides: As Hydra would give them to a job, such as ("arch.n=1", "optimizer=sgd").
-        settings: The resolved config.
-        plan: The network's plan.
         key: Of what is trained: the plan, and the config less what the plan consumed. Points that agree train once.
         config_key: Of the canonical config, by which an earlier run of the same is found.
         varying: The overrides that differ between the sweep's points, by key, such as {"arch.n": "1"}.
@@ -48,9 +46,9 @@ class Survey:
         num_points: How many points the overrides stand for.
         trials: The feasible ones, each network and config once.
         repeats: Overrides of the points that repeat a trial, by its key.
-        skipped: Overrides of the points that cannot be, by the reason.
+        skipped: Overrides of the infeasible points, by the reason.
         finished: Keys of trials that an earlier run has finished.
-        notes: What else a person should know, a sentence each.
+        notes: What else the user should know, a sentence each.
     """
 
     num_points: int

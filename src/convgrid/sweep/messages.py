@@ -12,8 +12,6 @@ class Job:
     """What a worker is asked to do.
 
     Args:
-        trial: What is trained.
-        sweep: The sweep's id.
         again: Statuses of an earlier run whose result is not taken; with "finished" among them, it starts over.
         accumulate: Parts that each batch is divided into, after the whole did not fit into memory.
         asks: Whether every epoch waits for the scheduler's word to go on.
@@ -46,7 +44,6 @@ class EpochEnded:
 
     Args:
         epoch: Counted from 1.
-        metrics: Of the epoch.
     """
 
     epoch: int
@@ -58,7 +55,6 @@ class Ended:
     """How the trial ended.
 
     Args:
-        outcome: All of it.
         cause: What the scheduler reacts to: "memory", "disk", "busy" (another process trains it), "mistake" (or a
             divergence: trained again, it would be the same), or "".
         earlier: Whether an earlier run had ended it.

@@ -14,9 +14,6 @@ SIZES = ("parameters", "multiply_adds", "activation_bytes")
 def objectives_of(settings: Settings) -> dict[str, Mode]:
     """Settle what a search optimises.
 
-    Args:
-        settings: The resolved config.
-
     Returns:
         "max" or "min" by name: `objective.metric`, or the several of `sweep.objectives`.
 
@@ -40,7 +37,6 @@ def values_of(objectives: Sequence[str], trial: Trial, outcome: Outcome) -> list
 
     Args:
         objectives: Names of metrics and sizes.
-        trial: Knows the sizes.
         outcome: Knows the metrics, each at the trial's best epoch.
 
     Returns:

@@ -27,7 +27,7 @@ from convgrid.sweep.space import Space, random_points, space_of
 from convgrid.sweep.start import read_where, repeated, typed
 from convgrid.sweep.survey import Surveyor, finished, survey
 
-MOST_DRAWN = 50  # points for each trial that is asked for: then most of the space cannot be
+MOST_DRAWN = 50  # points for each trial that is asked for: then most of the space is infeasible
 
 # Of the `sweep` group, what decides on the points.
 DRAWS = ("zip", "where", "seeds", "folds", "conditions", "sampler", "objectives")
@@ -38,10 +38,8 @@ class Prospect:
     """Where a search may look, and how.
 
     Args:
-        space: What is drawn.
         surveyor: Looks at one point.
         repeat: From a point to one for each seed and fold.
-        grid: The overrides.
         key: Of all that decides on what is drawn; searches that agree go on from each other.
     """
 
@@ -61,7 +59,7 @@ class Prospect:
             One a seed and fold.
 
         Raises:
-            ConvgridError: If the point cannot be.
+            ConvgridError: If the point is infeasible.
         """
         fixed = {override.key_or_group for override in self.space.fixed}
         seen = [self.surveyor.look(each).trial for each in self.repeat(point)]
@@ -74,14 +72,13 @@ def prospect(config: DictConfig, arguments: Sequence[str], composer: Composer, s
     Args:
         config: Composed from what is not searched, with its `hydra` node.
         arguments: The overrides that were typed, with their quotes.
-        composer: Composes the points.
         settings: What `config` says.
 
     Returns:
         Where it may look.
 
     Raises:
-        ConvgridError: If the space or a condition does not read.
+        ConvgridError: If the space or a condition cannot be parsed.
     """
     node: Mapping[str, Any] = settings.values["sweep"]
     refuse([*mistakes_in_sweep(settings), *gather([partial(objectives_of, settings)])])
@@ -102,7 +99,6 @@ def plan_random(found: Prospect, settings: Settings) -> Survey:
     """Draw trials at random until there are as many as asked for.
 
     Args:
-        found: Where to look.
         settings: Say how many, and with which seed.
 
     Returns:

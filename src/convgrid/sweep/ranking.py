@@ -19,9 +19,6 @@ def show_ranking(results: Sequence[Result], sweep: str, console: Console, *, lef
     """Print the ranked settings, the failures by their causes, and how to go on where something is left.
 
     Args:
-        results: Of all trials.
-        sweep: Its id.
-        console: Where to.
         left: Trials that have not ended.
         command: What continues the sweep.
     """

@@ -41,7 +41,7 @@ class View(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """Something that a person should know now."""
+        """Something that the user should know now."""
         ...
 
 
@@ -53,7 +53,7 @@ class Tracker(Protocol):
         ...
 
     def notes(self) -> list[str]:
-        """Take what a person should know of the store."""
+        """Take what the user should know of the store."""
         ...
 
 
@@ -80,11 +80,8 @@ class Scheduler:
     """Bring trials and workers together until there are no more trials.
 
     Args:
-        sweep: The sweep's id.
         source: Where trials come from.
-        workers: Who trains them.
         rules: For trials that do not end well.
-        view: Who looks on.
         tracker: Who brings folders to the tracking store; None where nothing is tracked.
     """
 

@@ -26,9 +26,9 @@ from convgrid.sweep.objectives import objectives_of, values_of
 from convgrid.sweep.space import Space
 from convgrid.system.seeding import derive
 
-OVERRIDES, REASON = "overrides", "reason"  # attributes of Optuna's trials: what was drawn; why it cannot be
+OVERRIDES, REASON = "overrides", "reason"  # attributes of Optuna's trials: what was drawn; why it is infeasible
 RECALLED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-BY_CHANCE = 20  # points in a row that cannot be or repeat others; then the next are drawn by chance
+BY_CHANCE = 20  # points in a row that are infeasible or repeat others; then the next are drawn by chance
 IN_VAIN = 100  # then the search ends
 
 
@@ -37,7 +37,6 @@ def open_study(storage: str, name: str, modes: Sequence[Mode]) -> Study:
 
     Args:
         storage: Address of a database, such as "sqlite:///optuna.db".
-        name: The sweep's id.
         modes: Whether more or less of each objective is better.
 
     Returns:
@@ -61,10 +60,7 @@ def search_of(settings: Settings, name: str, space: Space, make: Callable[[Overr
     """Begin the search that a config describes, or go on with it.
 
     Args:
-        settings: The resolved config.
-        name: The sweep's id.
-        space: What is searched.
-        make: From a point's overrides to its trials, one a seed; it raises ConvgridError where the point cannot be.
+        make: From a point's overrides to its trials, one a seed; it raises ConvgridError where the point is infeasible.
 
     Returns:
         The search.
@@ -92,8 +88,6 @@ class Point:
     """What stands or falls together: the trials of one set of overrides, one a seed.
 
     Args:
-        trials: To be trained.
-        params: What Optuna drew.
         asked: Optuna's trials that wait to be told, later ones where a search repeats itself.
         outcomes: Of the trials that have ended, by key.
         state: What Optuna was told.
@@ -116,8 +110,7 @@ class Search:
 
     Args:
         study: From `open_study`; no other process works on it.
-        space: What is searched.
-        make: From a point's overrides to its trials, one a seed; it raises ConvgridError where the point cannot be.
+        make: From a point's overrides to its trials, one a seed; it raises ConvgridError where the point is infeasible.
         sampler: From a trial's number to the sampler that draws it.
         objectives: Names of what the study optimises.
         max_trials: How many to train; a point's seeds and folds are not divided.
@@ -155,7 +148,7 @@ class Search:
             if trials >= self.max_trials:
                 return None
             if self._in_vain >= IN_VAIN:
-                in_vain = f"{IN_VAIN} points drawn in a row cannot be or repeat others"
+                in_vain = f"{IN_VAIN} points drawn in a row are infeasible or repeat others"
                 self.note = f"The search ends with {trials} of {self.max_trials} trials: {in_vain}."
                 return None
             self._draw(self.study.ask())

@@ -99,8 +99,6 @@ class Interval:
     """A key with any number between two, `optimizer.lr=tag(log,interval(1e-4,1e-1))` or `arch.k=int(interval(0,3))`.
 
     Args:
-        override: As typed.
-        low: The least.
         high: The most, which belongs to it.
         log: Whether orders of magnitude count alike.
         when: Under which conditions it matters.
@@ -147,9 +145,6 @@ class Space:
     def point(self, draw: Draw) -> Point:
         """Draw a point.
 
-        Args:
-            draw: Who chooses.
-
         Returns:
             Overrides, without those of keys that do not matter in it.
 
@@ -185,7 +180,7 @@ def space_of(
         The space; a key that only some options of a searched group have matters with those.
 
     Raises:
-        ConfigError: If an interval or a condition cannot be.
+        ConfigError: If an interval or a condition is not allowed.
     """
     last = {override.key_or_group: override for override in grid}
     listed = axes(tuple(override for override in last.values() if not override.is_interval_sweep()), zips)
@@ -324,7 +319,7 @@ def _predicates(
     for text in conditions:
         key, word, predicate = (part.strip() for part in text.partition(" if "))
         if not word:
-            raise ConfigError(f"sweep.conditions: {text} does not read. Write KEY if PREDICATE, {EXAMPLE}.")
+            raise ConfigError(f"sweep.conditions: {text} cannot be parsed. Write KEY if PREDICATE, {EXAMPLE}.")
         if key not in found:
             raise ConfigError(f"sweep.conditions: {key} is not searched. Searched are {', '.join(found) or 'no keys'}.")
         try:

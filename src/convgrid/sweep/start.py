@@ -32,14 +32,13 @@ def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, 
     Args:
         config: Composed from what is not swept, with its `hydra` node.
         arguments: The overrides that were typed, with their quotes.
-        composer: Composes the points.
         settings: What `config` says.
 
     Returns:
         The survey.
 
     Raises:
-        ConvgridError: If the grid does not read, or no point of it can be trained.
+        ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
     """
     node: Mapping[str, Any] = settings.values["sweep"]
     refuse(mistakes_in_sweep(settings))
@@ -59,7 +58,7 @@ def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, 
 
 
 def typed(found: Sequence[Grid]) -> dict[str, str]:
-    """List what a person typed.
+    """List what the user typed.
 
     Args:
         found: Overrides, swept or not.
@@ -78,13 +77,12 @@ def read_where(text: str | None, found: Sequence[Grid], composition: Composition
         text: The predicate; None where there is none.
         found: Overrides, swept or not.
         composition: Knows the keys of the options that they choose.
-        settings: Knows the groups.
 
     Returns:
         The predicate.
 
     Raises:
-        ConfigError: If it does not read.
+        ConfigError: If it cannot be parsed.
     """
     if text is None:
         return None

@@ -90,7 +90,7 @@ class Surveyor:
 
         Raises:
             Rejected: If `sweep.where` leaves it out.
-            ConvgridError: If it cannot be.
+            ConvgridError: If it is infeasible.
         """
         settings, kept = self._composition.settings(point)
         if self._where is not None and not self._where.holds(partial(self._named, settings)):
@@ -108,7 +108,7 @@ class Surveyor:
         )
 
     def _plan(self, settings: Settings) -> Plan:
-        """Plan each network once, also one that cannot be."""
+        """Plan each network once, also one that is infeasible."""
         values, choices = settings.values, settings.choices
         network = [values["arch"], values["layer"], values["activation"], values["data"]["shape"], outputs(settings)]
         names = [choices[group] for group in choices if group.split("/")[0] in CONSUMED]
@@ -159,9 +159,8 @@ def survey(
 
     Args:
         points: Overrides with one value each, in the order in which they are to be trained.
-        surveyor: Looks at them.
         num_points: How many there are.
-        typed: By key, what a person typed.
+        typed: By key, what the user typed.
         max_trials: Only the first so many trials; None keeps all.
 
     Returns:
@@ -203,9 +202,6 @@ def survey(
 
 def finished(trials: Iterable[Trial]) -> frozenset[str]:
     """Find the trials that an earlier run has finished, by what the folders of runs say.
-
-    Args:
-        trials: Of a survey.
 
     Returns:
         Their keys.

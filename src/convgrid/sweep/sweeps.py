@@ -22,8 +22,6 @@ class SweepFolder:
     """What is stored of one sweep; two processes that run the same sweep write the same.
 
     Args:
-        sweep: The sweep's id.
-        survey: Of its points.
         asked: What else is stored: the command, the definition, the objective.
         shared: Whether another process may run the same sweep at the same time.
 
@@ -53,12 +51,7 @@ class SweepFolder:
             raise DiskError(f"{self.path.absolute()} cannot be used: {error.strerror}.") from None
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
-        """Note which folder is a trial's.
-
-        Args:
-            trial: One that ended.
-            outcome: How.
-        """
+        """Note which folder is a trial's."""
         if not outcome.folder:
             return
         trials: list[str | None] = self._known["trials"]

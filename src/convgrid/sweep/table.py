@@ -1,4 +1,4 @@
-"""The plan of a sweep as a person sees it."""
+"""The plan of a sweep as the user sees it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -22,8 +22,6 @@ def show_survey(
     """Print what a sweep will do.
 
     Args:
-        survey: Of its points.
-        console: Where to.
         seconds: That it will take, as earlier trials did; None where nobody knows yet.
         pruner: That ends poor trials early; None where each is trained to its end.
     """
@@ -58,8 +56,6 @@ def show_space(space: Space, settings: Settings, console: Console) -> None:
 
     Args:
         space: What it draws from.
-        settings: Say how.
-        console: Where to.
     """
     node = settings.values["sweep"]
     searched = [f"{_values(dimension)}{_condition(dimension.when)}" for dimension in space.dimensions]
@@ -79,9 +75,7 @@ def show_front(results: Sequence[tuple[Trial, Outcome]], objectives: Mapping[str
     """Print the trials that no other beats, where there are several objectives.
 
     Args:
-        results: Of the sweep.
         objectives: "max" or "min" by name.
-        console: Where to.
     """
     finished = {trial.key: (trial, outcome) for trial, outcome in results if outcome.status == "finished"}
     values = {key: values_of([*objectives], *result) for key, result in finished.items()}

@@ -36,11 +36,7 @@ AGAIN = {None: (), "failed": ("failed",), "all": ("finished", "pruned", "failed"
 
 
 class GridSource:
-    """The trials of a grid, longest first, so that no long one is left to the end.
-
-    Args:
-        trials: All of them.
-    """
+    """The trials of a grid, longest first, so that no long one is left to the end."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self._left = sorted(trials, key=lambda trial: trial.cost)
@@ -61,8 +57,6 @@ class Noting:
     """A source whose outcomes are noted on the way: in the sweep's folder, and for the weights that it keeps.
 
     Args:
-        source: Of the trials.
-        sweep: The sweep's folder.
         keep: Which weights to keep.
         maker: Of what the winner gets in MLflow; None where nothing is tracked.
     """
@@ -213,7 +207,7 @@ def _tell_search(
     sweep.update(skipped={reason: list(map(" ".join, points)) for reason, points in asked.skipped.items()})
     show_front(results, objectives_of(settings), console)
     skipped = sum(map(len, asked.skipped.values()))
-    lines = [f"{skipped:,} points drawn cannot be, such as: {next(iter(asked.skipped))}"] if skipped else []
+    lines = [f"{skipped:,} points drawn are infeasible, such as: {next(iter(asked.skipped))}"] if skipped else []
     for line in [*lines, *([asked.note] if asked.note else [])]:
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -225,7 +219,7 @@ def _tell_ending(
     settings: Settings,
     console: Console,
 ) -> None:
-    """Say what a person may do next."""
+    """Say what the user may do next."""
     lines: list[str] = []
     reasons = [outcome.reason for _, outcome in results if outcome.reason]
     if ending == "failing":

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep that runs: a live view in a terminal, a line for each trial's end elsewhere."""
+"""What the user sees of a sweep that runs: a live view in a terminal, a line for each trial's end elsewhere."""
 
 import textwrap
 import time
@@ -38,7 +38,6 @@ class Progress:
     """How far a sweep is.
 
     Args:
-        survey: Of its points.
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
         total: Trials in all; None where the survey has them all.
@@ -114,10 +113,9 @@ class Progress:
 
 
 class Lines:
-    """A line for each trial's end, and for what else a person should know.
+    """A line for each trial's end, and for what else the user should know.
 
     Args:
-        console: Where to.
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
     """
@@ -131,7 +129,6 @@ class Lines:
 
         Args:
             survey: Of the sweep's points.
-            num_workers: Who train.
             total: Trials in all; None where the survey has them all.
         """
         self.progress = Progress(survey, self._metric, self._mode, total)
@@ -154,7 +151,7 @@ class Lines:
         self.note(f"{told}, about {duration(seconds)} left" if seconds and seconds >= WORTH_TELLING else told)
 
     def note(self, text: str) -> None:
-        """Print something that a person should know now."""
+        """Print something that the user should know now."""
         self._console.print(Text(printable(text, self._console)), soft_wrap=True)
 
     def close(self) -> None:
@@ -165,7 +162,6 @@ class Screen:
     """A live view: counts, time left, the best so far, what each worker does; notes and failures pass by above it.
 
     Args:
-        console: A terminal.
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
     """
@@ -181,7 +177,6 @@ class Screen:
 
         Args:
             survey: Of the sweep's points.
-            num_workers: Who train.
             total: Trials in all; None where the survey has them all.
         """
         self.progress = Progress(survey, self._metric, self._mode, total)
@@ -206,7 +201,7 @@ class Screen:
         self._draw()
 
     def note(self, text: str) -> None:
-        """Print something that a person should know now."""
+        """Print something that the user should know now."""
         self._console.print(Text(printable(text, self._console)))
 
     def close(self) -> None:
@@ -238,7 +233,6 @@ def screen(progress: Progress, console: Console) -> Group:
     """Draw a sweep.
 
     Args:
-        progress: Of the sweep.
         console: Says how much room there is.
 
     Returns:
@@ -265,9 +259,6 @@ def screen(progress: Progress, console: Console) -> Group:
 
 def setting(trial: Trial) -> str:
     """What is special about a trial.
-
-    Args:
-        trial: Of a sweep.
 
     Returns:
         The overrides that vary, or all where none does.

@@ -53,7 +53,6 @@ class Where:
     """A predicate that reads.
 
     Args:
-        text: As typed.
         compiled: Its value for a point.
     """
 
@@ -93,7 +92,7 @@ def parse(text: str, known: Collection[str], groups: Collection[str] = ()) -> Wh
         The predicate.
 
     Raises:
-        ConfigError: If it does not read, with a caret under the column.
+        ConfigError: If it cannot be parsed, with a caret under the column.
 
     Example:
         >>> where = parse("arch.n * arch.m <= 6 and optimizer in ['sgd', 'adam']", ["arch.n", "arch.m", "optimizer"])
@@ -107,14 +106,13 @@ def holds(text: str, names: Mapping[str, Any]) -> bool:
     """Evaluate a predicate once.
 
     Args:
-        text: The predicate.
         names: All that it may use, by name.
 
     Returns:
         Whether it is true.
 
     Raises:
-        ConfigError: If it does not read, or a value does not fit.
+        ConfigError: If it cannot be parsed, or a value does not fit.
 
     Example:
         >>> holds("arch.k > 0", {"arch.k": 0})
@@ -144,7 +142,7 @@ class _Reader:
         except (ValueError, MemoryError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError("sweep.where does not read: it is nested too deeply.") from None
+            raise ConfigError("sweep.where cannot be parsed: it is nested too deeply.") from None
 
     def _compile(self, node: ast.expr, depth: int = 0) -> Compiled:
         if depth > MOST_DEPTH:
@@ -242,7 +240,7 @@ class _Reader:
             try:
                 return FUNCTIONS[name](*values)
             except (TypeError, ValueError, ArithmeticError) as error:
-                raise self._at(node, f"{name} cannot be: {error}.") from None
+                raise self._at(node, f"{name} cannot be evaluated: {error}.") from None
 
         return call
 
@@ -266,7 +264,7 @@ def _power(base: Number, exponent: Number) -> Number:
 
 def _hint(text: str) -> str:
     if re.search(r"(?<![=<>!])=(?!=)", text):
-        return "this does not read. Compare with ==."
+        return "this cannot be parsed. Compare with ==."
     if re.search(r"&&|\|\||!(?!=)", text):
-        return "this does not read. Write and, or, not."
-    return "this does not read."
+        return "this cannot be parsed. Write and, or, not."
+    return "this cannot be parsed."

@@ -27,11 +27,7 @@ class Maker:
             self._started()
 
     def begin(self, winner: Path) -> None:
-        """Make a winner's. Returns at once.
-
-        Args:
-            winner: The trial's folder.
-        """
+        """Make a winner's. Returns at once."""
         with suppress(OSError):  # as above
             if _lacks_model(winner):
                 self._started().send((winner, self._place))
@@ -74,7 +70,7 @@ def _lacks_model(folder: Path) -> bool:
 
 
 def _make(sweep: Connection) -> None:
-    silence = os.open(os.devnull, os.O_WRONLY)  # whatever a component of a person's own prints
+    silence = os.open(os.devnull, os.O_WRONLY)  # whatever a component of the user's own prints
     os.dup2(silence, 1)
     os.dup2(silence, 2)
 

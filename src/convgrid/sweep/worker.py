@@ -114,7 +114,7 @@ def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrup
             device = find_device(settings.values["trainer"]["accelerator"])
             trial = identity(settings, device=device, digest=data.of(settings).digest)
         folder = claim(trial, settings)
-    except BaseException as error:  # a component of a person's own may raise anything
+    except BaseException as error:  # a component of the user's own may raise anything
         return Ended(*_ending(error, interrupts))
     if folder is None:
         return Ended(Outcome("killed", "another process trains it"), "busy")
@@ -165,7 +165,7 @@ def _begin(job: Job, folder: TrialFolder, data: ImageData, device: str) -> Learn
         learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
     cause = broken(folder.path / LAST)
     if cause:
-        print(f"{LAST} does not read: {cause}. The trial starts over.")
+        print(f"{LAST} cannot be read: {cause}. The trial starts over.")
     if cause or "finished" in job.again:
         _start_over(folder)
     begin(

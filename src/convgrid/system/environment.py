@@ -52,7 +52,7 @@ def _git() -> dict[str, str]:
     try:
         commit, status = (
             subprocess.run(  # noqa: S603  (constant arguments)
-                ["git", "-C", str(folder), *command],  # noqa: S607  (the person's git)
+                ["git", "-C", str(folder), *command],  # noqa: S607  (the user's git)
                 capture_output=True,
                 text=True,
                 check=True,

@@ -46,7 +46,6 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
 
     Args:
         target: What it does, a function of a module.
-        args: Of that.
 
     Returns:
         The process; a normal end of this one ends it.

@@ -130,7 +130,7 @@ def _check(uri: str, port: int) -> None:
     file = database(uri)
     if file is not None and not file.exists():
         raise TrackingError(
-            f"{file.absolute()} is not there: nothing has been tracked yet. Train something: python run.py"
+            f"{file.absolute()} is missing: nothing has been tracked yet. Train something: python run.py"
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

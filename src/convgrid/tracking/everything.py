@@ -76,7 +76,6 @@ def sync_everything(console: Console, uri: str | None = None, experiment: str | 
     Args:
         console: Where to say what was sent.
         uri: Of the store for everything, also for what is not tracked; None sends each to where its config says.
-        experiment: Likewise.
 
     Returns:
         The exit status: 1 where something could not be sent.
@@ -120,7 +119,7 @@ def _belonging(tracking: Mapping[str, Any], uri: str | None, experiment: str | N
 
 
 def newest_tracking() -> Mapping[str, Any]:
-    """Find where the last sweep or run of this folder is tracked; a sweep that does not read says nothing of it.
+    """Find where the last sweep or run of this folder is tracked; a sweep that cannot be parsed says nothing of it.
 
     Returns:
         "uri" and "experiment"; {} where nothing is tracked.
@@ -151,11 +150,10 @@ def _tracking_of_trial(path: Path) -> Mapping[str, Any]:
 
 
 def open_store(uri: str, experiment: str) -> "Store":
-    """Open a store that a person asked for.
+    """Open a store that the user asked for.
 
     Args:
         uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
-        experiment: Its name.
 
     Returns:
         The store.

@@ -40,11 +40,8 @@ class Wanted:
     Args:
         label: The tag by which the run is found.
         name: What the dashboard shows.
-        params: By dotted key.
-        tags: By key.
         files: To be stored as artifacts, where they are there.
         status: "RUNNING", "FINISHED", "FAILED" or "KILLED".
-        started: When, in milliseconds.
         ended: When; 0 while it runs.
         epochs: As `metrics.jsonl` has them.
         final: What the run came to, at which epoch, once it has ended.
@@ -74,7 +71,6 @@ def wanted_of_trial(folder: Path, record: Mapping[str, Any], *, whole: bool) -> 
     """Read what there is of a trial.
 
     Args:
-        folder: The trial's.
         record: Its `run.json`.
         whole: Whether its weights and pictures are stored as well.
 
@@ -115,7 +111,6 @@ def wanted_of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path = RUNS, *
     """Read what there is of a sweep, whose run is the parent of its trials' runs.
 
     Args:
-        folder: The sweep's.
         sweep: Its `sweep.json`.
         runs: Where the trials' folders are.
         is_new: Whether the run is still to be made, and to say where.
@@ -150,7 +145,7 @@ def wanted_of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path = RUNS, *
 
 
 def read_system(folder: Path) -> list[dict[str, Any]]:
-    """Read how busy the machine was, up to a line that does not read or has no end.
+    """Read how busy the machine was, up to a line that cannot be parsed or has no end.
 
     Args:
         folder: A trial's or a sweep's.

@@ -91,10 +91,9 @@ class Sender:
     """Sends what is new in folders, at most about once a second of each, and tries again after errors.
 
     Args:
-        uri: The store's address.
         experiment: Name of the experiment.
         sweep: The sweep's folder; None for a single run.
-        note: Is told what a person should know.
+        note: Is told what the user should know.
         system_metrics: Whether the use of processor, memory, disk, network and GPUs is noted as well.
         register: Name of the model in the registry; None for none.
     """
@@ -134,7 +133,6 @@ class Sender:
         """Look at a trial now, and from time to time until it has ended.
 
         Args:
-            folder: The trial's.
             whole: Whether its weights, its model and its pictures are sent as well.
             is_member: Whether it is one of the sweep's trials.
             parts: A folder with those of its model; None where they are to be made here.

@@ -12,7 +12,7 @@ from filelock import FileLock
 from convgrid.config.address import database, knock
 from convgrid.errors import TrackingError
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; a person's own setting wins
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; the user's own setting wins
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -26,9 +26,6 @@ class Store:
     """An MLflow experiment that takes values.
 
     Args:
-        client: Of the store.
-        uri: Its address.
-        experiment_id: Of the experiment.
         place: Address and birth of the experiment: one that was removed and made again is another.
     """
 
@@ -43,7 +40,6 @@ class Store:
 
         Args:
             uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
-            experiment: Its name.
 
         Returns:
             The store.
@@ -58,7 +54,6 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
 
     Args:
         uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
-        experiment: Its name.
 
     Returns:
         A client, and the experiment's id.

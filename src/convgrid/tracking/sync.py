@@ -35,7 +35,6 @@ class Parent:
     """The sweep that trials belong to.
 
     Args:
-        sweep: Its id.
         run_id: Of its MLflow run.
     """
 
@@ -91,8 +90,6 @@ def sync(
     """Bring a trial's MLflow run up to its folder.
 
     Args:
-        folder: The trial's.
-        store: Where to.
         parent: The sweep that it belongs to.
         whole: Whether its weights, its model and its pictures are stored as well.
         register: Name in the model registry; None for none.
@@ -130,15 +127,13 @@ def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
     """Bring a sweep's MLflow run, the parent of its trials' runs, up to its folder.
 
     Args:
-        folder: The sweep's.
-        store: Where to.
         runs: Where the trials' folders are.
 
     Returns:
         What its trials belong to.
 
     Raises:
-        SweepError: If its `sweep.json` does not read.
+        SweepError: If its `sweep.json` cannot be parsed.
         Exception: Whatever the store or the disk raises; calling again sends the rest.
     """
     with FileLock(folder / LOCK):
@@ -154,7 +149,6 @@ def set_sweeps_right(sweeps: Path, store: Store) -> None:
 
     Args:
         sweeps: Where the sweeps' folders are.
-        store: Where to.
 
     Raises:
         Exception: Whatever the store or the disk raises.
@@ -208,7 +202,7 @@ def _store_model(folder: Path, store: Store, tracked: _Tracked, register: str | 
         store_model(folder, store.uri, tracked.run_id, register=register, parts=parts)
     except (MlflowException, OSError):  # another time
         raise
-    except Exception as error:  # a network of a person's own may fail to be exported in any way
+    except Exception as error:  # a network of the user's own may fail to be exported in any way
         mistake = ModelError(f"The model of {folder} is not stored: {reason_of(error)}")
     replace(tracked, model=register or "").write(folder / TRACKED)
     if mistake:
@@ -216,7 +210,7 @@ def _store_model(folder: Path, store: Store, tracked: _Tracked, register: str | 
 
 
 def _bring(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) -> _Tracked:
-    """Send the difference, in a run made anew where a person has deleted the old one."""
+    """Send the difference, in a run made anew where the user has deleted the old one."""
     try:
         return _send(file, store, tracked, wanted)
     except MlflowException:
@@ -357,6 +351,6 @@ def _is_gone(store: Store, run_id: str) -> bool:
 
 
 def _forget(store: Store, run_id: str) -> None:
-    """Delete the run of a training that began anew; `mlflow gc` or a person may restore or remove it for good."""
+    """Delete the run of a training that began anew; `mlflow gc` or the user may restore or remove it for good."""
     if not _is_gone(store, run_id):
         store.client.delete_run(run_id)

@@ -54,5 +54,5 @@ class Watch:
 def _gpus() -> list[GPUMonitor]:
     try:
         return [GPUMonitor()]
-    except Exception:  # there is none, or NVIDIA's library is not there: MLflow asks in this way, too
+    except Exception:  # there is none, or NVIDIA's library is missing: MLflow asks in this way, too
         return []

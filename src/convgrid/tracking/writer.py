@@ -50,7 +50,6 @@ def followed(folder: Path, writer: "Writer | None") -> Iterator[Callable[[], Non
     """Let a single run's folder be sent while it is trained in, and wait a while at the end for what is left.
 
     Args:
-        folder: The run's.
         writer: Sends it; None where nothing is tracked.
 
     Yields:
@@ -129,7 +128,7 @@ class Writer:
             self._write(self._told[folder])
 
     def notes(self) -> list[str]:
-        """Take what a person should know, a sentence each, told once. Returns at once.
+        """Take what the user should know, a sentence each, told once. Returns at once.
 
         Returns:
             Such as that the store takes nothing at the moment.

@@ -22,13 +22,13 @@ Send = Callable[[History], None]
 
 
 def broken(checkpoint: Path) -> str:
-    """Say why a checkpoint does not read.
+    """Say why a checkpoint cannot be read.
 
     Args:
         checkpoint: Its file, which need not exist.
 
     Returns:
-        The cause, in a line; "" where it reads, or is not there.
+        The cause, in a line; "" where it reads, or is missing.
     """
     try:
         found = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -46,14 +46,14 @@ def readable(checkpoint: Path) -> Path | None:
         checkpoint: Its file, which need not exist.
 
     Returns:
-        The file; None where it is not there yet.
+        The file; None where it does not exist yet.
 
     Raises:
-        TrainingError: If it does not read.
+        TrainingError: If it cannot be read.
     """
     cause = broken(checkpoint)
     if cause:
-        raise TrainingError(f"{checkpoint} does not read: {cause}. Remove it to start this run over.")
+        raise TrainingError(f"{checkpoint} cannot be read: {cause}. Remove it to start this run over.")
     return checkpoint if checkpoint.exists() else None
 
 
@@ -64,8 +64,6 @@ class Files(TorchCheckpointIO):
         """Write a file.
 
         Args:
-            checkpoint: What to keep.
-            path: The file.
             storage_options: None; Lightning's of other kinds of storage.
 
         Raises:
@@ -84,7 +82,6 @@ class Keep(Callback):
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
         history: Gives one mapping of metrics for every epoch so far.
-        send: Takes the history.
     """
 
     def __init__(

@@ -47,7 +47,6 @@ class Recipe:
         make_optimizer: From parameter groups to an optimizer.
         schedule: From a `Progress` to a factor on the learning rate.
         batch_size: Images an optimizer step.
-        max_epochs: Epochs at most.
         seed: Key of every draw.
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
@@ -89,9 +88,7 @@ class Learner(L.LightningModule):
     """Training of one predictor on one data set; nothing in it is global, nothing is logged in a step.
 
     Args:
-        predictor: What is trained.
         data: What it is trained on.
-        recipe: How.
 
     Attributes:
         history: One mapping of metrics a finished epoch.
@@ -168,7 +165,7 @@ class Learner(L.LightningModule):
         """Key the draws of dropout and augmentation by this epoch."""
         draws = self._generator("dropout")
         for module in self.drawing:
-            setattr(module, "generator", draws)  # noqa: B010  (a person's own module may declare it, too)
+            setattr(module, "generator", draws)  # noqa: B010  (the user's own module may declare it, too)
         self._augment_draws = self._generator("augment")
         self._train_loss = torch.zeros((), device=self.device)
 
@@ -262,7 +259,7 @@ class Learner(L.LightningModule):
         if self._is_crossentropy and batch.weights is None:
             losses, gradient = crossentropy(scores, batch.targets, scores.new_full((size,), 1 / size))
         else:
-            losses = losses_of(scores.requires_grad_().clone())  # a person's own may change them in place
+            losses = losses_of(scores.requires_grad_().clone())  # the user's own may change them in place
             (gradient,) = torch.autograd.grad(losses, scores, torch.full_like(losses, 1 / size))
         tape.backward(gradient)
         return losses.detach()
@@ -280,7 +277,7 @@ class Learner(L.LightningModule):
         )
 
     def _view(self, number: int) -> Callable[[Tensor, Tensor], Tensor]:
-        augment = cast(Augment, self.recipe.augment).views()  # a person's own has such a method, too
+        augment = cast(Augment, self.recipe.augment).views()  # the user's own has such a method, too
         draws = torch.Generator(self.device)
         draws.manual_seed(derive(self.recipe.seed, "test views", number))
         return lambda images, targets: augment(images, targets, draws)[0]
@@ -311,7 +308,7 @@ class Learner(L.LightningModule):
         others = recipe.l1 or recipe.l2 or recipe.accumulate > 1 or recipe.detect_anomaly
         others = others or any(
             True for _ in self.predictor.objective.parameters()
-        )  # a person's own target may have some
+        )  # the user's own target may have some
         if not recipe.is_flat or others or recipe.precision != "32-true" or self.device.type != "cpu":
             return None
         return Tape.record(self.predictor.network)
@@ -390,7 +387,7 @@ def train(
         The test metrics; none where the data has no test part.
 
     Raises:
-        TrainingError: If the loss is no longer finite, or a checkpoint does not read.
+        TrainingError: If the loss is no longer finite, or a checkpoint cannot be read.
         DiskError: If a checkpoint cannot be written.
     """
     recipe = learner.recipe

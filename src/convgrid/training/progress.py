@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar in a terminal, a line an epoch elsewhere."""
+"""What the user sees of a training: a bar in a terminal, a line an epoch elsewhere."""
 
 import time
 
@@ -13,11 +13,7 @@ from convgrid.training.learner import Learner
 
 
 class Bar(Callback):
-    """One bar over all epochs, with loss, metric and time left.
-
-    Args:
-        console: A terminal.
-    """
+    """One bar over all epochs, with loss, metric and time left."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -68,11 +64,7 @@ class Bar(Callback):
 
 
 class Lines(Callback):
-    """One line an epoch.
-
-    Args:
-        console: Where to.
-    """
+    """One line an epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

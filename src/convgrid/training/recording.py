@@ -18,7 +18,7 @@ from convgrid.system.environment import environment
 from convgrid.training.learner import Learner, Recipe
 from convgrid.training.worst import draw_worst
 
-OWN_DATA = {  # what reads a person's own data, and the key that says where it is
+OWN_DATA = {  # what reads the user's own data, and the key that says where it is
     "convgrid.data.arrays": "path",
     "convgrid.data.image_folder": "root",
     "convgrid.data.table_images": "table",
@@ -39,13 +39,9 @@ def begin(
     """Write into a trial's folder that it is under way, and all that explains it.
 
     Args:
-        folder: The trial's.
-        settings: The resolved config.
         learner: What is trained, and on what.
-        planned: The network's plan.
         device: "cpu" or "cuda".
         varying: What differs between the trials of its sweep, by key.
-        tags: More of them.
         known: What else is known of the run.
     """
     profile(settings, learner.data).write(folder.path / DATA)
@@ -74,7 +70,6 @@ def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
     """Say in a few words what is special: "n2 m3 k1 adam", "linear adam"; in a sweep, "n2 m3 adam lr=0.01 seed 3".
 
     Args:
-        settings: The resolved config.
         varying: What differs between the trials of a sweep, by key.
 
     Returns:
@@ -112,10 +107,6 @@ def _bare(text: str) -> str:
 def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
     """Flatten the settings to what runs are compared by.
 
-    Args:
-        settings: The resolved config.
-        planned: The network's plan.
-
     Returns:
         By dotted key; a group's name holds its option.
     """
@@ -128,7 +119,6 @@ def profile(settings: Settings, data: ImageData) -> Profile:
     """Look at a trial's data.
 
     Args:
-        settings: The resolved config.
         data: What is trained on.
 
     Returns:
@@ -136,7 +126,7 @@ def profile(settings: Settings, data: ImageData) -> Profile:
     """
     reader, stated = component(settings, "data"), settings.values["data"]
     assert reader is not None
-    columns = stated.get("targets")  # as a table has them; in a person's own option, who knows
+    columns = stated.get("targets")  # as a table has them; in the user's own option, who knows
     named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
     place = stated[OWN_DATA[reader.target]] if reader.target in OWN_DATA else ""
     from_files = reader.target in OWN_DATA and reader.target != "convgrid.data.arrays"
@@ -147,7 +137,6 @@ def write_predictions(folder: TrialFolder, learner: Learner) -> None:
     """Write what the trained network takes for what: confusion matrices, and a sheet of its worst test images.
 
     Args:
-        folder: The trial's.
         learner: What was trained; labels and numbers have no confusion matrix.
     """
     names = learner.data.class_names
@@ -169,7 +158,6 @@ def result(
     Args:
         history: One mapping of metrics an epoch, at least one.
         recipe: Says what is best.
-        tested: The test metrics.
 
     Returns:
         Metrics by name, and the best epoch, counted from 1.
@@ -189,10 +177,8 @@ def ended(
     """Complete an outcome with what the training came to.
 
     Args:
-        ending: Status and reason.
         folder: The trial's; knows how long earlier attempts took.
         learner: What was trained; None where it was not put together.
-        tested: The test metrics.
         seconds: That this attempt took.
 
     Returns:

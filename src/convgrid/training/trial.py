@@ -45,7 +45,6 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None,
     """Train what the settings describe, and print what came of it.
 
     Args:
-        settings: The resolved config.
         console: Where progress and result are printed.
         folder: Of a run to go on with; None makes a new one.
         follow: Has the run's folder brought to the tracking store, until it is left; gives what to call with news.
@@ -122,9 +121,6 @@ def find_device(accelerator: str) -> str:
 def read(settings: Settings) -> ImageData:
     """Read the data, or the little of it that `trainer=debug` and `trainer=overfit` use.
 
-    Args:
-        settings: The resolved config.
-
     Returns:
         The data set.
 
@@ -153,10 +149,6 @@ def read(settings: Settings) -> ImageData:
 def outputs(settings: Settings, data: ImageData) -> int:
     """Count the units of the output layer.
 
-    Args:
-        settings: The resolved config.
-        data: The data set.
-
     Returns:
         What data and loss ask for together.
 
@@ -170,7 +162,6 @@ def prepare(settings: Settings, data: ImageData) -> tuple[Learner, Plan]:
     """Plan the network for the data, and put together what trains it.
 
     Args:
-        settings: The resolved config.
         data: What is trained on.
 
     Returns:
@@ -188,9 +179,7 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
     """Put together what the settings name.
 
     Args:
-        settings: The resolved config.
         data: What is trained on.
-        planned: The network's plan.
 
     Returns:
         A learner, untrained.
@@ -235,9 +224,6 @@ def make_learner(settings: Settings, data: ImageData, planned: Plan) -> Learner:
 
 def try_components(settings: Settings) -> None:
     """Use every component once on next to nothing, so that a value out of its range is told before data is read.
-
-    Args:
-        settings: The resolved config.
 
     Raises:
         ConvgridError: With all that the components refuse.

@@ -40,7 +40,6 @@ def find_worst(predictions: Tensor, targets: Tensor, task: Task, row: Fit) -> Wo
     Args:
         predictions: Values of the classes (B, C) or labels (B, L), or numbers (B, T).
         targets: The data's, classes (B,), labels (B, L) or numbers (B, T).
-        task: Of the data.
         row: How the loss goes with the task.
 
     Returns:
@@ -73,7 +72,6 @@ def draw_worst(worst: Worst, part: Split, class_names: Sequence[str]) -> Image:
 
     Args:
         worst: Which, one at least.
-        part: Where they are.
         class_names: A name for each class or label; () for numbers.
 
     Returns:

@@ -25,7 +25,7 @@ class ConvgridSweeper(Sweeper):
         self._loader, self._config = hydra_context.config_loader, config
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        """Run the sweep; a person's mistake must not become Hydra's traceback."""
+        """Run the sweep; the user's mistake must not become Hydra's traceback."""
         from convgrid.config import Composer
         from convgrid.errors import ConvgridError
         from convgrid.sweep import run

@@ -19,7 +19,6 @@ def write(trials: Trials, answer: Answer, folder: Path) -> Path:
     """Write report.html, table.csv, and a PNG of each chart.
 
     Args:
-        trials: That are compared.
         answer: What the comparison comes to; of one setting at least.
         folder: Where to; it is made, and an earlier report there is replaced.
 

@@ -44,9 +44,6 @@ class Wording:
     def measured(self, setting: Setting) -> str:
         """Write a setting's mean and spread.
 
-        Args:
-            setting: Of the ranking.
-
         Returns:
             Its text.
         """
@@ -57,7 +54,6 @@ def wording_of(trials: Trials, answer: Answer) -> Wording:
     """Decide how the objective is written.
 
     Args:
-        trials: That are compared.
         answer: What the comparison comes to.
 
     Returns:
@@ -70,7 +66,6 @@ def summary(setting: Setting, words: Wording) -> str:
     """Tell a setting and what it came to, in a line.
 
     Args:
-        setting: Of the ranking.
         words: How its numbers are written.
 
     Returns:
@@ -99,7 +94,6 @@ def ids_of(trials: Trials, status: str) -> list[str]:
     """Find the trials that ended so.
 
     Args:
-        trials: That are compared.
         status: Such as "pruned".
 
     Returns:
@@ -111,9 +105,6 @@ def ids_of(trials: Trials, status: str) -> list[str]:
 
 def is_number(value: Any) -> bool:
     """Whether a value has a place on an axis of numbers.
-
-    Args:
-        value: Of a key.
 
     Returns:
         Whether it is a finite number; true and false are none.

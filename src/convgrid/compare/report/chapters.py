@@ -47,7 +47,6 @@ def chapters_of(trials: Trials, answer: Answer) -> list[Chapter]:
     """Draw all charts.
 
     Args:
-        trials: That are compared.
         answer: What the comparison comes to.
 
     Returns:

@@ -23,9 +23,7 @@ class Line:
     """A line through points.
 
     Args:
-        points: Where it goes.
         paint: Role of its colour.
-        width: In pixels.
         dash: Whether it is dashed.
         setting: Place of the setting that it stands for; 0 for none.
         tip: What it stands for, shown where a pointer is on it.
@@ -44,7 +42,6 @@ class Area:
     """A filled shape, light enough to see through.
 
     Args:
-        points: Its corners.
         paint: Role of its colour.
         setting: Place of the setting that it stands for; 0 for none.
     """
@@ -59,10 +56,7 @@ class Dot:
     """A point.
 
     Args:
-        x: To the right.
-        y: Down.
         paint: Role of its colour.
-        radius: In pixels.
         hollow: Whether only its edge is drawn.
         setting: Place of the setting that it stands for; 0 for none.
         tip: What it stands for, shown where a pointer is on it.
@@ -82,10 +76,6 @@ class Box:
     """A filled rectangle.
 
     Args:
-        x: Its left.
-        y: Its top.
-        width: To the right.
-        height: Down.
         paint: Role of its colour.
         tip: What it stands for, shown where a pointer is on it.
     """
@@ -104,11 +94,8 @@ class Text:
 
     Args:
         x: Where they start, are centred, or end.
-        y: Their base line.
-        words: What is written.
         paint: Role of their colour.
         anchor: What x is of them.
-        size: In pixels.
         bold: Whether they are bold.
         upward: Whether they are turned to read from below.
         halo: Whether lines behind them are kept away.
@@ -135,8 +122,6 @@ class Drawing:
     """Marks, and what they say to who cannot see them.
 
     Args:
-        width: In pixels.
-        height: In pixels.
         marks: The first at the back.
         words: What the drawing shows, with its values where they are few.
         name: Tells it from others of the same chart.
@@ -153,7 +138,6 @@ def sheet(drawings: Sequence[Drawing], *, columns: int = 3, gap: float = 24) -> 
     """Put drawings beside and below each other, as one.
 
     Args:
-        drawings: At least one.
         columns: At most this many beside each other.
         gap: Between them, in pixels.
 
@@ -180,10 +164,6 @@ def sheet(drawings: Sequence[Drawing], *, columns: int = 3, gap: float = 24) -> 
 def letters(words: str, size: float = 11.0) -> float:
     """Guess how wide words are.
 
-    Args:
-        words: What is written.
-        size: In pixels.
-
     Returns:
         Pixels.
 
@@ -199,7 +179,6 @@ def shortened(words: str, width: float, size: float = 11.0) -> str:
 
     Args:
         words: What is to be written.
-        width: In pixels.
         size: Of the letters, in pixels.
 
     Returns:
@@ -222,8 +201,6 @@ def apart(wanted: Iterable[float], least: float, low: float, high: float) -> lis
     Args:
         wanted: Where they would be.
         least: Between two of them.
-        low: None goes below.
-        high: None goes above.
 
     Returns:
         Where they are, in the order of `wanted`.

@@ -28,7 +28,6 @@ class Column:
     """A column of the ranking.
 
     Args:
-        name: Its head.
         key: What a filter calls it.
         number: Whether its cells are numbers.
         sort: "ascending", "descending", what a first click sorts by, or "" where it cannot be sorted.
@@ -47,7 +46,6 @@ class Cell:
     """A cell of the ranking.
 
     Args:
-        text: What is read.
         value: What it is sorted by; None where that is the text.
         kind: A class of the page's style.
     """
@@ -117,9 +115,6 @@ def interval_ends(answer: Answer, words: Wording) -> tuple[str, str]:
 def keys_of(settings: Sequence[Setting]) -> list[str]:
     """Find the keys that any of the settings has.
 
-    Args:
-        settings: Of the ranking.
-
     Returns:
         Each once, in their order.
     """
@@ -131,7 +126,6 @@ def write_csv(answer: Answer, file: Path) -> None:
 
     Args:
         answer: What the comparison comes to.
-        file: Where to.
     """
     keys = keys_of(answer.settings)
     with file.open("w", encoding="utf-8", newline="") as stream:

@@ -1,13 +1,10 @@
-"""Numbers and values as a person reads them."""
+"""Numbers and values as the user reads them."""
 
 from collections.abc import Sequence
 
 
 def decimals(values: Sequence[float]) -> int:
     """How many decimals tell values apart that are evenly spaced.
-
-    Args:
-        values: Rising.
 
     Returns:
         Decimals.
@@ -22,9 +19,6 @@ def decimals(values: Sequence[float]) -> int:
 def plain(value: float) -> str:
     """Write a number without an exponent where it is short.
 
-    Args:
-        value: Any number.
-
     Returns:
         Up to six digits.
 
@@ -37,9 +31,6 @@ def plain(value: float) -> str:
 
 def thousands(value: float) -> str:
     """Write a number with k, M or G.
-
-    Args:
-        value: Any number.
 
     Returns:
         Up to three digits, and the unit.

@@ -31,9 +31,7 @@ def page(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
     """Write the page.
 
     Args:
-        trials: That are compared.
         answer: What the comparison comes to.
-        chapters: Its charts.
 
     Returns:
         HTML; whatever trials are named is harmless in it.

@@ -22,12 +22,7 @@ ANCHORS = {"start": "left", "middle": "center", "end": "right"}
 
 
 def save(drawing: Drawing, file: Path) -> None:
-    """Write a drawing.
-
-    Args:
-        drawing: What is drawn.
-        file: Where to.
-    """
+    """Write a drawing."""
     width, height = drawing.width + 2 * MARGIN, drawing.height + 2 * MARGIN
     figure = Figure(figsize=(width / 100, height / 100), dpi=DPI, facecolor=LIGHT["paper"])
     axes = figure.add_axes((0, 0, 1, 1))

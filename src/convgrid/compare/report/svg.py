@@ -11,9 +11,6 @@ from convgrid.compare.report.drawing import Area, Box, Dot, Drawing, Line, Mark,
 def svg(drawing: Drawing) -> Markup:
     """Write a drawing as an SVG element.
 
-    Args:
-        drawing: What is drawn.
-
     Returns:
         The element; whatever was in the drawing's words is harmless in it.
 

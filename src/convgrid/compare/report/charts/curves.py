@@ -33,7 +33,6 @@ def learning_curves(trials: Trials, answer: Answer) -> list[Drawing]:
     """Draw the objective, the validation loss and the training loss by epoch.
 
     Args:
-        trials: That are compared.
         answer: What the comparison comes to.
 
     Returns:

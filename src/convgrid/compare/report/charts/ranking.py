@@ -47,10 +47,7 @@ def axis_of(settings: Sequence[Setting], mode: str, start: float, end: float) ->
     """Make the axis on which settings and their intervals are drawn; those far below the others end at its edge.
 
     Args:
-        settings: At least one.
         mode: Whether the greatest ("max") or the least ("min") is best.
-        start: In pixels.
-        end: In pixels.
 
     Returns:
         The axis.
@@ -65,7 +62,6 @@ def in_a_cell(setting: Setting, x: Scale, best: float) -> Drawing:
     """Draw one setting for its row of the table.
 
     Args:
-        setting: Of the ranking.
         x: The axis that all rows have.
         best: The best setting's mean, which a line marks.
 
