@@ -478,7 +478,7 @@ def test_a_wrong_experiment_suggests_the_right_one(experiments: Path) -> None:
 
 
 def test_an_experiment_that_is_no_yaml_is_told_with_its_file(experiments: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^experiments/mine\.yaml cannot be parsed: while parsing a flow node .*\.$"):
+    with pytest.raises(ConfigError, match=r"^experiments/mine\.yaml cannot be read: while parsing a flow node .*\.$"):
         register(experiments, "arch: [\n")
 
 

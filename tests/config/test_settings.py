@@ -91,7 +91,7 @@ def test_an_activations_file_that_is_no_yaml_is_named(settings: SettingsMaker, t
     (tmp_path / "activation").mkdir()
     (tmp_path / "activation" / "mine.yaml").write_text("b: [\n")
     made = settings()
-    with pytest.raises(ConfigError, match=r"mine\.yaml cannot be parsed: while parsing .*\.$"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml cannot be read: while parsing .*\.$"):
         architecture(replace(made, folders=(tmp_path,)))
 
 

@@ -138,7 +138,7 @@ def test_onnx_says_how_to_get_what_it_needs(
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx", ".safetensors"])
 def test_a_file_that_is_none_of_ours_is_named(suffix: str, in_tmp: Path) -> None:
     (in_tmp / f"broken{suffix}").write_bytes(b"no model at all")
-    with pytest.raises(ModelError, match=rf"broken{suffix} cannot be parsed: .+ Export the model again\.$"):
+    with pytest.raises(ModelError, match=rf"broken{suffix} cannot be read: .+ Export the model again\.$"):
         read(in_tmp / f"broken{suffix}")
 
 

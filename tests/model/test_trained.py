@@ -59,7 +59,7 @@ def test_weights_of_another_network_are_not_taken_for_the_trained_ones(copied: P
 def test_a_checkpoint_that_is_broken_or_hostile_is_named(copied: Path) -> None:
     for content in (b"PK\x03\x04 half", b"\x80\x02cos\nsystem\n(S'touch owned'\ntR."):
         (copied / "best.ckpt").write_bytes(content)
-        with pytest.raises(ModelError, match=r"best\.ckpt cannot be parsed: .* Train it again, or take another run\.$"):
+        with pytest.raises(ModelError, match=r"best\.ckpt cannot be read: .* Train it again, or take another run\.$"):
             load(copied)
     assert not Path("owned").exists()
 

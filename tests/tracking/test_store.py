@@ -68,7 +68,7 @@ def test_an_address_that_can_be_a_stores_is_taken(store: str, in_tmp: Path, uri:
     [
         ("sqlite:///broken.db", "broken.db is not a database"),
         ("sqlite:///folder", "folder is a folder"),
-        ("sqlite:///missing/mlflow.db", "TMP/missing is not there"),
+        ("sqlite:///missing/mlflow.db", "TMP/missing does not exist"),
         ("sqlite://mlflow.db", "mlflow.db is no path behind sqlite:///"),
         ("nonsense://store", "MLflow has no store nonsense://"),
         ("http://127.0.0.1:port", "Port could not be cast to integer value as 'port'"),

@@ -317,5 +317,5 @@ def test_a_checkpoint_of_an_earlier_layout_is_refused_with_the_way_out(settings:
     checkpoint = torch.load(tmp_path / LAST, weights_only=True)
     del checkpoint["layout"]
     torch.save(checkpoint, tmp_path / LAST)
-    with pytest.raises(TrainingError, match=r"last\.ckpt cannot be parsed: it is of an earlier version.* Remove it"):
+    with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read: it is of an earlier version.* Remove it"):
         fitted(chosen, tmp_path)

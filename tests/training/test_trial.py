@@ -261,7 +261,7 @@ def test_missing_data_is_told_before_a_run_exists(settings: SettingsMaker, in_tm
 def test_a_broken_checkpoint_is_named(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
     (folder := create("abc", settings(*SMALL, "tracking=none"))).lock.release()
     (folder.path / "last.ckpt").write_bytes(b"PK\x03\x04 half")
-    with pytest.raises(TrainingError, match=r"last\.ckpt cannot be parsed: .* Remove it to start this run over"):
+    with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read: .* Remove it to start this run over"):
         run(settings(*SMALL, "tracking=none"), screen, find("abc"))
 
 

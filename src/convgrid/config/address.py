@@ -104,7 +104,7 @@ def _cause_of_file(path: Path) -> str:
     if not path.exists():
         folder = path.absolute().parent
         if not folder.is_dir():
-            return f"{folder} is missing"
+            return f"{folder} does not exist"
         return "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
     if not os.access(path, os.R_OK | os.W_OK):
         return f"{path} cannot be written"
