@@ -50,10 +50,10 @@ def settings_of(*overrides: str) -> Settings:
 def curve(settings: Settings) -> list[float]:
     """Train a trial to its end; its objective after every epoch."""
     data = read(settings)
-    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
+    planned = plan(architecture(settings), settings.data.shape, outputs(settings, data))
     learner = make_learner(settings, data, planned)
     with tempfile.TemporaryDirectory() as folder:
-        train(learner, Path(folder), device=find_device(settings.values["trainer"]["accelerator"]))
+        train(learner, Path(folder), device=find_device(settings.trainer.accelerator))
     return [metrics[METRIC] for metrics in learner.history]
 
 
@@ -63,7 +63,7 @@ def train_grid(axes: Sequence[Sequence[str]], common: Sequence[str]) -> Curves:
 
     def cost(point: tuple[str, ...]) -> int:
         settings = points[point]
-        return plan(architecture(settings), settings.values["data"]["shape"], 10).multiply_adds
+        return plan(architecture(settings), settings.data.shape, 10).multiply_adds
 
     return {point: curve(points[point]) for point in sorted(points, key=cost, reverse=True)}
 
@@ -103,7 +103,7 @@ def main() -> None:
             started = time.perf_counter()
             drawn = [*common, f"seed={seed}", f"data.split_seed={seed}"]
             curves = train_grid(QUICK_AXES if args.quick else AXES, drawn)
-            max_epochs = settings_of(*common).values["trainer"]["max_epochs"]
+            max_epochs = settings_of(*common).trainer.max_epochs
             trained = replay(curves, max_epochs)
             (point, reached), (other, pruned) = best(curves), best(trained)
             again = [max(curve(settings_of(*drawn, *point, f"seed={seed + 100 * i}"))) for i in (1, 2, 3)]

@@ -182,12 +182,10 @@ def settings_of(overrides: Sequence[str]) -> Settings:
 def measure(case: Case) -> None:
     """Train both sides in turn, and print their times and ratios."""
     settings = settings_of([*case.overrides, f"trainer.max_epochs={case.epochs + 2}"])
-    torch.set_num_threads(settings.values["trainer"]["threads"])
-    device = torch.device(find_device(settings.values["trainer"]["accelerator"]))
+    torch.set_num_threads(settings.trainer.threads)
+    device = torch.device(find_device(settings.trainer.accelerator))
     data = read(settings)
-    learner = make_learner(
-        settings, data, plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
-    )
+    learner = make_learner(settings, data, plan(architecture(settings), settings.data.shape, outputs(settings, data)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         by_hand = ByHand(learner, device, folder)

@@ -46,7 +46,7 @@ def fits(settings: Settings) -> Mapping[str, Mapping[Task, Fit]]:
         return {**FITS, name: _read(f"loss/{name}.yaml", stated)}
     if chosen.target.startswith(LOSSES) and ours in FITS:
         return {**FITS, name: FITS[ours]}
-    task = settings.values["data"].get("task", "classification")
+    task = settings.data.task
     task = task if task in NOUNS else "classification"
     raise ConfigError(
         f"loss/{name}.yaml does not say how the loss goes with targets (README, Your own components). "
@@ -61,7 +61,7 @@ def fit_so_far(settings: Settings) -> Fit | None:
         Its row; None where there is none, which `fits` and `convgrid.objective.fit.fit` tell.
     """
     try:
-        return fits(settings)[settings.choices["loss"]].get(settings.values["data"].get("task", "classification"))
+        return fits(settings)[settings.choices["loss"]].get(settings.data.task)
     except ConfigError:
         return None
 
@@ -72,7 +72,7 @@ def outputs(settings: Settings) -> int:
     Returns:
         What data and loss ask for together; 1 where only the data itself tells.
     """
-    row, count = fit_so_far(settings), settings.values["data"].get("num_classes")
+    row, count = fit_so_far(settings), settings.data.num_classes
     if count is None:
         return 1
     return num_outputs(row, count) if row else count

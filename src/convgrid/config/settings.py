@@ -3,8 +3,9 @@
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.component import Component
+from convgrid.config.sections import (
+    ArchSettings,
+    DataSettings,
+    ImbalanceSettings,
+    ObjectiveSettings,
+    RegularizationSettings,
+    Section,
+    SweepSettings,
+    TrackingSettings,
+    TrainerSettings,
+    read_section,
+)
 from convgrid.errors import ConfigError
 from convgrid.network.plan import Architecture
 from convgrid.network.planned import Groups
@@ -35,10 +48,13 @@ PIPELINES: Mapping[str, tuple[str, ...]] = {"loss": ("fit",), "data": ("batch_si
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is made of.
+    """What a run is made of: what convgrid reads itself by attributes, such as `settings.trainer.max_epochs`.
+
+    A section is made when it is first asked for: most of a grid's points never ask for most of them. An attribute
+    raises a ConfigError where the option's file, one of the user's own, lacks a key.
 
     Args:
-        values: The resolved config, nested.
+        values: The resolved config, nested: also what an option of the user's own adds.
         choices: The option of each config group, such as {"layer/pool": "max"}.
         folders: Where options are looked up: `conf/` and a `--config-dir`.
     """
@@ -46,6 +62,70 @@ class Settings:
     values: Mapping[str, Any]
     choices: Mapping[str, str]
     folders: tuple[Path, ...]
+
+    @property
+    def seed(self) -> int:
+        """Of initialisation, shuffling and dropout."""
+        return self.values["seed"]
+
+    @property
+    def fold(self) -> Sequence[int] | None:
+        """Which part of how many is validated on; None where the data's own split holds."""
+        return self.values["fold"]
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether to plan only."""
+        return self.values["dry_run"]
+
+    @property
+    def resume(self) -> str | None:
+        """The run to go on with."""
+        resume = self.values["resume"]
+        return None if resume is None else str(resume)
+
+    @cached_property
+    def arch(self) -> ArchSettings:
+        """The group `arch`."""
+        return self._section(ArchSettings, "arch")
+
+    @cached_property
+    def data(self) -> DataSettings:
+        """The group `data`."""
+        return self._section(DataSettings, "data")
+
+    @cached_property
+    def trainer(self) -> TrainerSettings:
+        """The group `trainer`."""
+        return self._section(TrainerSettings, "trainer")
+
+    @cached_property
+    def objective(self) -> ObjectiveSettings:
+        """The keys of `objective`."""
+        return self._section(ObjectiveSettings, "objective")
+
+    @cached_property
+    def regularization(self) -> RegularizationSettings:
+        """The keys of `regularization`."""
+        return self._section(RegularizationSettings, "regularization")
+
+    @cached_property
+    def imbalance(self) -> ImbalanceSettings:
+        """The keys of `imbalance`."""
+        return self._section(ImbalanceSettings, "imbalance")
+
+    @cached_property
+    def tracking(self) -> TrackingSettings:
+        """The group `tracking`."""
+        return self._section(TrackingSettings, "tracking")
+
+    @cached_property
+    def sweep(self) -> SweepSettings:
+        """The group `sweep`."""
+        return self._section(SweepSettings, "sweep")
+
+    def _section(self, kind: type[Section], group: str) -> Section:
+        return read_section(kind, group, self.values, self.choices)
 
 
 def from_hydra(cfg: DictConfig, hydra: Any) -> Settings:
@@ -108,7 +188,7 @@ def architecture(settings: Settings) -> Architecture:
     Returns:
         The pattern with all that its names stand for.
     """
-    arch = settings.values["arch"]
+    arch = settings.arch
     conv, activation = component(settings, "layer/conv"), component(settings, "activation")
     assert conv is not None
     assert activation is not None
@@ -119,9 +199,12 @@ def architecture(settings: Settings) -> Architecture:
         pool=component(settings, "layer/pool"),
         norm=component(settings, "layer/norm"),
         dropout=component(settings, "layer/dropout"),
-        **{key: arch[key] for key in ("filters", "growth", "max_filters", "hidden")},
+        filters=arch.filters,
+        growth=arch.growth,
+        max_filters=arch.max_filters,
+        hidden=arch.hidden,
     )
-    return Architecture(arch["pattern"], groups, n=arch["n"], m=arch["m"], k=arch["k"])
+    return Architecture(arch.pattern, groups, n=arch.n, m=arch.m, k=arch.k)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -77,10 +77,7 @@ def planned(settings: Settings) -> Plan:
     Raises:
         ConvgridError: If it does not work out.
     """
-    shape = settings.values["data"]["shape"]
-    if shape is None:
-        raise ConfigError("data.shape=null: a plan without the data needs one. Add data.shape=[1,28,28].")
-    return plan(architecture(settings), shape, outputs(settings), measure=_measured)
+    return plan(architecture(settings), settings.data.shape, outputs(settings), measure=_measured)
 
 
 def _measured(layer: PlannedLayer) -> PlannedLayer:
@@ -101,8 +98,6 @@ def mistakes_in_values(
     Returns:
         A line or more a mistake.
     """
-    data, objective = settings.values["data"], settings.values["objective"]
-    task, loss, target = data.get("task", "classification"), settings.choices["loss"], settings.choices["target"]
     checks: list[Callable[[], object]] = [
         *(
             partial(component, settings, group)
@@ -110,19 +105,14 @@ def mistakes_in_values(
         ),
         lambda: _check_data(settings),
         lambda: _check_effect(settings, typed),
-        lambda: _check_fold(settings.values.get("fold")),
-        lambda: check_imbalance(**settings.values["imbalance"], task=task, count=data.get("num_classes")),
+        lambda: _check_fold(settings.fold),
+        lambda: _check_imbalance(settings),
         lambda: _check_views(settings),
-        lambda: _check_register(settings.values.get("tracking", {}).get("register")),
-        lambda: _check_store(settings.values.get("tracking", {}).get("uri")),
+        lambda: _check_register(settings.tracking.register),
+        lambda: _check_store(settings.tracking.uri),
+        lambda: _check_size(settings, make_plan(settings)),
+        *(partial(check, settings) for check in (_check_loss, _check_target, _check_objective)),
     ]
-    if data.get("shape") is not None:
-        checks.append(lambda: _check_size(settings, make_plan(settings)))
-    if task in NOUNS:
-        count = data.get("num_classes")
-        checks.append(lambda: fit(loss, task, count, fits(settings)))
-        checks.append(lambda: check_target(target, loss, task, fits(settings)))
-        checks.append(lambda: objective_of(task, objective["metric"], objective["mode"], fit_so_far(settings), count))
     return [*_out_of_range(settings.values), *gather(checks)]
 
 
@@ -132,12 +122,10 @@ def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
     Returns:
         A line or more a mistake.
     """
-    node = settings.values["sweep"]
-    wrong = [ConfigError(text) for text in _wrong_search(settings)] if "conditions" in node else []
+    checks = (_check_kept, _check_timeout, _check_search)
     return [
-        *_out_of_range({"sweep": node}),
-        *gather([partial(_check_kept, node), partial(_check_timeout, node)]),
-        *wrong,
+        *_out_of_range({"sweep": settings.values["sweep"]}),
+        *gather(partial(check, settings) for check in checks),
     ]
 
 
@@ -160,13 +148,7 @@ def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
 
 
 def _check_data(settings: Settings) -> None:
-    """What every option of `data` says, the user's own, too; a plan without the data needs all of it."""
-    name, data = settings.choices["data"], settings.values["data"]
-    missing = [f"data.{key}" for key in ("shape", "batch_size") if data.get(key) is None]
-    missing += [] if "num_classes" in data else ["data.num_classes"]  # null: only the data tells
-    if missing:
-        raise ConfigError(f"data={name} has no {', '.join(missing)}. Add them to the file of that option.")
-    if settings.values["dry_run"] and data["num_classes"] is None:
+    if settings.data.num_classes is None and settings.dry_run:
         raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
 
 
@@ -182,22 +164,48 @@ def _check_register(name: Any) -> None:
         raise ConfigError(f"tracking.register={shown(name)} must be a name without / and :, such as digits.")
 
 
-def _check_timeout(sweep: Mapping[str, Any]) -> None:
-    seconds = sweep.get("trial_timeout")
+def _check_imbalance(settings: Settings) -> None:
+    stated, data = settings.imbalance, settings.data
+    check_imbalance(stated.class_weights, stated.sampling, data.task, data.num_classes)
+
+
+def _check_loss(settings: Settings) -> None:
+    if settings.data.task in NOUNS:
+        fit(settings.choices["loss"], settings.data.task, settings.data.num_classes, fits(settings))
+
+
+def _check_target(settings: Settings) -> None:
+    if settings.data.task in NOUNS:
+        check_target(settings.choices["target"], settings.choices["loss"], settings.data.task, fits(settings))
+
+
+def _check_objective(settings: Settings) -> None:
+    data, stated = settings.data, settings.objective
+    if data.task in NOUNS:
+        objective_of(data.task, stated.metric, stated.mode, fit_so_far(settings), data.num_classes)
+
+
+def _check_timeout(settings: Settings) -> None:
+    seconds = settings.sweep.trial_timeout
     if seconds is not None and not seconds > 0:  # nor NaN
         raise ConfigError(
             f"sweep.trial_timeout={seconds:g} must be above 0 seconds; null lets a trial run as long as it takes."
         )
 
 
-def _check_kept(sweep: Mapping[str, Any]) -> None:
-    kept = str(sweep.get("keep_checkpoints", "all"))
+def _check_kept(settings: Settings) -> None:
+    kept = str(settings.sweep.keep_checkpoints)
     if not re.fullmatch(r"all|none|best:[1-9]\d*", kept):
         raise ConfigError(f"sweep.keep_checkpoints={kept} must be all, none, or best:N such as best:1.")
 
 
+def _check_search(settings: Settings) -> None:
+    if settings.sweep.conditions is not None:
+        refuse([ConfigError(text) for text in _wrong_search(settings)])
+
+
 def _check_views(settings: Settings) -> None:
-    views = settings.values["trainer"]["test_views"]
+    views = settings.trainer.test_views
     if views > 1 and component(settings, "augment") is None:
         raise ConfigError(
             f"trainer.test_views={views} needs an augment, which makes the views. Add augment=cifar or another one."
@@ -211,23 +219,22 @@ def _check_store(uri: str | None) -> None:
 
 def _wrong_search(settings: Settings) -> Iterator[str]:
     """What a search cannot do without, and what it cannot do with."""
-    name, node = settings.choices["sweep"], settings.values["sweep"]
-    if node["max_trials"] is None:
+    name, sweep = settings.choices["sweep"], settings.sweep
+    if sweep.max_trials is None:
         yield f"sweep={name} needs to know how many trials to train. Add sweep.max_trials=30."
-    if node["union"]:
+    if sweep.union:
         yield f"sweep.union is of sweep=grid. Leave it out with sweep={name}."
-    for key in ("conditions", "objectives"):
-        texts = node.get(key, [])
-        if not all(isinstance(text, str) for text in texts):
+    for key, texts in (("conditions", sweep.conditions), ("objectives", sweep.objectives)):
+        if not all(isinstance(text, str) for text in texts or ()):
             yield f"sweep.{key}={shown(texts)} must be a list of texts."
-    if "storage" in node and node["storage"] == settings.values["tracking"].get("uri"):
-        yield f"sweep.storage={node['storage']} is MLflow's store. Give the search one of its own: sqlite:///optuna.db."
+    if sweep.storage is not None and sweep.storage == settings.tracking.uri:
+        yield f"sweep.storage={sweep.storage} is MLflow's store. Give the search one of its own: sqlite:///optuna.db."
 
 
 def _check_size(settings: Settings, planned: Plan) -> None:
     """The weights fit into the memory where they are made."""
     needed, there = BYTES * planned.parameters, _memory()
-    if needed > there and not settings.values["dry_run"]:
+    if needed > there and not settings.dry_run:
         largest = max(planned.layers, key=lambda layer: layer.parameters).name
         raise PlanError(
             f"the network has {planned.parameters:,} parameters, most of them in {largest}: {needed / GIB:,.1f} GiB. "
@@ -284,7 +291,7 @@ def no_effect(settings: Settings, key: str, text: str) -> ConfigError:
     Returns:
         The mistake.
     """
-    pattern, idle = settings.values["arch"]["pattern"], idle_keys(settings)
+    pattern, idle = settings.arch.pattern, idle_keys(settings)
     why = next(reason for name, reason in idle.items() if is_idle(key, [name]))
     return ConfigError(f"{text} has no effect: the pattern {' '.join(pattern.split())} {why}. Leave it out.")
 

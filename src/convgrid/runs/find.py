@@ -148,10 +148,10 @@ def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[s
     refused = [f"{key}={now.get(key)} (it was {before.get(key)})" for key in changed if not is_outside_identity(key)]
     if refused:
         raise ConfigError(
-            f"resume={settings.values['resume']} goes on with the config that the run was started with. "
+            f"resume={settings.resume} goes on with the config that the run was started with. "
             f"Leave out {', '.join(refused)}, or start a new run."
         )
-    values = {**stored.values, "resume": settings.values["resume"], "dry_run": settings.values["dry_run"]}
+    values = {**stored.values, "resume": settings.resume, "dry_run": settings.dry_run}
     for key in changed:
         _set(values, key.split("."), now[key])
     return replace(settings, values=values, choices=stored.choices)
