@@ -14,6 +14,10 @@ class ConvgridError(ValueError):
         """The mistake under the name of its class, as it is printed."""
         return f"{type(self).__name__}: {self}"
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback."""
+        return self.tell().splitlines()
+
 
 class ConfigError(ConvgridError):
     """A key, an option or a value of the config that is not allowed."""
@@ -98,6 +102,10 @@ def refuse(mistakes: Sequence[ConvgridError]) -> None:
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM ended a training that can go on later; the message says how."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback."""
+        return [str(self)]
 
 
 def cause_of(error: BaseException) -> str:

@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
+from contextlib import AbstractContextManager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -19,11 +20,20 @@ _PDEATHSIG = 1  # of prctl(2)
 def warm_up() -> None:
     """Start the fork server, which imports torch and Lightning while the caller goes on."""
     if HAS_FORK_SERVER:
-        os.environ[PARENT] = str(os.getpid())
-        multiprocessing.set_forkserver_preload(["convgrid.sweep.preload"])
+        from convgrid.system.forking import SERVER  # Windows cannot import it
+
         # It inherits what is ignored: Ctrl-C, and SIGTERM to the whole group, are for the sweep's process.
-        with handled_by(signal.SIG_IGN):
-            forkserver.ensure_running()
+        with handled_by(signal.SIG_IGN), _variable(PARENT, str(os.getpid())):
+            SERVER.ensure_running()
+
+
+def cooled_down() -> AbstractContextManager[None]:
+    """End the fork server at the end: a process that goes on, such as a notebook's, keeps nothing of a sweep."""
+    if not HAS_FORK_SERVER:
+        return contextlib.nullcontext()
+    from convgrid.system.forking import SERVER  # as above
+
+    return SERVER.used()
 
 
 @contextlib.contextmanager
@@ -31,14 +41,30 @@ def handled_by(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterato
     """Handle what asks a sweep to end, SIGINT and SIGTERM, otherwise for a while.
 
     Args:
-        handler: As for `signal.signal`.
+        handler: As for `signal.signal`; nothing is handled outside of the main thread, where no signal arrives.
     """
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment, which a new process inherits, for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def start(target: Callable[..., None], *args: Any) -> BaseProcess:
@@ -50,8 +76,13 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
     Returns:
         The process; a normal end of this one ends it.
     """
-    context = multiprocessing.get_context("forkserver") if HAS_FORK_SERVER else multiprocessing.get_context("spawn")
-    process = context.Process(target=target, args=args, daemon=True)
+    if HAS_FORK_SERVER:
+        from convgrid.system.forking import Forked  # as above
+
+        warm_up()  # should it have ended
+        process: BaseProcess = Forked(target=target, args=args, daemon=True)
+    else:
+        process = multiprocessing.get_context("spawn").Process(target=target, args=args, daemon=True)
     process.start()
     return process
 
