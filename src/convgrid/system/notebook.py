@@ -1,0 +1,58 @@
+"""What a notebook shows: text as in a terminal, and one output that is drawn anew in its place."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+WIDTH = 120  # characters
+PAGE = '<pre style="white-space:pre;overflow-x:auto;line-height:normal;font-family:monospace">{code}</pre>'
+
+
+class Written:
+    """Text and HTML of what is written to a console, as Python, rich and notebooks ask for it.
+
+    Args:
+        write: Prints it.
+
+    Example:
+        >>> Written(lambda console: console.print("[bold]total[/bold] 3"))
+        total 3
+    """
+
+    def __init__(self, write: Callable[[Console], None], width: int = WIDTH) -> None:
+        self._console = Console(file=io.StringIO(), record=True, width=width, force_jupyter=False, color_system=None)
+        write(self._console)
+
+    def __repr__(self) -> str:
+        return self._console.export_text(clear=False).rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        return self._console.export_html(clear=False, inline_styles=True, code_format=PAGE)
+
+
+class InPlace:
+    """What convgrid calls of rich's `Live`, which leaves a notebook without ipywidgets with nothing to see.
+
+    What is shown last stays.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def start(self) -> None:
+        """There is nothing to show yet."""
+
+    def update(self, renderable: RenderableType, *, refresh: bool = True) -> None:
+        """Show something else than before."""
+        from IPython.display import display  # a notebook has it
+
+        written = Written(lambda console: console.print(renderable))
+        if self._handle is None:
+            self._handle = display(written, display_id=True)
+        else:
+            self._handle.update(written)
+
+    def stop(self) -> None:
+        """Leave it as it is."""

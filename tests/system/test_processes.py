@@ -1,0 +1,100 @@
+"""What convgrid starts leaves the process that started it as it was."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing import Pipe, forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convgrid.system.processes import PARENT, cooled_down, handled_by, start, warm_up
+
+
+def tell_place(connection: Any) -> None:
+    connection.send((os.getcwd(), sys.path[0], sys.modules["__main__"].__dict__.get("__file__"), os.getppid()))
+
+
+@pytest.fixture
+def place_of_a_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[str, str, str | None, int]]:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+    def ask() -> tuple[str, str, str | None, int]:
+        from test_processes import tell_place  # by a name that another process finds as well
+
+        ours, theirs = Pipe()
+        process = start(tell_place, theirs)
+        process.join()
+        return ours.recv()
+
+    return ask
+
+
+def test_a_process_works_where_it_was_started_without_main(
+    in_tmp: Path, place_of_a_process: Callable[[], tuple[str, str, str | None, int]]
+) -> None:
+    with cooled_down():
+        folder, path, main, _ = place_of_a_process()
+    assert (folder, path, main) == (str(in_tmp), str(Path(__file__).parent), None)
+
+
+def test_nothing_of_multiprocessing_is_chosen_for_the_user(
+    place_of_a_process: Callable[[], tuple[str, str, str | None, int]],
+) -> None:
+    before = (multiprocessing.get_start_method(allow_none=True), forkserver._forkserver.__dict__.copy(), {**os.environ})
+    with cooled_down():
+        warm_up()
+        *_, server = place_of_a_process()
+        assert Path(f"/proc/{server}").exists()
+    after = (multiprocessing.get_start_method(allow_none=True), forkserver._forkserver.__dict__.copy(), {**os.environ})
+    assert after == before
+    assert PARENT not in os.environ
+    assert not Path(f"/proc/{server}").exists()
+
+
+def test_the_server_stays_while_another_sweep_uses_it(
+    place_of_a_process: Callable[[], tuple[str, str, str | None, int]],
+) -> None:
+    with cooled_down():
+        with cooled_down():
+            *_, first = place_of_a_process()
+        *_, second = place_of_a_process()
+    assert first == second
+
+
+def test_signals_are_handled_in_the_main_thread_alone_and_given_back() -> None:
+    found: list[object] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def look() -> None:
+        with handled_by(signal.SIG_IGN):
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    look()
+    assert found == [before, signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+SWEEP = """
+import sys
+from convgrid.__main__ import main
+sys.argv[1:] = "run -m data=digits data.limit=100 trainer=debug tracking=none arch.n=1,2 sweep.workers=2".split()
+main()
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "stdin"])
+def test_a_sweep_of_a_program_without_a_main_guard_is_trained_once(in_tmp: Path, how: str) -> None:
+    (in_tmp / "sweep.py").write_text(SWEEP)
+    command, text = ([sys.executable, "sweep.py"], None) if how == "script" else ([sys.executable, "-"], SWEEP)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("is best") == 1
