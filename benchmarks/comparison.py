@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convgrid.compare import multiple_comparisons as best
+from convgrid.compare import multiple_comparisons
 from convgrid.compare.multiple_comparisons import LEVEL, compare_independent, half_widths
 
 RATIO = 5.0
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="does it run? Few turns; no true rates")
     quick = parser.parse_args().quick
-    best.LIKELY = LEVEL  # who is called worse is the same, and no larger p is worked out
+    multiple_comparisons.LIKELY = LEVEL  # who is called worse is the same, and no larger p is worked out
     turns = {2: 20_000, 6: 1_000, 54: 100}
     found: list[Rates] = []
     for settings in (2,) if quick else turns:

@@ -22,9 +22,9 @@ import torch
 
 from convgrid.config import check, from_hydra
 from convgrid.sweep.executor import Local
-from convgrid.sweep.job import Trial
+from convgrid.sweep.grid_plan import plan_grid
+from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Ended, Job
-from convgrid.sweep.start import plan_grid
 from convgrid.system.memory import keep_freed_memory
 from convgrid.system.processes import warm_up
 from convgrid.training.trial import prepare, read

@@ -60,7 +60,7 @@ def main() -> int:
         case ["preview", *overrides]:
             return preview(overrides)
         case ["sync", *words]:
-            from convgrid.tracking.everything import main as sync
+            from convgrid.tracking.sync_all import main as sync
 
             return told(lambda: sync(words))
         case ["ui", *words]:

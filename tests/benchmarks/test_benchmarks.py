@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convgrid.compare import multiple_comparisons as best
+from convgrid.compare import multiple_comparisons
 
 Run = Callable[..., list[str]]
 
@@ -111,7 +111,7 @@ def test_compare_prints_the_time_of_two_sizes(run: Run) -> None:
 
 
 def test_comparison_prints_how_often_it_errs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best, "LIKELY", best.LIKELY)  # which it changes
+    monkeypatch.setattr(multiple_comparisons, "LIKELY", multiple_comparisons.LIKELY)  # which it changes
     *cases, worst = run("comparison.py")
     assert len(cases) == 6  # three scenes of two settings, normal and with heavy tails
     assert re.fullmatch(

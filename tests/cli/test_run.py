@@ -19,7 +19,7 @@ from convgrid.cli import run as app
 from convgrid.cli.run import run
 from convgrid.config import Settings, files
 from convgrid.errors import ConfigError, DataError, Interrupted, refuse
-from convgrid.sweep.job import Survey
+from convgrid.sweep.interfaces import Survey
 from convgrid.training import trial
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from convgrid.compare import multiple_comparisons as best
+from convgrid.compare import multiple_comparisons
 from convgrid.compare.multiple_comparisons import compare_independent, compare_paired, half_widths, overlap, spreads
 
 GENERATOR = np.random.default_rng
@@ -57,7 +57,7 @@ def test_the_typical_spread_is_that_of_smyths_fit() -> None:
     generator, count = GENERATOR(3), 20_000
     truth = 4.0 * 8 / generator.chisquare(8, count)
     drawn = truth * generator.chisquare(6, count) / 6
-    typical, worth = best._typical(drawn, np.full(count, 6))
+    typical, worth = multiple_comparisons._typical(drawn, np.full(count, 6))
     assert (typical, worth) == pytest.approx((4.0, 8.0), rel=0.05)
 
 
@@ -90,7 +90,7 @@ def test_an_interval_of_one_setting_is_students() -> None:
 @pytest.fixture
 def decisions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is called worse, without working out the p of those that are not."""
-    monkeypatch.setattr(best, "LIKELY", best.LEVEL)
+    monkeypatch.setattr(multiple_comparisons, "LIKELY", multiple_comparisons.LEVEL)
 
 
 def binomial_limit(turns: int, rate: float = 0.05) -> int:

@@ -21,7 +21,7 @@ from convgrid.compare.report import write
 from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.chapters import NAMES
 from convgrid.compare.report.charts import (
-    interactions,
+    interaction_maps,
     learning_curves,
     main_effects,
     parallel_coordinates,
@@ -228,7 +228,7 @@ def test_effects_have_one_scale_in_all_panels() -> None:
 @pytest.mark.parametrize(("words", "strongest"), [(ACCURACY, "0.900"), (ERROR, "0.1")])
 def test_a_heatmap_is_strongest_where_it_is_best(words: Wording, strongest: str) -> None:
     table = Interaction((1, 2), (1, 2), ((0.1, 0.5), (None, 0.9)), ((2, 2), (0, 2)))
-    (drawing,) = interactions(replace(EMPTY, interactions={("arch.n", "arch.m"): table}), words)
+    (drawing,) = interaction_maps(replace(EMPTY, interactions={("arch.n", "arch.m"): table}), words)
     cells = [box for box in marks(drawing, Box) if box.tip]
     assert [box.paint for box in cells if f": {strongest}, " in box.tip] == ["q8"]
     assert len(cells) == 3
@@ -339,6 +339,6 @@ def test_words_and_marks_stand_out_from_their_ground(palette: dict[str, str]) ->
 
 def test_a_drawing_says_its_values_to_who_cannot_see_it() -> None:
     table = Interaction((1, 2), ("adam",), ((0.1,), (0.5,)), ((2,), (2,)))
-    (drawing,) = interactions(replace(EMPTY, interactions={("arch.n", "optimizer"): table}), ACCURACY)
+    (drawing,) = interaction_maps(replace(EMPTY, interactions={("arch.n", "optimizer"): table}), ACCURACY)
     label = ElementTree.fromstring(svg(drawing)).attrib["aria-label"]
     assert label == "mean val/accuracy by arch.n and optimizer: 1 and adam 0.100, 2 and adam 0.500"

@@ -25,7 +25,7 @@ from convgrid.model.parts import make
 from convgrid.model.serving import Predictions
 from convgrid.model.store import store as store_model
 from convgrid.model.trained import load
-from convgrid.tracking.curves import draw_curves
+from convgrid.tracking.learning_curves import draw_curves
 from convgrid.tracking.writer import Writer
 from sweep_folders import make_sweep
 from trained_models import train, write_arrays

@@ -9,8 +9,8 @@ import pytest
 
 from convgrid.config import Settings, architecture, flatten
 from convgrid.network.plan import plan
-from convgrid.sweep.estimate import estimate
-from convgrid.sweep.job import Trial
+from convgrid.sweep.estimate import estimate_seconds
+from convgrid.sweep.interfaces import Trial
 from sweep_folders import finish, make_trial
 
 SettingsMaker = Callable[..., Settings]
@@ -46,9 +46,9 @@ def test_an_epoch_takes_a_share_of_its_own_and_one_of_its_multiply_adds(
     remember(tmp_path, "b", todo[0], 100_000, 0.30 * 20, epochs=20)
     remember(tmp_path, "failed", todo[0], 100_000, 9.0, epochs=1, status="failed")
     two, one = settings("sweep.workers=2"), settings("sweep.workers=1")
-    assert estimate(todo, one, tmp_path) == pytest.approx(10 * (0.102 + 0.2))
-    assert estimate(todo, two, tmp_path) == pytest.approx(5 * (0.102 + 0.2))
-    assert estimate(todo[:1], two, tmp_path) == pytest.approx(10 * 0.102)  # one trial is not divided
+    assert estimate_seconds(todo, one, tmp_path) == pytest.approx(10 * (0.102 + 0.2))
+    assert estimate_seconds(todo, two, tmp_path) == pytest.approx(5 * (0.102 + 0.2))
+    assert estimate_seconds(todo[:1], two, tmp_path) == pytest.approx(10 * 0.102)  # one trial is not divided
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_neither_share_is_less_than_nothing(
     todo = [trial(20_000, "trainer.max_epochs=20")]
     for number, (multiply_adds, took) in enumerate(points):
         remember(tmp_path, str(number), todo[0], multiply_adds, took, epochs=1)
-    assert estimate(todo, settings("sweep.workers=1"), tmp_path) == pytest.approx(seconds)
+    assert estimate_seconds(todo, settings("sweep.workers=1"), tmp_path) == pytest.approx(seconds)
 
 
 def test_other_data_tell_nothing(trial: Callable[..., Trial], settings: SettingsMaker, tmp_path: Path) -> None:
     todo = [trial(1_000), trial(1_000, "data.batch_size=64")]
     remember(tmp_path, "a", todo[0], 1_000, 1.0, epochs=1)
-    assert estimate(todo[:1], settings(), tmp_path) is not None
-    assert estimate(todo, settings(), tmp_path) is None
-    assert estimate([], settings(), tmp_path) is None
-    assert estimate(todo, settings(), tmp_path / "nothing") is None
+    assert estimate_seconds(todo[:1], settings(), tmp_path) is not None
+    assert estimate_seconds(todo, settings(), tmp_path) is None
+    assert estimate_seconds([], settings(), tmp_path) is None
+    assert estimate_seconds(todo, settings(), tmp_path / "nothing") is None

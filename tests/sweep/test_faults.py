@@ -216,7 +216,7 @@ import sys
 from convgrid.config import check, from_hydra
 from convgrid.sweep.executor import Local
 from convgrid.sweep.messages import EpochEnded, Job
-from convgrid.sweep.start import plan_grid
+from convgrid.sweep.grid_plan import plan_grid
 
 if __name__ == "__main__":
     command = check(sys.argv[1:])

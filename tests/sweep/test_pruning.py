@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from optuna.pruners import BasePruner
 
-from convgrid.sweep.job import Outcome, Trial
-from convgrid.sweep.pruning import Pruned, Pruner, hyperband, median, successive_halving
+from convgrid.sweep.interfaces import Outcome, Trial
+from convgrid.sweep.pruning import PrunedSource, Pruner, hyperband, median, successive_halving
 
 EPOCHS = 9
 
@@ -46,14 +46,14 @@ def flat(heights: Sequence[float]) -> dict[str, list[float]]:
 def train(pruner: BasePruner, curves: Mapping[str, Sequence[float]], mode: Any = "max") -> dict[str, int]:
     """One worker; how many epochs each trial trained."""
     source = Listed(map(trial, curves))
-    pruned = Pruned(source, Pruner(pruner, mode), "val/accuracy")
+    pruned = PrunedSource(source, Pruner(pruner, mode), "val/accuracy")
     while (found := pruned.next()) is not None:
         assert isinstance(found, Trial)
         attempt(pruned, found, curves[found.key])
     return {key: outcome.epochs for key, outcome in source.outcomes.items()}
 
 
-def attempt(pruned: Pruned, found: Trial, curve: Sequence[float]) -> None:
+def attempt(pruned: PrunedSource, found: Trial, curve: Sequence[float]) -> None:
     for epoch, value in enumerate(curve, 1):
         if pruned.epoch(found, epoch, {"val/accuracy": value}):
             return pruned.ended(found, Outcome("pruned", epochs=epoch))
@@ -98,7 +98,7 @@ def test_no_trial_is_pruned_before_its_least_epochs() -> None:
 
 
 def test_a_trial_that_reaches_its_last_epoch_is_not_pruned_there() -> None:
-    pruned = Pruned(Listed([]), Pruner(successive_halving(EPOCHS, min_epochs=EPOCHS), "max"), "val/accuracy")
+    pruned = PrunedSource(Listed([]), Pruner(successive_halving(EPOCHS, min_epochs=EPOCHS), "max"), "val/accuracy")
     pruned.pruner.add("best")
     assert not pruned.pruner.epoch("best", EPOCHS, 0.9)
     poor = trial("poor")
@@ -124,7 +124,7 @@ def test_hyperband_deals_trials_to_brackets_some_of_which_prune_later() -> None:
 
 def test_a_failed_trial_leaves_the_others_alone() -> None:
     source = Listed([trial("a"), trial("b")])
-    pruned = Pruned(source, Pruner(median(EPOCHS, startup_trials=1), "max"), "val/accuracy")
+    pruned = PrunedSource(source, Pruner(median(EPOCHS, startup_trials=1), "max"), "val/accuracy")
     first, second = pruned.next(), pruned.next()
     assert isinstance(first, Trial)
     assert isinstance(second, Trial)
@@ -161,7 +161,7 @@ def test_what_earlier_processes_trained_counts(in_tmp: Path, start_over: bool) -
     source = Listed(map(trial, "def"))
     known = list(map(trial, HEIGHTS))
     pruner = Pruner(successive_halving(EPOCHS), "max")
-    pruned = Pruned(source, pruner, "val/accuracy", known, start_over=start_over)
+    pruned = PrunedSource(source, pruner, "val/accuracy", known, start_over=start_over)
     while (found := pruned.next()) is not None:
         assert isinstance(found, Trial)
         attempt(pruned, found, [HEIGHTS[found.key]] * EPOCHS)
@@ -175,7 +175,7 @@ def test_a_trial_that_was_interrupted_at_a_rung_goes_on_as_it_was_decided(in_tmp
     write([0.6], "a", "running", 100)
     write([0.9] * 9, "c", "finished", 200)
     known = list(map(trial, "abc"))
-    pruned = Pruned(Listed(known[:2]), Pruner(successive_halving(EPOCHS), "max"), "val/accuracy", known)
+    pruned = PrunedSource(Listed(known[:2]), Pruner(successive_halving(EPOCHS), "max"), "val/accuracy", known)
     assert pruned.epoch(known[0], 2, {"val/accuracy": 0.6})
     assert not pruned.epoch(known[1], 2, {"val/accuracy": 0.7})
     assert pruned.epoch(known[1], 3, {"val/accuracy": 0.7})  # the next rung, where c was
@@ -184,7 +184,7 @@ def test_a_trial_that_was_interrupted_at_a_rung_goes_on_as_it_was_decided(in_tmp
 def test_a_trial_that_another_process_trained_meanwhile_counts(in_tmp: Path) -> None:
     known = list(map(trial, "ab"))
     source = Listed(known)
-    pruned = Pruned(source, Pruner(successive_halving(EPOCHS), "max"), "val/accuracy", known)
+    pruned = PrunedSource(source, Pruner(successive_halving(EPOCHS), "max"), "val/accuracy", known)
     write([0.9] * 9, "a", "finished", 0)
     pruned.ended(known[0], Outcome("finished", epochs=9, folder="runs/a"))
     attempt(pruned, known[1], [0.5] * EPOCHS)

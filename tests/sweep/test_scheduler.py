@@ -11,7 +11,7 @@ import pytest
 from convgrid.runs.trial import Outcome
 from convgrid.sweep import scheduler
 from convgrid.sweep.executor import Died
-from convgrid.sweep.job import Trial
+from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Ended, Job
 from convgrid.sweep.scheduler import Rules, Scheduler
 
@@ -118,7 +118,7 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
 def test_what_the_ranking_needs_is_imported_while_the_last_trials_train(monkeypatch: pytest.MonkeyPatch) -> None:
     train = importlib.import_module("convgrid.sweep.train")  # the package has a function of that name
     imported: list[bool] = []
-    monkeypatch.setattr(train, "_import_ranking", lambda: imported.append(True))
+    monkeypatch.setattr(train, "_import_summary", lambda: imported.append(True))
     source = train.Noting(Source(), sweep=cast(Any, None), keep=cast(Any, None), maker=None)
     assert [source.next().key, source.next().key, imported] == ["a", "b", []]
     assert (source.next(), imported) == (None, [True])

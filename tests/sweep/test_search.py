@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from convgrid.errors import ConfigError, PlanError
 from convgrid.sweep import samplers
 from convgrid.sweep.grid import Point
-from convgrid.sweep.job import Outcome, Trial
+from convgrid.sweep.interfaces import Outcome, Trial
 from convgrid.sweep.objectives import front
 from convgrid.sweep.search import IN_VAIN, Search, open_study
 from convgrid.sweep.space import Space, random_points, space_of

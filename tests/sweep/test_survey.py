@@ -15,9 +15,9 @@ from convgrid.component import Component
 from convgrid.config import Composer, check, config_key, files, from_hydra, register_experiments
 from convgrid.config.composer import find_options
 from convgrid.errors import ConfigError, ConvgridError
-from convgrid.sweep.job import Survey
-from convgrid.sweep.start import plan_grid
-from convgrid.sweep.table import show_survey
+from convgrid.sweep.grid_plan import plan_grid
+from convgrid.sweep.interfaces import Survey
+from convgrid.sweep.plan_table import show_survey
 
 Surveying = Callable[..., Survey]
 

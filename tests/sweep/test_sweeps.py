@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from convgrid.errors import DiskError
-from convgrid.sweep.job import Survey
+from convgrid.sweep.interfaces import Survey
 from convgrid.sweep.sweeps import SweepFolder
 
 ASKED = {"command": "python run.py -m arch.n=1", "objective": "val/accuracy", "mode": "max"}

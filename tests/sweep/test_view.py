@@ -12,9 +12,9 @@ from convgrid.cli.sweeps import show_sweeps
 from convgrid.config import Settings, architecture
 from convgrid.network.plan import plan
 from convgrid.sweep import view as view_module
-from convgrid.sweep.job import Outcome, Survey, Trial
-from convgrid.sweep.ranking import show_ranking
-from convgrid.sweep.view import Lines, Progress, Screen, screen, view
+from convgrid.sweep.interfaces import Outcome, Survey, Trial
+from convgrid.sweep.summary import show_summary
+from convgrid.sweep.view import LineView, LiveView, SweepProgress, screen, view_for
 from convgrid.terminal import printable
 from sweep_folders import STARTED, finish, make_sweep, make_trial
 
@@ -58,8 +58,8 @@ FAILED = Outcome("failed", "TrainingError: train/loss became nan in epoch 3.", s
 def test_elsewhere_than_in_a_terminal_a_trial_is_one_line(make: Callable[..., Trial]) -> None:
     trials = [make(arch_n="1", optimizer=name) for name in ("sgd", "adam", "nadam", "adamax")]
     out = console()
-    lines = view(out, *OBJECTIVE)
-    assert isinstance(lines, Lines)
+    lines = view_for(out, *OBJECTIVE)
+    assert isinstance(lines, LineView)
     lines.start(Survey(5, tuple(trials), finished=frozenset({trials[3].key})), 2)
     outcomes = [done(0.98765), FAILED, Outcome("pruned", metrics={"best/val/accuracy": 0.5}, epochs=4, seconds=0.5)]
     for trial, outcome in zip(trials[:3], outcomes, strict=True):
@@ -79,7 +79,7 @@ def test_elsewhere_than_in_a_terminal_a_trial_is_one_line(make: Callable[..., Tr
 def test_trials_of_an_earlier_run_are_counted_once_and_not_told_again(make: Callable[..., Trial]) -> None:
     trials = tuple(make(arch_n=str(n)) for n in range(3))
     out = console()
-    lines = Lines(out, *OBJECTIVE)
+    lines = LineView(out, *OBJECTIVE)
     lines.start(Survey(3, trials, finished=frozenset({trials[0].key, trials[1].key})), 1)
     lines.ended(0, trials[0], done(0.95))
     lines.started(0, trials[1])  # sweep.rerun=all
@@ -92,14 +92,14 @@ def test_trials_of_an_earlier_run_are_counted_once_and_not_told_again(make: Call
 
 def test_a_killed_trial_is_left_to_go_on(make: Callable[..., Trial]) -> None:
     trials = tuple(make(arch_n=str(n)) for n in range(3))
-    progress = Progress(Survey(3, trials), *OBJECTIVE)
+    progress = SweepProgress(Survey(3, trials), *OBJECTIVE)
     progress.ended(0, trials[0], Outcome("killed", "interrupted"))
     assert (progress.done, progress.left) == (0, 3)
 
 
 def test_the_screen_shows_counts_the_best_and_what_each_worker_does(make: Callable[..., Trial]) -> None:
     trials = tuple(make(arch_n=str(n), optimizer="adam") for n in range(8))
-    progress = Progress(Survey(8, trials), *OBJECTIVE)
+    progress = SweepProgress(Survey(8, trials), *OBJECTIVE)
     progress.ended(0, trials[0], done(0.9))
     progress.ended(0, trials[1], done(0.8))
     progress.ended(0, trials[2], FAILED)
@@ -119,7 +119,7 @@ def test_the_screen_shows_counts_the_best_and_what_each_worker_does(make: Callab
 @pytest.mark.parametrize(("width", "height"), [(40, 10), (80, 24), (200, 50)])
 def test_many_workers_with_long_settings_fit_any_screen(make: Callable[..., Trial], width: int, height: int) -> None:
     trials = tuple(make(arch_pattern=f"INPUT -> {'CONV -> RELU -> ' * 20} FC", seed=str(n)) for n in range(64))
-    progress = Progress(Survey(64, trials), *OBJECTIVE)
+    progress = SweepProgress(Survey(64, trials), *OBJECTIVE)
     for number, trial in enumerate(trials):
         progress.epoch(number, trial, 1, 20, {"val/accuracy": 0.7})
     out = console(width, height, terminal=True)
@@ -136,13 +136,13 @@ def test_time_left_is_the_cost_to_come_at_the_rate_so_far(
     now = [100.0]
     monkeypatch.setattr(view_module.time, "monotonic", lambda: now[0])
     trials = tuple(make(seed=str(n)) for n in range(5))
-    progress = Progress(Survey(5, trials, finished=frozenset({trials[4].key})), *OBJECTIVE)
+    progress = SweepProgress(Survey(5, trials, finished=frozenset({trials[4].key})), *OBJECTIVE)
     assert progress.seconds_left() is None
     now[0] += 30
     progress.ended(0, trials[0], done(0.9))
     progress.epoch(0, trials[1], 10, 20, {})
     assert progress.seconds_left() == pytest.approx(30 / 1.5 * 2.5)
-    search = Progress(Survey(0, ()), *OBJECTIVE, total=4)
+    search = SweepProgress(Survey(0, ()), *OBJECTIVE, total=4)
     now[0] += 10
     search.ended(0, trials[0], done(0.9))
     assert search.seconds_left() == pytest.approx(30)
@@ -151,8 +151,8 @@ def test_time_left_is_the_cost_to_come_at_the_rate_so_far(
 def test_a_terminal_gets_a_live_view_that_is_cleared_and_keeps_failures(make: Callable[..., Trial]) -> None:
     trials = tuple(make(arch_n=str(n)) for n in range(2))
     out = console(terminal=True)
-    live = view(out, *OBJECTIVE)
-    assert isinstance(live, Screen)
+    live = view_for(out, *OBJECTIVE)
+    assert isinstance(live, LiveView)
     live.start(Survey(2, trials), 1)
     live.started(0, trials[0])
     live.ended(0, trials[0], FAILED)
@@ -166,13 +166,13 @@ def test_no_character_stops_a_sweep_on_an_ascii_console(in_tmp: Path, make: Call
     trial = make(data_root="größe…")
     for terminal in (True, False):
         out = console(terminal=terminal, encoding="ascii")
-        seen = view(out, *OBJECTIVE)
+        seen = view_for(out, *OBJECTIVE)
         seen.start(Survey(1, (trial,)), 1)
         seen.started(0, trial)
         seen.ended(0, trial, Outcome("failed", "nicht möglich"))
         seen.close()
         make_sweep(Path("sweeps"), "0a", [])
-        show_ranking([(trial, Outcome("failed", "nicht möglich"))], "0a", out, left=0, command="")
+        show_summary([(trial, Outcome("failed", "nicht möglich"))], "0a", out, left=0, command="")
         assert "m\\xf6glich" in "\n".join(shown(out))
     assert printable("größe", console()) == "größe"
 
@@ -190,7 +190,7 @@ def test_at_its_end_a_sweep_tells_the_answer_of_its_folders_and_all_that_failed(
         for n, reason in enumerate(reasons)
     ]
     out = console()
-    show_ranking(results, "0a", out, left=2, command="python run.py -m arch.n=1,2")
+    show_summary(results, "0a", out, left=2, command="python run.py -m arch.n=1,2")
     lines = shown(out)
     assert lines[0].startswith("arch.n=2 is best: val/accuracy 0.9515 +- 0.0021 (sd over 2 seeds); second n=1 0.9110, ")
     failed = lines.index("4 failed")
@@ -203,7 +203,7 @@ def test_at_its_end_a_sweep_tells_the_answer_of_its_folders_and_all_that_failed(
 def test_a_sweep_of_which_nothing_finished_tells_why_and_how_to_go_on(in_tmp: Path, make: Callable[..., Trial]) -> None:
     make_sweep(Path("sweeps"), "0a", [None])
     out = console()
-    show_ranking([(make(arch_n="1"), Outcome("failed", "no"))], "0a", out, left=1, command="again")
+    show_summary([(make(arch_n="1"), Outcome("failed", "no"))], "0a", out, left=1, command="again")
     assert shown(out) == ["1 failed", "    1  no", "       such as arch.n=1", "1 left. To go on: again"]
 
 

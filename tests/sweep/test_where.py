@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convgrid.errors import ConfigError
-from convgrid.sweep.where import holds, parse
+from convgrid.sweep.where import holds, parse_where
 
 NAMES: dict[str, Any] = {
     "arch.n": 2,
@@ -61,7 +61,7 @@ NAMES: dict[str, Any] = {
     ],
 )
 def test_a_predicate_holds_or_not(text: str, expected: bool) -> None:
-    assert parse(text, NAMES, ["layer/pool"]).holds(NAMES.get) is expected
+    assert parse_where(text, NAMES, ["layer/pool"]).holds(NAMES.get) is expected
 
 
 TOLD = {
@@ -129,7 +129,7 @@ def test_a_mistake_is_told_with_a_caret(text: str) -> None:
 )
 def test_what_is_more_than_arithmetic_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^sweep\.where: (this|max|open|eval|__import__)"):
-        parse(text, NAMES)
+        parse_where(text, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_is_more_than_arithmetic_is_refused(text: str) -> None:
 )
 def test_what_is_too_deep_or_too_long_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^sweep\.where"):
-        parse(text, NAMES)
+        parse_where(text, NAMES)
 
 
 def test_a_number_is_no_predicate() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from convgrid.errors import TrackingError
 from convgrid.tracking import dashboard
-from convgrid.tracking.dashboard import main, share, view
+from convgrid.tracking.dashboard import main, share_view, shared_view
 from convgrid.tracking.store import Store
 from convgrid.tracking.sync import sync_sweep
 from sweep_folders import make_sweep, make_trial
@@ -16,7 +16,7 @@ SWEEPS, RUNS = Path("sweeps"), Path("runs")
 
 def test_the_view_of_a_sweep_shows_its_trials_by_what_varies_and_what_is_best(in_tmp: Path) -> None:
     folder = make_sweep(SWEEPS, "s1", [None], objective=["val/mae", "min"])
-    shown = view(json.loads((folder / "sweep.json").read_text()))
+    shown = shared_view(json.loads((folder / "sweep.json").read_text()))
     assert shown["searchFilter"] == "tags.`convgrid.sweep.s1` = 'member'"
     assert (shown["orderByKey"], shown["orderByAsc"]) == ("metrics.`best/val/mae`", True)
     assert shown["selectedColumns"] == [
@@ -35,11 +35,11 @@ def test_the_view_of_a_sweep_shows_its_trials_by_what_varies_and_what_is_best(in
 def test_the_view_is_kept_in_the_sweeps_experiment(store: str) -> None:
     opened, folder = Store.open(store, "trials"), make_sweep(SWEEPS, "s1", [None])
     sweep = json.loads((folder / "sweep.json").read_text())
-    place = share(opened, sweep)
+    place = share_view(opened, sweep)
     expected = f"/#/experiments/{opened.experiment_id}/runs?viewStateShareKey=sweep-s1&compareRunsMode=CHART"
-    assert place == share(opened, sweep) == expected
+    assert place == share_view(opened, sweep) == expected
     tags = opened.client.get_experiment(opened.experiment_id).tags
-    assert json.loads(tags["mlflow.sharedViewState.sweep-s1"]) == view(sweep)
+    assert json.loads(tags["mlflow.sharedViewState.sweep-s1"]) == shared_view(sweep)
     assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 

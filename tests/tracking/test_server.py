@@ -11,9 +11,9 @@ from rich.console import Console
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from convgrid.errors import TrackingError
-from convgrid.tracking import sender as sender_module
-from convgrid.tracking.everything import sync_everything
-from convgrid.tracking.sender import Sender
+from convgrid.tracking import writer_process
+from convgrid.tracking.sync_all import sync_everything
+from convgrid.tracking.writer_process import Sender
 from sweep_folders import epoch_line, finish, make_sweep, make_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated")  # of MLflow's own code
@@ -84,7 +84,7 @@ def test_a_server_that_goes_away_in_the_middle_gets_all_when_it_comes_back(
     server: Server, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("PATIENCE", "INTERVAL"):
-        monkeypatch.setattr(sender_module, name, 0.0)
+        monkeypatch.setattr(writer_process, name, 0.0)
     notes: list[str] = []
     first, second = (make_trial(RUNS, name, epochs=2, sweep="s1") for name in ("t0", "t1"))
     sender = Sender(server.uri, "trials", make_sweep(SWEEPS, "s1", ["t0", "t1"]), notes.append)

@@ -21,7 +21,7 @@ from convgrid.errors import ConfigError, DataError
 from convgrid.network.plan import plan
 from convgrid.objective.fit import FITS
 from convgrid.scales import Log, MinMax, Standardize, Unchanged
-from convgrid.tracking.everything import sync_everything
+from convgrid.tracking.sync_all import sync_everything
 from convgrid.training.learner import Learner
 from convgrid.training.trial import make_learner, outputs, read, run
 

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convgrid.compare import multiple_comparisons as best
+from convgrid.compare import multiple_comparisons
 from convgrid.compare.effects import effects, interactions, levels, pareto
 from convgrid.compare.fairness import warnings
 from convgrid.compare.importance import importance
 from convgrid.compare.ranking import Sample, errors, rank, samples
 from convgrid.compare.results import Answer, Setting, Tested
-from convgrid.compare.sentences import counted, decimals, measured, sentence, unit
+from convgrid.compare.sentences import decimals, measured, number_of, sentence, unit
 from convgrid.compare.trials import Trials
 
 NUMBER = re.compile(r"\d[\d.,]*")
-DRAWS = 2000  # of all means at once, to see how much the best of them flatters
+NUM_DRAWS = 2000  # of all means at once, to see how much the best of them flatters
 BLOCK = 500  # draws in memory at a time
 
 
@@ -83,7 +83,7 @@ def _standard_errors(found: Sequence[Sample]) -> np.ndarray:
     known = np.isfinite(variance) & (np.nan_to_num(variance) > 0)
     error = np.zeros(len(found))
     if known.any():
-        error[known] = np.sqrt(best.spreads(variance[known], freedom[known]).variance * share[known])
+        error[known] = np.sqrt(multiple_comparisons.spreads(variance[known], freedom[known]).variance * share[known])
     return error
 
 
@@ -97,7 +97,7 @@ def _tested(found: Sequence[Sample], settings: Sequence[Setting], trials: Trials
         return None
     mean, spread = float(results.mean()), float(results.std(ddof=1)) if len(results) > 1 else None
     told = f"{metric} of the chosen setting: {measured(mean, spread, decimals(settings))}"
-    over = f" (sd over {counted(len(results), unit(trials))})" if spread is not None else ""
+    over = f" (sd over {number_of(len(results), unit(trials))})" if spread is not None else ""
     return Tested(metric, mean, spread, len(results), f"{told}{over}. {_selection(found, settings, trials)}")
 
 
@@ -119,11 +119,11 @@ def _selection(found: Sequence[Sample], settings: Sequence[Setting], trials: Tri
 def _flattery(means: np.ndarray, error: np.ndarray, mode: str) -> float:
     """By the parametric bootstrap: draw all means around those that were seen, and take the best of each draw."""
     generator, sign, excess = np.random.default_rng(0), 1 if mode == "max" else -1, 0.0
-    for _ in range(DRAWS // BLOCK):
+    for _ in range(NUM_DRAWS // BLOCK):
         drawn = means + error * generator.standard_normal((BLOCK, len(means)))
         lucky = (sign * drawn).argmax(axis=1)
         excess += float(sign * (drawn[np.arange(BLOCK), lucky] - means[lucky]).sum())
-    return excess / DRAWS
+    return excess / NUM_DRAWS
 
 
 def _failures(trials: Trials) -> dict[str, tuple[str, ...]]:
@@ -171,8 +171,8 @@ def _method(found: Sequence[Sample], trials: Trials) -> list[str]:
         )
     return [
         how,
-        f"The intervals hold for all {counted(len(found), 'setting')} together, 19 times of 20. Where settings tie for "
-        "the best, one is called better than the others about 5 times of 100 (benchmarks/comparison.py).",
+        f"The intervals hold for all {number_of(len(found), 'setting')} together, 19 times of 20. Where settings "
+        "tie for the best, one is called better than the others about 5 times of 100 (benchmarks/comparison.py).",
         "The smallest within one standard error: the fewest multiply-adds among settings whose mean is as near to the "
         "best as the standard error of the best (Breiman's rule).",
     ]

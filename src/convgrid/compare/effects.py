@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from convgrid.compare import multiple_comparisons as best
+from convgrid.compare import multiple_comparisons
 from convgrid.compare.ranking import Sample, around, errors
 from convgrid.compare.results import Interaction, Level
 
@@ -171,7 +171,7 @@ def _half_widths(weights: np.ndarray, error: np.ndarray, freedom: np.ndarray) ->
         parts = row[mask] ** 2 * error[mask]
         total = parts.sum()
         satterthwaite = total**2 / (parts**2 / freedom[mask]).sum() if total > 0 else 1.0
-        halves.append(float(stats.t.isf(best.LEVEL / 2 / len(weights), satterthwaite) * np.sqrt(total)))
+        halves.append(float(stats.t.isf(multiple_comparisons.LEVEL / 2 / len(weights), satterthwaite) * np.sqrt(total)))
     return halves
 
 

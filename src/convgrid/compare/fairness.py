@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from convgrid.compare.ranking import Sample
-from convgrid.compare.sentences import counted, named, short, text, unit
+from convgrid.compare.sentences import named, number_of, short, text, unit
 from convgrid.compare.trials import Trials
 
 MOST_SHOWN = 3  # values, or settings, of one warning
@@ -88,7 +88,7 @@ def _is_asked(key: str, trials: Trials) -> bool:
 def _listed(key: str, values: "pd.Series[int]") -> str:
     """Such as "data.limit=6000 (24 trials), data.limit=0 (12 trials)"."""
     name = key.removeprefix("tag.")
-    shown = [f"{name}={_brief(value)} ({counted(int(count), 'trial')})" for value, count in values.items()]
+    shown = [f"{name}={_brief(value)} ({number_of(int(count), 'trial')})" for value, count in values.items()]
     more = len(shown) - MOST_SHOWN
     return ", ".join(shown[:MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -129,7 +129,7 @@ def _missing_repetitions(found: Sequence[Sample], trials: Trials) -> Iterator[st
     if fewer:
         names = short(trials.keys)
         shown = [
-            f"{named(each.values, names)} has {len(each.trials)} of {counted(most, unit(trials))}" for each in fewer
+            f"{named(each.values, names)} has {len(each.trials)} of {number_of(most, unit(trials))}" for each in fewer
         ]
         more = f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
         yield f"Missing repetitions: {'; '.join(shown[:MOST_SHOWN])}{more}. Few of them make a mean easily too good."
@@ -144,7 +144,7 @@ def _unequal_tuning(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
         counts = pd.Series(list(map(text, values))).value_counts()
         if len(counts) > 1 and counts.iloc[0] >= UNEQUAL * counts.iloc[-1]:
             yield (
-                f"Unequal tuning: {key}={counts.index[0]} was tried in {counted(int(counts.iloc[0]), 'setting')}, "
+                f"Unequal tuning: {key}={counts.index[0]} was tried in {number_of(int(counts.iloc[0]), 'setting')}, "
                 f"{key}={counts.index[-1]} in {int(counts.iloc[-1])}. The best of more tries looks better."
             )
 
@@ -158,8 +158,9 @@ def _pruned(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
     partly = len(set(cells) & alive)
     if partly:
         yield (
-            f"Pruned: {counted(len(pruned), 'trial')} ended early and count for nothing; {counted(partly, 'setting')} "
-            f"lost repetitions so, and {'is' if partly == 1 else 'are'} judged by those that did well."
+            f"Pruned: {number_of(len(pruned), 'trial')} ended early and count for nothing; "
+            f"{number_of(partly, 'setting')} lost repetitions so, "
+            f"and {'is' if partly == 1 else 'are'} judged by those that did well."
         )
 
 

@@ -7,7 +7,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from convgrid.compare.frame import CURVES, Read, curves_of, differing, frame_of, mixed, of_metrics, once, repeated
+from convgrid.compare.frame import (
+    CURVE_METRICS,
+    Read,
+    curves_of,
+    differing,
+    frame_of,
+    mixed,
+    of_metrics,
+    once,
+    repetition_keys,
+)
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError
@@ -51,13 +61,13 @@ def from_folders(
             (name, epoch["epoch"], key, epoch["metrics"][key])
             for name in frame.index
             for epoch in read_epochs(runs / name)
-            for key in dict.fromkeys((*CURVES, metric))
+            for key in dict.fromkeys((*CURVE_METRICS, metric))
             if key in epoch["metrics"]
         ),
         metric=metric,
         mode=mode,
         keys=tuple(told),
-        repetitions=repeated(frame, told),
+        repetitions=repetition_keys(frame, told),
         mixed=mixed(frame, told) if keys is not None else (),
         skipped=known["skipped"],
         title=f"sweep {known['id']}",

@@ -9,7 +9,7 @@ import pandas as pd
 from convgrid.config import is_outside_identity
 from convgrid.runs.sweep import REPETITIONS
 
-CURVES = ("train/loss", "val/loss")  # and the objective
+CURVE_METRICS = ("train/loss", "val/loss")  # and the objective
 NONE = "None"
 KNOWN = ("status", "reason", "name", "epochs", "best_epoch", "seconds")
 NO_PARAMETERS = ("tag.", "best/", "val/", "test/", "train/", "plan.", "data.images", "data.digest")
@@ -88,7 +88,7 @@ def differing(frame: pd.DataFrame) -> list[str]:
     return [key for key in told if not any(_follows(key, group, frame) for group in told if _is_group(group, key))]
 
 
-def repeated(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[str, ...]:
+def repetition_keys(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[str, ...]:
     """Find what repeats settings.
 
     Args:

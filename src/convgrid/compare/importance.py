@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from convgrid.compare.multiple_comparisons import LEVEL
 from convgrid.compare.ranking import Sample
 from convgrid.compare.trials import Trials
 
 LEAST_SETTINGS = 4
-LEVEL = 0.05
-UNSET = "unset"
 MOST_TRIALS = 250  # of a larger comparison, evenly drawn: the shares no longer change, the time does
 
 
@@ -70,7 +69,7 @@ def _column(values: Sequence[Any]) -> list[Any]:
     """Numbers where all are; otherwise words."""
     if all(isinstance(value, int | float) for value in values):
         return [float(value) for value in values]
-    return [UNSET if value is None else str(value) for value in values]
+    return ["unset" if value is None else str(value) for value in values]
 
 
 def _distribution(column: Sequence[Any]) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; the user's own setting wins
 
@@ -18,25 +18,35 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from convgrid.compare.folders import check_keys, unended
-from convgrid.compare.frame import CURVES, Read, curves_of, differing, frame_of, mixed, of_metrics, once, repeated
-from convgrid.compare.sentences import counted
+from convgrid.compare.frame import (
+    CURVE_METRICS,
+    Read,
+    curves_of,
+    differing,
+    frame_of,
+    mixed,
+    of_metrics,
+    once,
+    repetition_keys,
+)
+from convgrid.compare.sentences import number_of
 from convgrid.compare.trials import Trials
 from convgrid.config.address import database, knock
 from convgrid.errors import ConfigError, TrackingError
-from convgrid.objective.glossary import METRICS, objective_of
+from convgrid.objective.glossary import METRICS, Mode, objective_of
 
 EXPERIMENT, URI = "convgrid", "sqlite:///mlflow.db"  # as in conf/tracking/mlflow.yaml
 FOLDER = Path("comparison")
-PAGE = 1000  # runs that a store gives at once
+BY_START = ["start_time"]
+PAGE_SIZE = 1000  # runs that a store gives at once
 BULK = 500  # runs whose histories a database gives at once
 THREADS = 8  # that ask a server for histories
-STATUS = {"FAILED": "failed", "KILLED": "killed", "FINISHED": "finished"}
+STATUSES = {"FAILED": "failed", "KILLED": "killed", "FINISHED": "finished"}
 PARENTS = "tags.`convgrid.sweep` != ''"
 LESS = ("loss", "error", "mae", "rmse")  # ends of names of which less is better
 APART = ("data", "data.path", "data.table")  # trials of different data are not compared
 
-Mode = Literal["max", "min"]
-Objective = tuple[str, Mode]
+MetricAndMode = tuple[str, Mode]
 
 
 def from_mlflow(
@@ -65,7 +75,7 @@ def from_mlflow(
         ConfigError: If there is no such experiment, no run of it can be compared, or the filter or a name is wrong.
     """
     ours = {theirs: own for own, theirs in (mapping or {}).items()}
-    client = open_store(tracking_uri)
+    client = connect(tracking_uri)
     runs, parents = _runs(client, tracking_uri, experiment, filter)
     _check_mapping(ours, runs)
     runs, (metric, mode), left_out = _alike(runs, ours)
@@ -81,7 +91,7 @@ def from_mlflow(
         metric=metric,
         mode=mode,
         keys=tuple(told),
-        repetitions=repeated(frame, told),
+        repetitions=repetition_keys(frame, told),
         mixed=mixed(frame, told) if keys is not None else (),
         title=f"experiment {experiment}" + (f", {filter}" if filter else ""),
         folder=FOLDER,
@@ -91,7 +101,7 @@ def from_mlflow(
     )
 
 
-def open_store(uri: str) -> MlflowClient:
+def connect(uri: str) -> MlflowClient:
     """Open a store that is there: MLflow itself would make an empty one, or try a server for minutes.
 
     Args:
@@ -145,7 +155,7 @@ def _search(client: MlflowClient, experiment_id: str, filter: str) -> Iterator[R
     """The oldest first."""
     token = None
     while True:
-        page = client.search_runs([experiment_id], filter, max_results=PAGE, page_token=token, order_by=["start_time"])
+        page = client.search_runs([experiment_id], filter, max_results=PAGE_SIZE, page_token=token, order_by=BY_START)
         yield from page
         token = page.token
         if not token:
@@ -165,7 +175,7 @@ def _check_mapping(ours: Mapping[str, str], runs: Sequence[Run]) -> None:
             )
 
 
-def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], Objective, tuple[str, ...]]:
+def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], MetricAndMode, tuple[str, ...]]:
     """Those that can be compared: of one kind of data, by one objective."""
     kinds = [_kind(run, ours) for run in runs]
     frequent = Counter(kind for kind in kinds if kind is not None).most_common()
@@ -178,11 +188,11 @@ def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], Obj
         return kept, chosen, ()
     (metric, _), values = others[0][0]
     some = ", ".join([*(f"{key}={value}" for key, value in zip(APART, values, strict=True) if value), metric])
-    left = counted(sum(count for _, count in others), "run")
+    left = number_of(sum(count for _, count in others), "run")
     return kept, chosen, (f"Left out: {left} of other data or with another objective, such as {some}; see --filter.",)
 
 
-def _kind(run: Run, ours: Mapping[str, str]) -> tuple[Objective, tuple[str, ...]] | None:
+def _kind(run: Run, ours: Mapping[str, str]) -> tuple[MetricAndMode, tuple[str, ...]] | None:
     """What it was best at, and its data; None of a run that does not say."""
     params = _renamed(run.data.params, ours)
     mapped = [own for theirs, own in ours.items() if own.startswith(("val/", "test/")) and theirs in run.data.metrics]
@@ -190,7 +200,7 @@ def _kind(run: Run, ours: Mapping[str, str]) -> tuple[Objective, tuple[str, ...]
     return None if objective is None else (objective, tuple(params.get(key, "") for key in APART))
 
 
-def _stated(params: Mapping[str, Any]) -> Objective | None:
+def _stated(params: Mapping[str, Any]) -> MetricAndMode | None:
     """What a run of convgrid's was about."""
     if "objective.metric" not in params:
         return None
@@ -198,7 +208,7 @@ def _stated(params: Mapping[str, Any]) -> Objective | None:
     return objective_of(task, params["objective.metric"], params.get("objective.mode", "auto"))
 
 
-def _mode(name: str) -> Objective:
+def _mode(name: str) -> MetricAndMode:
     """By the glossary; a metric that it lacks is better when higher, unless it is called a loss or an error."""
     short = name.partition("/")[2]
     for metrics in METRICS.values():
@@ -213,7 +223,7 @@ def _renamed(values: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, An
 
 def _curves(client: MlflowClient, ids: Sequence[str], metric: str, ours: Mapping[str, str]) -> pd.DataFrame:
     theirs = {own: name for name, own in ours.items()}
-    names = {own: theirs.get(own, own) for own in dict.fromkeys((*CURVES, metric))}
+    names = {own: theirs.get(own, own) for own in dict.fromkeys((*CURVE_METRICS, metric))}
     return curves_of(
         (trial, step, own, value) for own, name in names.items() for trial, step, value in _histories(client, ids, name)
     )
@@ -241,7 +251,7 @@ def _with_curves(runs: Sequence[Run], curves: pd.DataFrame) -> Iterator[tuple[Ru
 
 def _read(run: Run, curves: pd.DataFrame, metric: str, mode: str, ours: Mapping[str, str]) -> Read:
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "convgrid."))}
-    status = STATUS.get(run.info.status, "running")
+    status = STATUSES.get(run.info.status, "running")
     ended = run.info.end_time or run.info.start_time
     read = Read(
         trial=run.info.run_id,

@@ -27,7 +27,7 @@ from scipy.special import digamma, polygamma
 TRUST, MOST = 0.1, 3.0  # degrees of freedom that the typical spread is worth: for each setting more than two; at most
 CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, which takes 10 ms a value
 OFF = 0.05  # of a step, that a value may be off by and still be a multiple
-NOTHING = 1e-12  # of the largest value: a spread that cannot be told from none
+NEGLIGIBLE = 1e-12  # of the largest value: a spread that cannot be told from none
 LIKELY = 0.5  # of a p so large nobody needs to know how much larger the next one is
 LEVEL = 0.05
 
@@ -90,7 +90,7 @@ def floor(values: np.ndarray) -> float:
     step = float(np.diff(distinct).min()) if len(distinct) > 1 else 0.0
     counts = (distinct - distinct[0]) / step if step else np.zeros(1)
     has_step = step > 0 and np.abs(counts - counts.round()).max() < OFF
-    return (scale * step) ** 2 / 12 if has_step else (scale * NOTHING) ** 2
+    return (scale * step) ** 2 / 12 if has_step else (scale * NEGLIGIBLE) ** 2
 
 
 def compare_independent(samples: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convgrid.compare import multiple_comparisons as best
-from convgrid.compare.results import Interval, Setting, Status
+from convgrid.compare import multiple_comparisons
+from convgrid.compare.results import ConfidenceInterval, Setting, Verdict
 from convgrid.compare.trials import Trials
 
 SHARES = ("accuracy", "top5", "f1", "calibration_error", "auroc", "exact_match")  # from 0 to 1
 ERRORS = ("mae", "rmse")  # from 0
-COSTS = {"parameters": "plan.parameters", "multiply_adds": "plan.multiply_adds", "seconds": "seconds"}
+COST_COLUMNS = {"parameters": "plan.parameters", "multiply_adds": "plan.multiply_adds", "seconds": "seconds"}
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     variance, share = np.full(len(found), np.nan), np.full(len(found), np.nan)
     repeated = np.flatnonzero(count > 1)
     if len(repeated):
-        least = best.floor(np.concatenate([each.results for each in found]))
+        least = multiple_comparisons.floor(np.concatenate([each.results for each in found]))
         variance[repeated] = [max(np.nanvar(found[int(at)].blocks, ddof=1), least) for at in repeated]
         paired = found[0].blocks is not found[0].results
-        share[repeated] = best.overlap(count[repeated]) if paired else 1 / count[repeated]
+        share[repeated] = multiple_comparisons.overlap(count[repeated]) if paired else 1 / count[repeated]
     return variance, np.maximum(count - 1, 0), share
 
 
@@ -116,7 +116,7 @@ class _Columns:
         self._results = frame[trials.objective].to_numpy(float)
         self._costs = {
             name: pd.to_numeric(frame[key], errors="coerce").to_numpy(float)
-            for name, key in COSTS.items()
+            for name, key in COST_COLUMNS.items()
             if key in frame
         }
         self._folds = None
@@ -159,24 +159,24 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _status(place: int, p: float | None) -> Status:
+def _status(place: int, p: float | None) -> Verdict:
     if place == 1:
         return "best"
     if p is None:
         return "not compared"
-    return "worse" if p <= best.LEVEL else "not distinguishable"
+    return "worse" if p <= multiple_comparisons.LEVEL else "not distinguishable"
 
 
-def _intervals(found: Sequence[Sample], metric: str) -> list[Interval | None]:
+def _intervals(found: Sequence[Sample], metric: str) -> list[ConfidenceInterval | None]:
     variance, freedom, share = errors(found)
     known = np.isfinite(variance)
     half = np.full(len(found), np.nan)
     if known.any() and variance[known].any():
-        half[known] = best.half_widths(variance[known], freedom[known], share[known])
+        half[known] = multiple_comparisons.half_widths(variance[known], freedom[known], share[known])
     return [around(each.mean, float(width), metric) for each, width in zip(found, half, strict=True)]
 
 
-def around(middle: float, half: float, metric: str) -> Interval | None:
+def around(middle: float, half: float, metric: str) -> ConfidenceInterval | None:
     """An interval, no wider than the metric's range.
 
     Args:
@@ -203,8 +203,10 @@ def _compared(found: Sequence[Sample], trials: Trials) -> list[float | None]:
         return adjusted
     sign = 1 if trials.mode == "max" else -1
     values = [sign * found[place].blocks for place in repeated]
-    paired = "fold" in trials.repetitions
-    p = best.compare_paired(values) if paired else best.compare_independent([v[np.isfinite(v)] for v in values])
+    if "fold" in trials.repetitions:
+        p = multiple_comparisons.compare_paired(values)
+    else:
+        p = multiple_comparisons.compare_independent([value[np.isfinite(value)] for value in values])
     for place, value in zip(repeated[1:], p, strict=True):
         adjusted[place] = None if np.isnan(value) else float(value)
     return adjusted

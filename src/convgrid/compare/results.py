@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Interval = tuple[float, float]
-Status = Literal["best", "not distinguishable", "worse", "not compared"]
+ConfidenceInterval = tuple[float, float]
+Verdict = Literal["best", "not distinguishable", "worse", "not compared"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Setting:
     n: int
     mean: float
     spread: float | None
-    interval: Interval | None
+    interval: ConfidenceInterval | None
     p: float | None
     parameters: int | None
     multiply_adds: int | None
     seconds: float | None
     place: int
-    status: Status
+    status: Verdict
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Level:
 
     value: Any
     mean: float
-    interval: Interval | None
+    interval: ConfidenceInterval | None
     n: int
     settings: int
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from convgrid.compare import multiple_comparisons as best
+from convgrid.compare import multiple_comparisons
 from convgrid.compare.results import Setting
 from convgrid.compare.trials import Trials
 from convgrid.terminal import duration
@@ -14,7 +14,7 @@ from convgrid.terminal import duration
 FRACTIONS = {1 / 10: "a tenth", 1 / 5: "a fifth", 1 / 4: "a quarter", 1 / 3: "a third", 1 / 2: "half",
              2 / 3: "two thirds", 3 / 4: "three quarters"}  # fmt: skip
 NEAR = 0.08  # how far, in parts, a fraction may be from its word
-COSTS = {"multiply_adds": "multiply-adds", "parameters": "parameters"}
+COST_NAMES = {"multiply_adds": "multiply-adds", "parameters": "parameters"}
 
 
 def text(value: Any) -> str:
@@ -114,16 +114,16 @@ def chance(p: float) -> str:
     """
     if p < 0.001:
         return "p < 0.001"
-    if p >= best.LIKELY:
-        return f"p > {best.LIKELY:g}"
+    if p >= multiple_comparisons.LIKELY:
+        return f"p > {multiple_comparisons.LIKELY:g}"
     return f"p = {p:.2f}" if p >= 0.01 else f"p = {p:.3f}"
 
 
-def counted(number: int, unit: str) -> str:
+def number_of(number: int, unit: str) -> str:
     """Write so many of something.
 
     Example:
-        >>> counted(1, "seed"), counted(1200, "trial")
+        >>> number_of(1, "seed"), number_of(1200, "trial")
         ('1 seed', '1,200 trials')
     """
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
@@ -171,7 +171,7 @@ def sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Tria
         One sentence, without a stop at its end.
     """
     first, digits, names = settings[0], decimals(settings), short(trials.keys)
-    over = f" (sd over {counted(first.n, unit(trials))})" if first.spread is not None else ""
+    over = f" (sd over {number_of(first.n, unit(trials))})" if first.spread is not None else ""
     reached = f"{trials.metric} {value(first, digits)}{over}"
     if len(settings) == 1:
         return f"{named(first.values) or 'one setting'}: {reached}; there is nothing to compare it with"
@@ -201,7 +201,7 @@ def _rivals(settings: Sequence[Setting], digits: int, names: Mapping[str, str], 
 
 def _others(found: Sequence[Setting]) -> str:
     """Such as "is 1 other", "are 6 others"."""
-    return f"{'is' if len(found) == 1 else 'are'} {counted(len(found), 'other')}"
+    return f"{'is' if len(found) == 1 else 'are'} {number_of(len(found), 'other')}"
 
 
 def _small(settings: Sequence[Setting], smallest: Setting, names: Mapping[str, str]) -> str:
@@ -212,7 +212,7 @@ def _small(settings: Sequence[Setting], smallest: Setting, names: Mapping[str, s
         is_least = None not in costs and first.multiply_adds == least
         return "none is smaller" if is_least else "no smaller setting is within one standard error"
     told = f"the smallest within one standard error is {named(smallest.values, names)}"
-    for key, name in COSTS.items():
+    for key, name in COST_NAMES.items():
         part, whole = getattr(smallest, key), getattr(first, key)
         if part and whole:
             of = share(part, whole)

@@ -22,9 +22,9 @@ from convgrid.runs.trial import (
     run_id_of,
 )
 
-LAST = "last"
+LAST_RUN = "last"
 SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # of the formats' files
-HOW = f"Give a run's folder, the start of its id, its MLflow run id, a sweep's id, or {LAST}"
+HOW = f"Give a run's folder, the start of its id, its MLflow run id, a sweep's id, or {LAST_RUN}"
 
 
 def find_trained(run: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
@@ -49,7 +49,7 @@ def find_trained(run: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
             return _with_weights(path)
     if (named / SWEEP).is_file():
         return _winner(named.name, read_sweep(named), runs)
-    if run == LAST:
+    if run == LAST_RUN:
         return _last(runs, sweeps)
     trials, asked = _starting(runs.glob(f"*/{CONFIG}"), run), _starting(sweeps.glob(f"*/{SWEEP}"), run)
     found = trials + asked or _tracked(runs, run)

@@ -14,7 +14,7 @@ from convgrid.errors import SweepError
 from convgrid.runs.trial import RUNS, Outcome, read_record
 
 SWEEP = "sweep.json"
-PARENT = "parent.json"  # what the tracking store has of the folder
+TRACKED_SWEEP = "parent.json"  # what the tracking store has of the folder
 SWEEPS = Path("sweeps")
 REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on

@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.config import Composer, component, from_hydra
-from convgrid.sweep.estimate import estimate
-from convgrid.sweep.job import Survey
-from convgrid.sweep.prospect import plan_random, prospect
-from convgrid.sweep.start import plan_grid
-from convgrid.sweep.table import show_space, show_survey
-from convgrid.sweep.train import train
+from convgrid.sweep.estimate import estimate_seconds
+from convgrid.sweep.grid_plan import plan_grid
+from convgrid.sweep.interfaces import Survey
+from convgrid.sweep.plan_table import show_space, show_survey
+from convgrid.sweep.search_plan import plan_random, plan_search
+from convgrid.sweep.train import train_sweep
 from convgrid.system.processes import warm_up
 
 RUN = " run"  # behind the program, as `__main__` puts it there for Hydra
@@ -38,7 +38,7 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     node = settings.values["sweep"]
     if not settings.values["dry_run"]:
         warm_up()  # where the words alone did not tell that it is a sweep
-    found = prospect(config, arguments, composer, settings) if "conditions" in node else None
+    found = plan_search(config, arguments, composer, settings) if "conditions" in node else None
     learns = found if "sampler" in node else None
     if learns is not None:
         survey = Survey(node["max_trials"], ())
@@ -46,11 +46,11 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     else:
         survey = plan_random(found, settings) if found else plan_grid(config, arguments, composer, settings)
         todo = [trial for trial in survey.trials if trial.key not in survey.finished]
-        seconds, pruner = estimate(todo, settings), component(settings, "sweep/pruner")
+        seconds, pruner = estimate_seconds(todo, settings), component(settings, "sweep/pruner")
         show_survey(survey, console, seconds=seconds, pruner=pruner)
     if settings.values["dry_run"]:
         return 0
-    return train(survey, settings, retyped(*sys.argv), console, learns)
+    return train_sweep(survey, settings, retyped(*sys.argv), console, learns)
 
 
 def retyped(program: str, *words: str) -> str:

@@ -6,13 +6,13 @@ from statistics import fmean, linear_regression
 
 from convgrid.config import Settings, flatten
 from convgrid.runs.trial import RUNS, read_records
-from convgrid.sweep.job import Trial
+from convgrid.sweep.interfaces import Trial
 from convgrid.system.environment import cores
 
 ALIKE = ("data", "data.limit", "data.batch_size", "trainer.limit", "trainer.precision")  # what an epoch's time goes by
 
 
-def estimate(trials: Sequence[Trial], settings: Settings, runs: Path = RUNS) -> float | None:
+def estimate_seconds(trials: Sequence[Trial], settings: Settings, runs: Path = RUNS) -> float | None:
     """Estimate the seconds that trials will take on this sweep's workers.
 
     An epoch takes a + b * multiply-adds seconds: least squares over earlier trials of the same data and batches, a and

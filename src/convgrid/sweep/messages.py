@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from convgrid.runs.trial import Outcome
-from convgrid.sweep.job import Trial
+from convgrid.sweep.interfaces import Trial
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from convgrid.config import Settings
 from convgrid.errors import ConfigError
 from convgrid.objective.fit import Task
 from convgrid.objective.glossary import Mode, objective_of
-from convgrid.sweep.job import Outcome, Trial
+from convgrid.sweep.interfaces import Outcome, Trial
 
 SIZES = ("parameters", "multiply_adds", "activation_bytes")
 
@@ -32,7 +32,7 @@ def objectives_of(settings: Settings) -> dict[str, Mode]:
     return {name: "min" if name in SIZES else _mode_of(name, task) for name in several}
 
 
-def values_of(objectives: Sequence[str], trial: Trial, outcome: Outcome) -> list[float]:
+def objective_values(objectives: Sequence[str], trial: Trial, outcome: Outcome) -> list[float]:
     """Look up what a trial reached.
 
     Args:

@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from convgrid.config import Settings, component
 from convgrid.objective.glossary import Mode, objective_of
 from convgrid.runs.trial import RECORD, RUNS, Outcome, Status, read_epochs
-from convgrid.sweep.job import Source, Trial, Wait
+from convgrid.sweep.interfaces import Source, Trial, Wait
 
 STUDY = "convgrid"
-STATES: Mapping[Status, TrialState] = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+TRIAL_STATES: Mapping[Status, TrialState] = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
 def median(max_epochs: int, *, min_epochs: int = 1, startup_trials: int = 5) -> BasePruner:
@@ -151,12 +151,12 @@ class Pruner:
         last = self._storage.get_trial(self._ids[key])
         if last.state.is_finished():
             return
-        state = STATES.get(status, TrialState.FAIL) if last.last_step is not None else TrialState.FAIL
+        state = TRIAL_STATES.get(status, TrialState.FAIL) if last.last_step is not None else TrialState.FAIL
         values = None if state == TrialState.FAIL else [last.intermediate_values[last.last_step or 0]]
         self._storage.set_trial_state_values(self._ids[key], state, values)
 
 
-class Pruned:
+class PrunedSource:
     """A source whose poor trials end early.
 
     Args:
@@ -201,7 +201,7 @@ class Pruned:
         found = {key: self._folders[config_key] for config_key, key in new.items() if config_key in self._folders}
         self._tell([(key, folder) for key, (folder, _) in found.items()])
         for key, (_, status) in found.items():
-            if status in STATES:
+            if status in TRIAL_STATES:
                 self.pruner.ended(key, status)
 
     def _tell(self, folders: Sequence[tuple[str, Path]]) -> None:
@@ -211,7 +211,7 @@ class Pruned:
             self.pruner.epoch(key, item["epoch"], item["metrics"][self.metric])
 
 
-def pruned(source: Source, settings: Settings, known: Sequence[Trial] = ()) -> Pruned:
+def with_pruning(source: Source, settings: Settings, known: Sequence[Trial] = ()) -> PrunedSource:
     """Prune the trials of a source as a config says.
 
     Args:
@@ -227,7 +227,7 @@ def pruned(source: Source, settings: Settings, known: Sequence[Trial] = ()) -> P
     task = settings.values["data"].get("task", "classification")
     metric, mode = objective_of(task, objective["metric"], objective["mode"])
     pruner = Pruner(made.bind()(settings.values["trainer"]["max_epochs"]), mode)
-    return Pruned(source, pruner, metric, known, start_over=settings.values["sweep"]["rerun"] == "all")
+    return PrunedSource(source, pruner, metric, known, start_over=settings.values["sweep"]["rerun"] == "all")
 
 
 def _folders() -> dict[str, tuple[Path, Status]]:

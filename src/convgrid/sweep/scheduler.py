@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from convgrid.runs.trial import lock, read_epochs
 from convgrid.sweep.executor import Died, Local, Worker
-from convgrid.sweep.job import WAIT, Outcome, Source, Trial, Wait
+from convgrid.sweep.interfaces import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
 from convgrid.system.processes import handled_by
 

@@ -20,13 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from convgrid.config import Settings, component
 from convgrid.errors import ConfigError, ConvgridError
 from convgrid.objective.glossary import Mode
-from convgrid.sweep.grid import Point as Overrides
-from convgrid.sweep.job import Outcome, Trial, Wait
-from convgrid.sweep.objectives import objectives_of, values_of
+from convgrid.sweep.grid import Point
+from convgrid.sweep.interfaces import Outcome, Trial, Wait
+from convgrid.sweep.objectives import objective_values, objectives_of
 from convgrid.sweep.space import Space
 from convgrid.system.seeding import derive
 
-OVERRIDES, REASON = "overrides", "reason"  # attributes of Optuna's trials: what was drawn; why it is infeasible
+OVERRIDES, INFEASIBLE = "overrides", "reason"  # attributes of Optuna's trials: what was drawn; why it is infeasible
 RECALLED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 BY_CHANCE = 20  # points in a row that are infeasible or repeat others; then the next are drawn by chance
 IN_VAIN = 100  # then the search ends
@@ -56,7 +56,7 @@ def open_study(storage: str, name: str, modes: Sequence[Mode]) -> Study:
         raise ConfigError(f"sweep.storage={storage} cannot be used: {cause}. {fix}") from None
 
 
-def search_of(settings: Settings, name: str, space: Space, make: Callable[[Overrides], Sequence[Trial]]) -> "Search":
+def search_of(settings: Settings, name: str, space: Space, make: Callable[[Point], Sequence[Trial]]) -> "Search":
     """Begin the search that a config describes, or go on with it.
 
     Args:
@@ -84,7 +84,7 @@ def _forget(storage: str, name: str) -> None:
 
 
 @dataclass
-class Point:
+class Proposal:
     """What stands or falls together: the trials of one set of overrides, one a seed.
 
     Args:
@@ -103,7 +103,7 @@ class Point:
 
 
 class Search:
-    """A source of trials that Optuna proposes; `convgrid.sweep.job.Source` says how it is used.
+    """A source of trials that Optuna proposes; `convgrid.sweep.interfaces.Source` says how it is used.
 
     A point that cannot be is told as pruned, and one that repeats another gets that one's values; neither counts.
     When a search goes on, its earlier trials are handed out again first: those that are trained already end at once.
@@ -121,7 +121,7 @@ class Search:
         self,
         study: Study,
         space: Space,
-        make: Callable[[Overrides], Sequence[Trial]],
+        make: Callable[[Point], Sequence[Trial]],
         sampler: Callable[[int], BaseSampler],
         objectives: Sequence[str],
         max_trials: int,
@@ -130,7 +130,7 @@ class Search:
     ) -> None:
         self.study, self.space, self.make, self.sampler = study, space, make, sampler
         self.objectives, self.max_trials = tuple(objectives), max_trials
-        self.points: dict[tuple[str, ...], Point] = {}
+        self.points: dict[tuple[str, ...], Proposal] = {}
         self.skipped: dict[str, list[tuple[str, ...]]] = {}
         self.note = ""  # why it ended before its time
         self._queue: deque[Trial] = deque()
@@ -178,7 +178,7 @@ class Search:
             point = self._point(overrides, asked.params)
         except ConvgridError as error:
             self._skip(str(error), overrides)
-            asked.set_user_attr(REASON, str(error))
+            asked.set_user_attr(INFEASIBLE, str(error))
             self.study.tell(asked, state=TrialState.PRUNED)
             return
         point.asked.append(asked)
@@ -191,18 +191,18 @@ class Search:
             self._draw(Asked(self.study, frozen._trial_id))
             return
         overrides = self.space.point(FixedTrial(frozen.params))
-        if REASON in frozen.user_attrs:
-            self._skip(frozen.user_attrs[REASON], overrides)
+        if INFEASIBLE in frozen.user_attrs:
+            self._skip(frozen.user_attrs[INFEASIBLE], overrides)
         else:
             point = self._point(overrides, frozen.params)
             point.state, point.values = frozen.state, frozen.values
 
-    def _try_again(self, point: Point) -> None:
+    def _try_again(self, point: Proposal) -> None:
         self.study.enqueue_trial(dict(point.params))
         point.state = TrialState.RUNNING
         self._draw(self.study.ask())
 
-    def _point(self, overrides: Overrides, params: Mapping[str, Any]) -> Point:
+    def _point(self, overrides: Point, params: Mapping[str, Any]) -> Proposal:
         """Find the point, or begin it."""
         trials = tuple(self.make(overrides))
         keys = tuple(trial.key for trial in trials)
@@ -211,27 +211,27 @@ class Search:
             return self.points[keys]
         self._in_vain = 0
         self._queue.extend(trials)
-        self.points[keys] = Point(trials, params)
+        self.points[keys] = Proposal(trials, params)
         return self.points[keys]
 
-    def _skip(self, reason: str, overrides: Overrides) -> None:
+    def _skip(self, reason: str, overrides: Point) -> None:
         self._in_vain += 1
         self.skipped.setdefault(reason, []).append(tuple(_texts(overrides)))
 
-    def _tell(self, point: Point) -> None:
+    def _tell(self, point: Proposal) -> None:
         """Settle what a point came to: the mean over its trials, as far as they finished."""
         by_status = {
             status: [trial for trial in point.trials if point.outcomes[trial.key].status == status]
             for status in ("finished", "pruned")
         }
         counted = by_status["pruned"] or by_status["finished"]
-        rows = [values_of(self.objectives, trial, point.outcomes[trial.key]) for trial in counted]
+        rows = [objective_values(self.objectives, trial, point.outcomes[trial.key]) for trial in counted]
         point.values = [statistics.fmean(column) for column in zip(*rows, strict=True)] or None
         finished = TrialState.COMPLETE if by_status["finished"] else TrialState.FAIL
         point.state = TrialState.PRUNED if by_status["pruned"] else finished
         self._pass_on(point)
 
-    def _pass_on(self, point: Point) -> None:
+    def _pass_on(self, point: Proposal) -> None:
         """Tell Optuna what a point came to, wherever it waits for it."""
         for asked in point.asked:
             if point.state == TrialState.PRUNED and point.values and len(self.objectives) == 1:
@@ -242,5 +242,5 @@ class Search:
         point.asked.clear()
 
 
-def _texts(overrides: Overrides) -> list[str]:
+def _texts(overrides: Point) -> list[str]:
     return [str(override.input_line) for override in overrides]

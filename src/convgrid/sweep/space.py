@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from convgrid.config.overrides import shown
 from convgrid.errors import ConfigError
 from convgrid.sweep.grid import Axis, Point, axes, with_value
-from convgrid.sweep.where import Where, parse
+from convgrid.sweep.where import Where, parse_where
 from convgrid.system.seeding import derive
 
 DIGITS = 4  # significant ones of a number drawn from an interval: what is shown is what is trained
@@ -323,7 +323,9 @@ def _predicates(
         if key not in found:
             raise ConfigError(f"sweep.conditions: {key} is not searched. Searched are {', '.join(found) or 'no keys'}.")
         try:
-            predicates.setdefault(key, []).append(parse(predicate, names, [name for name in found if "/" in name]))
+            predicates.setdefault(key, []).append(
+                parse_where(predicate, names, [name for name in found if "/" in name])
+            )
         except ConfigError as error:
             raise ConfigError(str(error).replace("sweep.where", "sweep.conditions", 1)) from None
     return predicates

@@ -26,13 +26,13 @@ from convgrid.errors import ConfigError, ConvgridError, refuse
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import read_records
 from convgrid.sweep.grid import Point
-from convgrid.sweep.job import Survey, Trial
+from convgrid.sweep.interfaces import Survey, Trial
 from convgrid.sweep.where import Where
 
 # What the plan says already: two configs that differ here and have one plan train the same network.
 CONSUMED = ("arch", "layer", "activation")
 NOT_CONSUMED = ("arch.init",)
-DONE = ("finished", "pruned")
+WITH_RESULT = ("finished", "pruned")
 QUANTITIES: Mapping[str, Callable[[Plan], int]] = {
     "parameters": lambda plan: plan.parameters,
     "params": lambda plan: plan.parameters,
@@ -208,7 +208,7 @@ def finished(trials: Iterable[Trial]) -> frozenset[str]:
     """
     done: set[str | None] = set()
     for record in read_records():
-        if record.get("status") in DONE or ("status" not in record and "result" in record):
+        if record.get("status") in WITH_RESULT or ("status" not in record and "result" in record):
             done.add(record.get("config_key"))
     return frozenset(trial.key for trial in trials if trial.config_key in done)
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from convgrid.errors import ConfigError, DiskError, SweepError
 from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep
 from convgrid.runs.trial import now
-from convgrid.sweep.job import Outcome, Survey, Trial
+from convgrid.sweep.interfaces import Outcome, Survey, Trial
 
 SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
 

@@ -10,23 +10,23 @@ from rich.console import Console
 from convgrid.config import Settings, component, digest_of
 from convgrid.objective.glossary import Mode, objective_of
 from convgrid.runs.trial import read_record, set_right
-from convgrid.sweep.checkpoints import Checkpoints, how_many
 from convgrid.sweep.executor import Local
-from convgrid.sweep.job import Outcome, Source, Survey, Trial, Wait
+from convgrid.sweep.interfaces import Outcome, Source, Survey, Trial, Wait
 from convgrid.sweep.objectives import objectives_of
-from convgrid.sweep.prospect import Prospect
+from convgrid.sweep.plan_table import show_front
+from convgrid.sweep.retention import Retention, how_many
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
+from convgrid.sweep.search_plan import SearchPlan
 from convgrid.sweep.sweeps import SweepFolder
-from convgrid.sweep.table import show_front
-from convgrid.sweep.view import view
-from convgrid.sweep.winner import Maker
+from convgrid.sweep.view import view_for
+from convgrid.sweep.winner_artifacts import WinnerArtifacts
 from convgrid.system.memory import uncollected
 from convgrid.tracking.writer import FLUSH, start_writer
 
 if TYPE_CHECKING:
     from convgrid.sweep.search import Search
 
-STATUS: Mapping[Ending, str] = {
+SWEEP_STATUS: Mapping[Ending, str] = {
     "complete": "finished",
     "interrupted": "killed",
     "disk": "killed",
@@ -61,7 +61,7 @@ class Noting:
         maker: Of what the winner gets in MLflow; None where nothing is tracked.
     """
 
-    def __init__(self, source: Source, sweep: SweepFolder, keep: Checkpoints, maker: Maker | None) -> None:
+    def __init__(self, source: Source, sweep: SweepFolder, keep: Retention, maker: WinnerArtifacts | None) -> None:
         self._source, self._sweep, self._keep, self._maker = source, sweep, keep, maker
         self.epoch = source.epoch
 
@@ -71,7 +71,7 @@ class Noting:
         if trial is None:
             if self._maker:
                 self._maker.warm_up()
-            _import_ranking()
+            _import_summary()
         return trial
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
@@ -82,7 +82,9 @@ class Noting:
         self._source.ended(trial, outcome)
 
 
-def train(survey: Survey, settings: Settings, command: str, console: Console, search: Prospect | None = None) -> int:
+def train_sweep(
+    survey: Survey, settings: Settings, command: str, console: Console, search: SearchPlan | None = None
+) -> int:
     """Train what a survey found, each trial once, or what a search asks for; and show which is best.
 
     Args:
@@ -101,7 +103,7 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
     """
     options: Mapping[str, Any] = settings.values["sweep"]
     objective = _objective(settings)
-    keep = Checkpoints(how_many(options["keep_checkpoints"]), *objective)
+    keep = Retention(how_many(options["keep_checkpoints"]), *objective)
     points = search.key if search else sorted(trial.key for trial in survey.trials)
     sweep = SweepFolder(
         digest_of({"trials": points, "objective": list(objective)})[:12],
@@ -122,9 +124,9 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         if tracker:
             tracker.tell(folder, is_member=False)
     workers = _workers(settings)  # it waits for the fork server, which imports all the while
-    shown = view(console, *objective)
+    shown = view_for(console, *objective)
     shown.start(survey, len(workers.workers), options["max_trials"] if search else None)
-    maker = Maker()
+    maker = WinnerArtifacts()
     noting = Noting(source, sweep, keep, maker if tracker else None)
     scheduler = Scheduler(sweep.id, noting, workers, _rules(settings), shown, tracker)
     try:
@@ -132,13 +134,13 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
         shown.close()
         winner = keep.close() if ending == "complete" else None
         sweep.update(winner=Path(winner.folder).name if winner else None)
-        sweep.close(STATUS[ending])
+        sweep.close(SWEEP_STATUS[ending])
         results = [*scheduler.outcomes.values()]
         wanted = options["max_trials"] if search else len(survey.trials)
         left = 0 if ending == "complete" else wanted - sum(outcome.status != "killed" for _, outcome in results)
         if tracker and winner:
             maker.begin(Path(winner.folder))
-        _import_ranking()(results, sweep.id, console, left=left, command=command)
+        _import_summary()(results, sweep.id, console, left=left, command=command)
         if asked:
             _tell_search(asked, results, settings, sweep, console)
         if tracker and winner:
@@ -159,10 +161,10 @@ def train(survey: Survey, settings: Settings, command: str, console: Console, se
 
 
 @cache
-def _import_ranking() -> Callable[..., None]:
+def _import_summary() -> Callable[..., None]:
     with uncollected():
-        from convgrid.sweep.ranking import show_ranking  # pandas and scipy take a second to import
-    return show_ranking
+        from convgrid.sweep.summary import show_summary  # pandas and scipy take a second to import
+    return show_summary
 
 
 def _workers(settings: Settings) -> Local:
@@ -186,7 +188,7 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-def _ask(settings: Settings, sweep: str, search: Prospect) -> "Search":
+def _ask(settings: Settings, sweep: str, search: SearchPlan) -> "Search":
     from convgrid.sweep.search import search_of  # Optuna takes half a second to import
 
     return search_of(settings, sweep, search.space, search.trials)
@@ -195,9 +197,9 @@ def _ask(settings: Settings, sweep: str, search: Prospect) -> "Search":
 def _pruned(source: Source, survey: Survey, settings: Settings) -> Source:
     if component(settings, "sweep/pruner") is None:
         return source
-    from convgrid.sweep.pruning import pruned  # as above
+    from convgrid.sweep.pruning import with_pruning  # as above
 
-    return pruned(source, settings, survey.trials)
+    return with_pruning(source, settings, survey.trials)
 
 
 def _tell_search(

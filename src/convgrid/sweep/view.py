@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,17 +12,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from convgrid.sweep.job import Outcome, Survey, Trial
+from convgrid.objective.glossary import Mode
+from convgrid.sweep.interfaces import Outcome, Survey, Trial
 from convgrid.terminal import duration, printable
 
 BAR = 20  # characters
-REASON = 80  # characters of a failure's reason; the ranking has it in full
+REASON_WIDTH = 80  # characters of a failure's reason; the ranking has it in full
 OTHERS = 6  # lines of the screen that are not a worker's
 WORTH_TELLING = 5.0  # seconds left
 REDRAWN = 0.1  # seconds after which the screen is drawn again at the earliest
-
-
-Mode = Literal["max", "min"]
 
 
 @dataclass
@@ -34,7 +31,7 @@ class _Running:
     value: float | None = None
 
 
-class Progress:
+class SweepProgress:
     """How far a sweep is.
 
     Args:
@@ -112,7 +109,7 @@ class Progress:
         return value > self.best[0] if self.mode == "max" else value < self.best[0]
 
 
-class Lines:
+class LineView:
     """A line for each trial's end, and for what else the user should know.
 
     Args:
@@ -131,7 +128,7 @@ class Lines:
             survey: Of the sweep's points.
             total: Trials in all; None where the survey has them all.
         """
-        self.progress = Progress(survey, self._metric, self._mode, total)
+        self.progress = SweepProgress(survey, self._metric, self._mode, total)
 
     def started(self, worker: int, trial: Trial) -> None:
         """A worker has begun a trial."""
@@ -158,7 +155,7 @@ class Lines:
         """End: every line is printed."""
 
 
-class Screen:
+class LiveView:
     """A live view: counts, time left, the best so far, what each worker does; notes and failures pass by above it.
 
     Args:
@@ -179,7 +176,7 @@ class Screen:
             survey: Of the sweep's points.
             total: Trials in all; None where the survey has them all.
         """
-        self.progress = Progress(survey, self._metric, self._mode, total)
+        self.progress = SweepProgress(survey, self._metric, self._mode, total)
         self._live.start()
         self._draw()
 
@@ -215,7 +212,7 @@ class Screen:
             self._live.update(screen(self.progress, self._console), refresh=True)
 
 
-def view(console: Console, metric: str, mode: Mode) -> Lines | Screen:
+def view_for(console: Console, metric: str, mode: Mode) -> LineView | LiveView:
     """Choose what suits the console.
 
     Args:
@@ -226,10 +223,10 @@ def view(console: Console, metric: str, mode: Mode) -> Lines | Screen:
     Returns:
         A view, not yet started.
     """
-    return Screen(console, metric, mode) if console.is_terminal else Lines(console, metric, mode)
+    return LiveView(console, metric, mode) if console.is_terminal else LineView(console, metric, mode)
 
 
-def screen(progress: Progress, console: Console) -> Group:
+def screen(progress: SweepProgress, console: Console) -> Group:
     """Draw a sweep.
 
     Args:
@@ -288,7 +285,7 @@ def _line(name: str, text: str, right: str, console: Console, style: str = "") -
 def _outcome(outcome: Outcome, metric: str) -> str:
     """How a trial ended, in a few words."""
     if outcome.status in ("failed", "killed"):
-        return f"{outcome.status}: {textwrap.shorten(outcome.reason, REASON, placeholder=' ...')}"
+        return f"{outcome.status}: {textwrap.shorten(outcome.reason, REASON_WIDTH, placeholder=' ...')}"
     best = outcome.metrics.get(f"best/{metric}")
     words = [] if best is None else [f"{metric} {best:.4g}"]
     if outcome.status == "pruned":

@@ -80,7 +80,7 @@ class Where:
         return bool(value)
 
 
-def parse(text: str, known: Collection[str], groups: Collection[str] = ()) -> Where:
+def parse_where(text: str, known: Collection[str], groups: Collection[str] = ()) -> Where:
     """Read a predicate.
 
     Args:
@@ -95,7 +95,8 @@ def parse(text: str, known: Collection[str], groups: Collection[str] = ()) -> Wh
         ConfigError: If it cannot be parsed, with a caret under the column.
 
     Example:
-        >>> where = parse("arch.n * arch.m <= 6 and optimizer in ['sgd', 'adam']", ["arch.n", "arch.m", "optimizer"])
+        >>> names = ["arch.n", "arch.m", "optimizer"]
+        >>> where = parse_where("arch.n * arch.m <= 6 and optimizer in ['sgd', 'adam']", names)
         >>> where.holds({"arch.n": 2, "arch.m": 3, "optimizer": "sgd"}.get)
         True
     """
@@ -118,7 +119,7 @@ def holds(text: str, names: Mapping[str, Any]) -> bool:
         >>> holds("arch.k > 0", {"arch.k": 0})
         False
     """
-    return parse(text, names).holds(names.get)
+    return parse_where(text, names).holds(names.get)
 
 
 class _Reader:

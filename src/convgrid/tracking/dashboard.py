@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from convgrid.config.address import SERVERS, check_uri, database
 from convgrid.errors import TrackingError
-from convgrid.runs.sweep import PARENT, SWEEP, SWEEPS, read_sweep_or_tell
+from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep_or_tell
 from convgrid.runs.trial import read_tracked
-from convgrid.tracking.everything import EXPERIMENT, newest_tracking, open_store
+from convgrid.tracking.sync_all import EXPERIMENT, newest_tracking, open_store
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
@@ -23,7 +23,7 @@ HOST, PORT = "127.0.0.1", 5000
 LAST_PORT = 65535
 DEFAULT = "sqlite:///mlflow.db"
 SHARED = "mlflow.sharedViewState."  # an experiment's tag, by which MLflow keeps a view under a key
-MOST_SHOWN = 100  # runs in a chart
+MOST_RUNS_SHOWN = 100  # runs in a chart
 
 
 def main(words: Sequence[str]) -> int:
@@ -52,13 +52,13 @@ def main(words: Sequence[str]) -> int:
     sweep = _last_sweep(uri)
     if sweep is not None:
         store = open_store(uri, sweep.get("tracking", {}).get("experiment", EXPERIMENT))
-        print(f"the last sweep, side by side: {address}{share(store, sweep)}", flush=True)
+        print(f"the last sweep, side by side: {address}{share_view(store, sweep)}", flush=True)
     if not is_server:
         _serve(uri, asked.port)
     return 0
 
 
-def share(store: "Store", sweep: Mapping[str, Any]) -> str:
+def share_view(store: "Store", sweep: Mapping[str, Any]) -> str:
     """Keep a view of a sweep's trials in its experiment, with what varies and what is best as columns and charts.
 
     Args:
@@ -69,11 +69,11 @@ def share(store: "Store", sweep: Mapping[str, Any]) -> str:
         The view's place behind the server's address.
     """
     key = f"sweep-{sweep['id']}"
-    store.client.set_experiment_tag(store.experiment_id, SHARED + key, json.dumps(view(sweep)))
+    store.client.set_experiment_tag(store.experiment_id, SHARED + key, json.dumps(shared_view(sweep)))
     return f"/#/experiments/{store.experiment_id}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
 
 
-def view(sweep: Mapping[str, Any]) -> dict[str, Any]:
+def shared_view(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """Choose what MLflow's dashboard shows of a sweep, in the words in which it keeps a shared view.
 
     Args:
@@ -99,7 +99,7 @@ def view(sweep: Mapping[str, Any]) -> dict[str, Any]:
         {"type": "LINE", "metricKey": metric, "selectedMetricKeys": [metric], "displayName": metric,
          "useGlobalXaxisKey": True, "xAxisKey": "step", "useGlobalLineSmoothing": True, "lineSmoothness": 0},
     ]  # fmt: skip
-    shown = {"metricSectionId": section, "runsCountToCompare": MOST_SHOWN, "deleted": False, "isGenerated": False}
+    shown = {"metricSectionId": section, "runsCountToCompare": MOST_RUNS_SHOWN, "deleted": False, "isGenerated": False}
     return {
         "searchFilter": f"tags.`convgrid.sweep.{sweep['id']}` = 'member'",
         "orderByKey": f"metrics.`{best}`",
@@ -143,7 +143,7 @@ def _check(uri: str, port: int) -> None:
 def _last_sweep(uri: str) -> Mapping[str, Any] | None:
     """The youngest one that is in the store."""
     read = {file.parent: read_sweep_or_tell(file.parent) for file in sorted(SWEEPS.glob(f"*/{SWEEP}"))}
-    sweeps = [sweep for folder, sweep in read.items() if sweep is not None and uri in _stores(folder / PARENT)]
+    sweeps = [sweep for folder, sweep in read.items() if sweep is not None and uri in _stores(folder / TRACKED_SWEEP)]
     return max(sweeps, key=lambda sweep: sweep["created"], default=None)
 
 

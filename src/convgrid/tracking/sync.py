@@ -21,13 +21,20 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.errors import ModelError, SweepError, reason_of
 from convgrid.model.store import store as store_model
-from convgrid.runs.sweep import PARENT, read_sweep
+from convgrid.runs.sweep import TRACKED_SWEEP, read_sweep
 from convgrid.runs.trial import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record, read_tracked
-from convgrid.tracking.folders import BEST_EPOCH, OUTCOME, REASON, Wanted, wanted_of_sweep, wanted_of_trial
+from convgrid.tracking.run_contents import (
+    BEST_EPOCH_TAG,
+    OUTCOME_TAG,
+    REASON_TAG,
+    Wanted,
+    wanted_of_sweep,
+    wanted_of_trial,
+)
 from convgrid.tracking.store import Store
 
 LOCK = "sync.lock"
-LONGEST = 6000  # characters of a parameter that MLflow takes
+MOST_CHARACTERS = 6000  # characters of a parameter that MLflow takes
 
 
 @dataclass(frozen=True)
@@ -137,10 +144,10 @@ def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
         Exception: Whatever the store or the disk raises; calling again sends the rest.
     """
     with FileLock(folder / LOCK):
-        tracked = _Tracked.read(folder / PARENT, store)
+        tracked = _Tracked.read(folder / TRACKED_SWEEP, store)
         sweep = read_sweep(folder)
         is_new = tracked is None or not tracked.run_id
-        tracked = _bring(folder / PARENT, store, tracked, wanted_of_sweep(folder, sweep, runs, is_new=is_new))
+        tracked = _bring(folder / TRACKED_SWEEP, store, tracked, wanted_of_sweep(folder, sweep, runs, is_new=is_new))
         return Parent(sweep["id"], tracked.run_id)
 
 
@@ -153,7 +160,7 @@ def set_sweeps_right(sweeps: Path, store: Store) -> None:
     Raises:
         Exception: Whatever the store or the disk raises.
     """
-    for file in sweeps.glob(f"*/{PARENT}"):
+    for file in sweeps.glob(f"*/{TRACKED_SWEEP}"):
         tracked = _Tracked.read(file, store)
         if tracked and tracked.status == "RUNNING":
             with suppress(SweepError):  # `convgrid sync` tells of it
@@ -191,7 +198,7 @@ def _adopted(record: Mapping[str, Any], store: Store) -> _Tracked | None:
 
 def _draw(folder: Path) -> None:
     if not (folder / CURVES).exists():
-        from convgrid.tracking.curves import draw_curves  # Matplotlib takes half a second to import
+        from convgrid.tracking.learning_curves import draw_curves  # Matplotlib takes half a second to import
 
         draw_curves(folder)
 
@@ -239,7 +246,7 @@ def _send(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) ->
     )
     if wanted.data and not tracked.has_data:
         client.log_inputs(run_id, [_dataset(wanted)])
-    over = [key for key in (OUTCOME, REASON, BEST_EPOCH) if key in tracked.tags and key not in wanted.tags]
+    over = [key for key in (OUTCOME_TAG, REASON_TAG, BEST_EPOCH_TAG) if key in tracked.tags and key not in wanted.tags]
     for key in over:
         client.delete_tag(run_id, key)
     written = {path: path.stat().st_mtime_ns for path in wanted.files if path.exists()}
@@ -319,7 +326,7 @@ def _final(wanted: Wanted) -> list[Metric]:
 def _fitting(value: object) -> str:
     """The store takes so much and no more; the config and the sweep among the artifacts have it all."""
     text = str(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
 
 
 def _dataset(wanted: Wanted) -> DatasetInput:

@@ -18,11 +18,11 @@ from typing import Any
 from convgrid.config import Settings
 
 STARTS = 4  # of a writer that dies every time
-GRACE = 5.0  # seconds to end in
+SECONDS_TO_END = 5.0  # seconds to end in
 FLUSH = 60.0  # seconds that the store has at the end for what it lacks
 
 # The store is tried again here, so that one call ends in seconds and arrives once; nothing is printed over the display.
-ENVIRONMENT = {
+MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -61,17 +61,17 @@ def followed(folder: Path, writer: "Writer | None") -> Iterator[Callable[[], Non
 
     def tell() -> None:
         writer.tell(folder, whole=True)
-        _print(writer.notes())
+        _print_notes(writer.notes())
 
     try:
         yield tell
     finally:
         tell()
         writer.close(FLUSH)
-        _print(writer.notes())
+        _print_notes(writer.notes())
 
 
-def _print(notes: list[str]) -> None:
+def _print_notes(notes: list[str]) -> None:
     for note in notes:
         print(note, file=sys.stderr)
 
@@ -147,7 +147,7 @@ class Writer:
             Folders of which the store lacks something; `convgrid sync` sends it.
         """
         deadline, asked = time.monotonic() + timeout, None
-        while self._unsent is None and time.monotonic() < deadline + GRACE and self._is_up():
+        while self._unsent is None and time.monotonic() < deadline + SECONDS_TO_END and self._is_up():
             if asked is not self._process:  # a new process does not know it yet
                 asked = self._process
                 self._write({"close": max(0.0, deadline - time.monotonic())})
@@ -190,11 +190,11 @@ class Writer:
     def _start(self) -> None:
         self._starts += 1
         self._process = subprocess.Popen(  # noqa: S603  (this very program)
-            [sys.executable, "-c", "from convgrid.tracking.sender import serve; serve()", self._options],
+            [sys.executable, "-c", "from convgrid.tracking.writer_process import serve; serve()", self._options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**ENVIRONMENT, **os.environ},
+            env={**MLFLOW_ENVIRONMENT, **os.environ},
             process_group=0,  # Ctrl-C is for the training, which then closes the writer
         )
         self._partial = b""

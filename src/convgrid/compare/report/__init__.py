@@ -5,7 +5,7 @@ from pathlib import Path
 from convgrid.compare.report.chapters import NAMES, chapters_of
 from convgrid.compare.report.drawing import sheet
 from convgrid.compare.report.html_tables import write_csv
-from convgrid.compare.report.page import page
+from convgrid.compare.report.page import page_of
 from convgrid.compare.report.png import save
 from convgrid.compare.results import Answer
 from convgrid.compare.trials import Trials
@@ -33,7 +33,7 @@ def write(trials: Trials, answer: Answer, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for name in NAMES:
             (folder / f"{name}.png").unlink(missing_ok=True)
-        (folder / PAGE).write_text(page(trials, answer, chapters), encoding="utf-8")
+        (folder / PAGE).write_text(page_of(trials, answer, chapters), encoding="utf-8")
         write_csv(answer, folder / TABLE)
         for chapter in chapters:
             save(sheet(chapter.picture, columns=chapter.columns), folder / f"{chapter.name}.png")

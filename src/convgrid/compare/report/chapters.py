@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from convgrid.compare.report.captions import Wording, ids_of, wording_of
 from convgrid.compare.report.charts import (
-    importance,
-    interactions,
+    importance_bars,
+    interaction_maps,
     learning_curves,
     main_effects,
     parallel_coordinates,
@@ -57,8 +57,8 @@ def chapters_of(trials: Trials, answer: Answer) -> list[Chapter]:
     drawn = {
         "ranking": ("Ranking", "", ranked_intervals(answer, words)),
         "effects": ("What each key does", _effects(answer, words), main_effects(answer, words)),
-        "interactions": ("Pairs of keys", _pairs(answer, words), interactions(answer, words)),
-        "importance": ("What matters", _shares(words), importance(answer)),
+        "interactions": ("Pairs of keys", _pairs(answer, words), interaction_maps(answer, words)),
+        "importance": ("What matters", _shares(words), importance_bars(answer)),
         "curves": ("Learning curves", _curves(trials, answer), learning_curves(trials, answer)),
         "pareto": ("What is unbeaten at its cost", _fronts(words), pareto_fronts(answer, words)),
         "parallel": ("Every setting", _lines(answer, words), parallel),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-Point = tuple[float, float]
+Position = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]
 
 NAMED = 6  # settings with a colour of their own
@@ -29,7 +29,7 @@ class Line:
         tip: What it stands for, shown where a pointer is on it.
     """
 
-    points: Sequence[Point]
+    points: Sequence[Position]
     paint: str = "ink"
     width: float = 1.0
     dash: bool = False
@@ -46,7 +46,7 @@ class Area:
         setting: Place of the setting that it stands for; 0 for none.
     """
 
-    points: Sequence[Point]
+    points: Sequence[Position]
     paint: str
     setting: int = 0
 

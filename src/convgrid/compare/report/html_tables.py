@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from convgrid.compare.report.axes import AxisScale
 from convgrid.compare.report.captions import Wording, is_number, summary
 from convgrid.compare.report.charts.ranking import CELL, axis_of, in_a_cell
 from convgrid.compare.report.drawing import NAMED
-from convgrid.compare.report.scales import Scale
 from convgrid.compare.report.svg import svg
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import chance, clock, text
@@ -56,7 +56,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class RankingRow:
     """A setting in the ranking.
 
     Args:
@@ -72,7 +72,7 @@ class Row:
     colour: str
 
 
-def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[Row]]:
+def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[RankingRow]]:
     """Lay the ranking out.
 
     Args:
@@ -145,7 +145,7 @@ def _costs(answer: Answer) -> dict[str, str]:
     return {key: name for key, name in names.items() if any(getattr(each, key) is not None for each in answer.settings)}
 
 
-def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: Scale | None, words: Wording) -> Row:
+def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: AxisScale | None, words: Wording) -> RankingRow:
     cells = [Cell(str(setting.place), setting.place)]
     cells += [_value(setting.values[key]) if key in setting.values else Cell("") for key in keys]
     cells.append(Cell(words.measured(setting), setting.mean))
@@ -158,7 +158,7 @@ def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: Scale | None,
         cells += [_chance(setting.p), Cell(" ".join(filter(None, about)), kind="words")]
     colour = f"s{setting.place}" if setting.place <= NAMED else ""
     costs = ", ".join(f"{name} {_cost(key, getattr(setting, key)).text}" for key, name in _costs(answer).items())
-    return Row(setting.place, tuple(cells), f"{summary(setting, words)}; {costs}", colour)
+    return RankingRow(setting.place, tuple(cells), f"{summary(setting, words)}; {costs}", colour)
 
 
 def _value(value: Any) -> Cell:

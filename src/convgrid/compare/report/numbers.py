@@ -3,27 +3,27 @@
 from collections.abc import Sequence
 
 
-def decimals(values: Sequence[float]) -> int:
+def decimals_between(values: Sequence[float]) -> int:
     """How many decimals tell values apart that are evenly spaced.
 
     Returns:
         Decimals.
 
     Example:
-        >>> decimals([0.85, 0.9, 0.95]), decimals([10, 20])
+        >>> decimals_between([0.85, 0.9, 0.95]), decimals_between([10, 20])
         (2, 0)
     """
-    return max((len(plain(value).partition(".")[2]) for value in values), default=0)
+    return max((len(plain_number(value).partition(".")[2]) for value in values), default=0)
 
 
-def plain(value: float) -> str:
+def plain_number(value: float) -> str:
     """Write a number without an exponent where it is short.
 
     Returns:
         Up to six digits.
 
     Example:
-        >>> plain(0.004), plain(3.0), plain(1e-7)
+        >>> plain_number(0.004), plain_number(3.0), plain_number(1e-7)
         ('0.004', '3', '1e-07')
     """
     return f"{value:.6g}"

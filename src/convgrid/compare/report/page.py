@@ -27,7 +27,7 @@ STATUSES = ("finished", "pruned", "failed", "killed", "running")
 FACTS = {"data": "data", "tag.device": "device", "tag.git.commit": "code"}
 
 
-def page(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
+def page_of(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
     """Write the page.
 
     Args:

@@ -5,7 +5,7 @@ from html import escape
 
 from markupsafe import Markup
 
-from convgrid.compare.report.drawing import Area, Box, Dot, Drawing, Line, Mark, Point, Text
+from convgrid.compare.report.drawing import Area, Box, Dot, Drawing, Line, Mark, Position, Text
 
 
 def svg(drawing: Drawing) -> Markup:
@@ -63,7 +63,7 @@ def _about(setting: int, tip: str = "") -> str:
     return (f' data-s="{setting}"' if setting else "") + (f' data-tip="{escape(tip)}"' if tip else "")
 
 
-def _path(points: Sequence[Point]) -> str:
+def _path(points: Sequence[Position]) -> str:
     return "M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
 
 

@@ -2,15 +2,15 @@
 
 from convgrid.compare.report.charts.curves import learning_curves
 from convgrid.compare.report.charts.effects import main_effects
-from convgrid.compare.report.charts.importance import importance
-from convgrid.compare.report.charts.interactions import interactions
+from convgrid.compare.report.charts.importance import importance_bars
+from convgrid.compare.report.charts.interactions import interaction_maps
 from convgrid.compare.report.charts.parallel import parallel_coordinates
 from convgrid.compare.report.charts.pareto import pareto_fronts
 from convgrid.compare.report.charts.ranking import ranked_intervals
 
 __all__ = [
-    "importance",
-    "interactions",
+    "importance_bars",
+    "interaction_maps",
     "learning_curves",
     "main_effects",
     "parallel_coordinates",

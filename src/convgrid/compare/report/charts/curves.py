@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convgrid.compare.report.axes import PANEL, AxisScale, covering, foot_axis, tick_room, value_axis
 from convgrid.compare.report.captions import ids_of
 from convgrid.compare.report.drawing import NAMED, Area, Drawing, Line, Mark, Text, apart, paint_of
-from convgrid.compare.report.scales import PANEL, Scale, covering, foot_axis, tick_room, value_axis
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.trials import Trials
 
@@ -68,7 +68,7 @@ def _panel(
         return None
     y = _value_scale(metric, curves.values(), stopped)
     left = tick_room(y)
-    x = Scale(float(first), float(last), left + 4, WIDTH - 20)
+    x = AxisScale(float(first), float(last), left + 4, WIDTH - 20)
     marks = value_axis(y, left, WIDTH - 20, metric) + foot_axis(x, HEIGHT - FOOT, "epoch")
     for history in stopped:
         marks += _stopped(sorted(history.items()), x, y)
@@ -100,7 +100,7 @@ def _curve(histories: Mapping[str, History], setting: Setting) -> _Curve | None:
     return _Curve(epochs, values.mean(axis=1).tolist(), spread)
 
 
-def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable[History]) -> Scale:
+def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable[History]) -> AxisScale:
     """Of most epochs; of a loss, where one run that diverges would flatten all others, not quite all values."""
     late = [curve for curve in curves if curve]
     start = max((EARLY * curve.epochs[-1] for curve in late), default=0.0)
@@ -112,7 +112,7 @@ def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable
     return covering(values, HEIGHT - FOOT, 28, log=metric.endswith("/loss"))
 
 
-def _drawn(setting: Setting, curve: _Curve, x: Scale, y: Scale) -> list[Mark]:
+def _drawn(setting: Setting, curve: _Curve, x: AxisScale, y: AxisScale) -> list[Mark]:
     paint = paint_of(setting.place)
     points = [(x(epoch), y(mean)) for epoch, mean in zip(curve.epochs, curve.mean, strict=True) if y.holds(mean)]
     if not points:
@@ -127,7 +127,7 @@ def _drawn(setting: Setting, curve: _Curve, x: Scale, y: Scale) -> list[Mark]:
     return [Area(upper + lower, paint, setting=setting.place), line]
 
 
-def _stopped(history: Sequence[tuple[int, float]], x: Scale, y: Scale) -> list[Mark]:
+def _stopped(history: Sequence[tuple[int, float]], x: AxisScale, y: AxisScale) -> list[Mark]:
     """A cross where a pruned trial stopped."""
     points = [(x(epoch), y(value)) for epoch, value in history if y.holds(value)]
     marks: list[Mark] = [Line(points, "other", 0.6, dash=True)] if len(points) > 1 else []
@@ -138,7 +138,7 @@ def _stopped(history: Sequence[tuple[int, float]], x: Scale, y: Scale) -> list[M
     return marks
 
 
-def _places(settings: Sequence[Setting], curves: dict[int, _Curve | None], x: Scale, y: Scale) -> list[Mark]:
+def _places(settings: Sequence[Setting], curves: dict[int, _Curve | None], x: AxisScale, y: AxisScale) -> list[Mark]:
     ends = [(curve.epochs[-1], curve.mean[-1]) for setting in settings if (curve := curves[setting.place])]
     heights = apart((y(mean) for _, mean in ends), 11, 28, HEIGHT - FOOT)
     return [

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from convgrid.compare.report.axes import PANEL, AxisScale, covering, foot_axis, tick_room, value_axis
 from convgrid.compare.report.captions import Wording, is_number
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, shortened
-from convgrid.compare.report.scales import PANEL, Scale, covering, foot_axis, tick_room, value_axis
 from convgrid.compare.results import Answer, Level
 from convgrid.compare.sentences import text
 
@@ -37,12 +37,12 @@ def _ordered(key: str, levels: Sequence[Level], answer: Answer, words: Wording) 
     return sorted(levels, key=lambda level: level.mean, reverse=words.mode == "max")
 
 
-def _panel(key: str, levels: Sequence[Level], shared: Scale, words: Wording) -> Drawing:
+def _panel(key: str, levels: Sequence[Level], shared: AxisScale, words: Wording) -> Drawing:
     said = ", ".join(f"{text(level.value)} {words.mean(level.mean)}" for level in levels[:24])
     told = f"{words.metric} by {key}: {said}"
     if not all(is_number(level.value) for level in levels):
         return _rows(key, levels, shared, words, told)
-    y = Scale(shared.low, shared.high, HEIGHT - FOOT, 28)
+    y = AxisScale(shared.low, shared.high, HEIGHT - FOOT, 28)
     left = tick_room(y)
     marks = value_axis(y, left, WIDTH, words.metric, f" by {key}")
     many = len(levels) > COLUMNS
@@ -68,7 +68,7 @@ def _names(key: str, levels: Sequence[Level], places: Sequence[float], slot: flo
     return [*marks, Text(sum(places) / len(places), bottom + 32, key, anchor="middle")]
 
 
-def _upright(level: Level, at: float, y: Scale, words: Wording, *, labelled: bool) -> list[Mark]:
+def _upright(level: Level, at: float, y: AxisScale, words: Wording, *, labelled: bool) -> list[Mark]:
     marks: list[Mark] = []
     if level.interval:
         marks.append(Line([(at, y(level.interval[0])), (at, y(level.interval[1]))], "accent", 1.5))
@@ -79,11 +79,11 @@ def _upright(level: Level, at: float, y: Scale, words: Wording, *, labelled: boo
     return marks
 
 
-def _rows(key: str, levels: Sequence[Level], shared: Scale, words: Wording, told: str) -> Drawing:
+def _rows(key: str, levels: Sequence[Level], shared: AxisScale, words: Wording, told: str) -> Drawing:
     """Names are read across: a row each."""
     left = 10 + min(150.0, max(letters(text(level.value)) for level in levels))
     right = WIDTH - 14 - letters(words.mean(shared.high))
-    x = Scale(shared.low, shared.high, left, right)
+    x = AxisScale(shared.low, shared.high, left, right)
     bottom = 26 + ROW * len(levels)
     marks: list[Mark] = [Text(0, 12, shortened(f"{words.metric} by {key}", WIDTH), "ink", bold=True)]
     for index, level in enumerate(levels):

@@ -1,13 +1,13 @@
 """How much of what the objective varies by goes back to each key."""
 
+from convgrid.compare.report.axes import PANEL
 from convgrid.compare.report.drawing import Box, Drawing, Mark, Text, letters, shortened
-from convgrid.compare.report.scales import PANEL
 from convgrid.compare.results import Answer
 
 ROW = 24.0
 
 
-def importance(answer: Answer) -> list[Drawing]:
+def importance_bars(answer: Answer) -> list[Drawing]:
     """Draw a bar for each key, the longest on top.
 
     Args:

@@ -1,8 +1,8 @@
 """Means of two keys' values together, as heatmaps on one scale for all pairs."""
 
+from convgrid.compare.report.axes import PANEL
 from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.drawing import STEPS, Box, Drawing, Mark, Text, letters, shortened
-from convgrid.compare.report.scales import PANEL
 from convgrid.compare.results import Answer, Interaction
 from convgrid.compare.sentences import text
 
@@ -12,7 +12,7 @@ LABELS = 110.0  # pixels for the values of the first key
 LEGEND = 46.0
 
 
-def interactions(answer: Answer, words: Wording) -> list[Drawing]:
+def interaction_maps(answer: Answer, words: Wording) -> list[Drawing]:
     """Draw a heatmap for each pair of keys.
 
     Args:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from convgrid.compare.report.axes import AxisScale, covering, written
 from convgrid.compare.report.captions import Wording, is_number
 from convgrid.compare.report.drawing import NAMED, Drawing, Line, Mark, Text, apart, paint_of, shortened
 from convgrid.compare.report.numbers import thousands
-from convgrid.compare.report.scales import Scale, covering, written
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import text
 
@@ -99,7 +99,7 @@ def _line(setting: Setting, points: list[tuple[float, float]], settings: int) ->
     return Line(points, paint, width, setting=setting.place)
 
 
-def _objective(settings: Sequence[Setting], ends: tuple[float, float], mode: str) -> Scale:
+def _objective(settings: Sequence[Setting], ends: tuple[float, float], mode: str) -> AxisScale:
     """The best end is that of the other axes' high values, whichever way the objective goes."""
     start, end = ends if mode == "max" else ends[::-1]
     return covering((setting.mean for setting in settings), start, end)

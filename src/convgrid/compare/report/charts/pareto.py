@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from convgrid.compare.report.axes import PANEL, AxisScale, covering, foot_axis, tick_room, value_axis, worth_showing
 from convgrid.compare.report.captions import Wording, summary
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Text, paint_of
-from convgrid.compare.report.scales import PANEL, Scale, covering, foot_axis, tick_room, value_axis, worth_showing
 from convgrid.compare.results import Answer, Setting
 
-COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image", "seconds": "seconds a trial"}
+COST_TITLES = {"parameters": "parameters", "multiply_adds": "multiply-adds an image", "seconds": "seconds a trial"}
 LABELLED = 12  # settings of a front that are told to who cannot see it
 ROOM = 20.0, 11.0  # between two places
 WIDTH, HEIGHT = PANEL
@@ -39,7 +39,7 @@ def _panel(answer: Answer, cost: str, front: Sequence[int], words: Wording) -> D
     x = covering((price for _, price in known), left, WIDTH - 8, log=True)
     unbeaten = sorted(((s, price) for s, price in known if s.place in front), key=lambda pair: pair[1])
     marks = value_axis(y, left, WIDTH, words.metric, f" against {cost.replace('_', '-')}{outside}")
-    marks += foot_axis(x, HEIGHT - FOOT, COSTS[cost])
+    marks += foot_axis(x, HEIGHT - FOOT, COST_TITLES[cost])
     marks.append(_stairs([(x(price), y(setting.mean)) for setting, price in unbeaten], x.end))
     for setting, price in reversed(known):
         paint = paint_of(setting.place) if setting.place in front else "other"
@@ -48,7 +48,7 @@ def _panel(answer: Answer, cost: str, front: Sequence[int], words: Wording) -> D
         marks.append(Dot(x(price), y(setting.mean), paint, radius, hollow=not inside, setting=setting.place))
     marks += _labels(unbeaten, x, y)
     said = "; ".join(f"{summary(setting, words)}, {price:,.6g}" for setting, price in unbeaten[:LABELLED])
-    return Drawing(WIDTH, HEIGHT, tuple(marks), f"unbeaten in {words.metric} and {COSTS[cost]}: {said}", cost)
+    return Drawing(WIDTH, HEIGHT, tuple(marks), f"unbeaten in {words.metric} and {COST_TITLES[cost]}: {said}", cost)
 
 
 def _stairs(points: Sequence[tuple[float, float]], end: float) -> Line:
@@ -59,7 +59,7 @@ def _stairs(points: Sequence[tuple[float, float]], end: float) -> Line:
     return Line(corners, "accent", 1.2)
 
 
-def _labels(front: Sequence[tuple[Setting, float]], x: Scale, y: Scale) -> list[Text]:
+def _labels(front: Sequence[tuple[Setting, float]], x: AxisScale, y: AxisScale) -> list[Text]:
     """The places, the best first, where there is room for them."""
     labels: list[Text] = []
     for setting, price in sorted(front, key=lambda pair: pair[0].place):

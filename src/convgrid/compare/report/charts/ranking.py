@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from convgrid.compare.report.axes import AxisScale, covering, foot_axis, worth_showing
 from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, paint_of, shortened
-from convgrid.compare.report.scales import Scale, covering, foot_axis, worth_showing
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import named
 
@@ -43,7 +43,7 @@ def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
     return [Drawing(width, bottom + 40, tuple(marks), f"{title}: {answer.sentence}")]
 
 
-def axis_of(settings: Sequence[Setting], mode: str, start: float, end: float) -> Scale:
+def axis_of(settings: Sequence[Setting], mode: str, start: float, end: float) -> AxisScale:
     """Make the axis on which settings and their intervals are drawn; those far below the others end at its edge.
 
     Args:
@@ -58,7 +58,7 @@ def axis_of(settings: Sequence[Setting], mode: str, start: float, end: float) ->
     return covering(ends, start, end)
 
 
-def in_a_cell(setting: Setting, x: Scale, best: float) -> Drawing:
+def in_a_cell(setting: Setting, x: AxisScale, best: float) -> Drawing:
     """Draw one setting for its row of the table.
 
     Args:
@@ -73,7 +73,7 @@ def in_a_cell(setting: Setting, x: Scale, best: float) -> Drawing:
     return Drawing(width, height, (at_best, *_whisker(setting, x, height / 2)), "")
 
 
-def _whisker(setting: Setting, x: Scale, y: float) -> list[Mark]:
+def _whisker(setting: Setting, x: AxisScale, y: float) -> list[Mark]:
     paint = paint_of(setting.place)
     if not x.holds(setting.mean):
         beyond = x.start if setting.mean < x.low else x.end

@@ -8,8 +8,8 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from convgrid.runs.trial import set_right
-from convgrid.tracking import sender as sender_module
-from convgrid.tracking.sender import Sender
+from convgrid.tracking import writer_process
+from convgrid.tracking.writer_process import Sender
 from sweep_folders import epoch_line, finish, make_sweep, make_trial
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
@@ -31,7 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(sender_module, "time", clock)
+    monkeypatch.setattr(writer_process, "time", clock)
     return clock
 
 

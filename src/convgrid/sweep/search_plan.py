@@ -21,20 +21,20 @@ from convgrid.config import (
 )
 from convgrid.errors import gather, refuse
 from convgrid.sweep.grid import Point
-from convgrid.sweep.job import Survey, Trial
+from convgrid.sweep.grid_plan import read_where, repeated, typed
+from convgrid.sweep.interfaces import Survey, Trial
 from convgrid.sweep.objectives import objectives_of
 from convgrid.sweep.space import Space, random_points, space_of
-from convgrid.sweep.start import read_where, repeated, typed
 from convgrid.sweep.survey import Surveyor, finished, survey
 
 MOST_DRAWN = 50  # points for each trial that is asked for: then most of the space is infeasible
 
 # Of the `sweep` group, what decides on the points.
-DRAWS = ("zip", "where", "seeds", "folds", "conditions", "sampler", "objectives")
+POINT_KEYS = ("zip", "where", "seeds", "folds", "conditions", "sampler", "objectives")
 
 
 @dataclass(frozen=True)
-class Prospect:
+class SearchPlan:
     """Where a search may look, and how.
 
     Args:
@@ -66,7 +66,7 @@ class Prospect:
         return [replace(trial, varying=_values(trial.varying, fixed)) for trial in seen]
 
 
-def prospect(config: DictConfig, arguments: Sequence[str], composer: Composer, settings: Settings) -> Prospect:
+def plan_search(config: DictConfig, arguments: Sequence[str], composer: Composer, settings: Settings) -> SearchPlan:
     """Read what a search is asked for.
 
     Args:
@@ -89,13 +89,13 @@ def prospect(config: DictConfig, arguments: Sequence[str], composer: Composer, s
     space = space_of(grid, node["zip"], node["conditions"], names, composer.options_with)
     where = read_where(node["where"], [grid], composition, settings)
     asked = [str(override.input_line) for override in grid if not is_outside_identity(override.key_or_group)]
-    draws = {name: value for name, value in node.items() if name in DRAWS}
+    draws = {name: value for name, value in node.items() if name in POINT_KEYS}
     key = digest_of({"grid": asked, "seed": settings.values["seed"], **draws})
     repeat = partial(repeated, composition=composition, node=node)
-    return Prospect(space, Surveyor(composition, where), repeat, grid, key)
+    return SearchPlan(space, Surveyor(composition, where), repeat, grid, key)
 
 
-def plan_random(found: Prospect, settings: Settings) -> Survey:
+def plan_random(found: SearchPlan, settings: Settings) -> Survey:
     """Draw trials at random until there are as many as asked for.
 
     Args:

@@ -21,9 +21,9 @@ from convgrid.config import (
 )
 from convgrid.errors import ConfigError, ConvgridError, gather, refuse
 from convgrid.sweep.grid import Point, axes, points, repetitions, size
-from convgrid.sweep.job import Survey
+from convgrid.sweep.interfaces import Survey
 from convgrid.sweep.survey import QUANTITIES, Surveyor, finished, survey
-from convgrid.sweep.where import Where, parse
+from convgrid.sweep.where import Where, parse_where
 
 
 def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, settings: Settings) -> Survey:
@@ -88,7 +88,7 @@ def read_where(text: str | None, found: Sequence[Grid], composition: Composition
         return None
     groups = [group for group in settings.choices if group != "experiments"]
     names = {group.replace("/", ".") for group in groups}
-    return parse(text, sorted({*composition.keys(found), *names, *QUANTITIES}), groups)
+    return parse_where(text, sorted({*composition.keys(found), *names, *QUANTITIES}), groups)
 
 
 def _checks(

@@ -7,8 +7,8 @@ import pytest
 
 from convgrid.config import Settings, architecture
 from convgrid.network.plan import plan
-from convgrid.sweep.checkpoints import Checkpoints
-from convgrid.sweep.job import Outcome, Trial
+from convgrid.sweep.interfaces import Outcome, Trial
+from convgrid.sweep.retention import Retention
 
 Ended = Callable[..., Outcome]
 
@@ -19,7 +19,7 @@ class Kept:
     def __init__(self, settings: Settings, folder: Path, keep: int | None) -> None:
         self.settings, self.folder = settings, folder
         self.plan = plan(architecture(settings), (1, 8, 8), 10)
-        self.checkpoints = Checkpoints(keep, "val/accuracy", "max")
+        self.checkpoints = Retention(keep, "val/accuracy", "max")
 
     def end(self, n: int, seed: int, accuracy: float, *, status: str = "finished", removable: bool = True) -> None:
         folder = self.folder / f"n{n}s{seed}"

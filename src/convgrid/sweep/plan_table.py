@@ -7,8 +7,8 @@ from rich.console import Console
 from convgrid.component import Component
 from convgrid.config import Settings, component
 from convgrid.objective.glossary import Mode
-from convgrid.sweep.job import Outcome, Survey, Trial
-from convgrid.sweep.objectives import SIZES, front, objectives_of, values_of
+from convgrid.sweep.interfaces import Outcome, Survey, Trial
+from convgrid.sweep.objectives import SIZES, front, objective_values, objectives_of
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
 from convgrid.terminal import duration, show_result
 
@@ -78,7 +78,7 @@ def show_front(results: Sequence[tuple[Trial, Outcome]], objectives: Mapping[str
         objectives: "max" or "min" by name.
     """
     finished = {trial.key: (trial, outcome) for trial, outcome in results if outcome.status == "finished"}
-    values = {key: values_of([*objectives], *result) for key, result in finished.items()}
+    values = {key: objective_values([*objectives], *result) for key, result in finished.items()}
     if len(objectives) < 2 or not values:
         return
     unbeaten = front(values, [*objectives.values()])

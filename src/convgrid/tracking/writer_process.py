@@ -22,7 +22,7 @@ from convgrid.system.memory import uncollected
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
     from convgrid.tracking.sync import Parent
-    from convgrid.tracking.system import Watch
+    from convgrid.tracking.system_metrics import Watch
 
 INTERVAL = 1.0  # seconds between two looks at a running trial
 PATIENCE = 2.0  # seconds before the first look at a sweep's: of a shorter one, everything is sent at once
@@ -127,7 +127,7 @@ class Sender:
 
             if self._sweep is None:  # a sweep's winner has curves and model made elsewhere
                 import convgrid.model.export
-                import convgrid.tracking.curves  # noqa: F401
+                import convgrid.tracking.learning_curves  # noqa: F401
 
     def follow(self, folder: Path, *, whole: bool = False, is_member: bool = True, parts: str | None = None) -> None:
         """Look at a trial now, and from time to time until it has ended.
@@ -143,7 +143,7 @@ class Sender:
         known.whole, known.is_member, known.due = known.whole or whole, known.is_member or is_member, now
         known.parts = Path(parts) if parts else known.parts
         if self._has_system and self._watching is None:
-            from convgrid.tracking.system import Watch
+            from convgrid.tracking.system_metrics import Watch
 
             self._watching = Watch(self._sweep or folder)
 

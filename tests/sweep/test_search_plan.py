@@ -14,11 +14,11 @@ from rich.console import Console
 
 from convgrid.config import CONF, Settings, check, from_hydra
 from convgrid.errors import ConvgridError
-from convgrid.sweep.job import Outcome, Source, Survey, Trial
-from convgrid.sweep.prospect import Prospect, plan_random, prospect
-from convgrid.sweep.pruning import pruned
+from convgrid.sweep.interfaces import Outcome, Source, Survey, Trial
+from convgrid.sweep.plan_table import show_front, show_space
+from convgrid.sweep.pruning import with_pruning
 from convgrid.sweep.search import search_of
-from convgrid.sweep.table import show_front, show_space
+from convgrid.sweep.search_plan import SearchPlan, plan_random, plan_search
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 
@@ -28,11 +28,11 @@ def empty_folder(in_tmp: Path) -> Path:
     return in_tmp
 
 
-def asked(*argv: str) -> tuple[Prospect, Settings]:
+def asked(*argv: str) -> tuple[SearchPlan, Settings]:
     command = check(["-m", *argv])
     assert command.composed is not None
     settings = from_hydra(command.composed, command.composed.hydra)
-    return prospect(command.composed, command.arguments, command.composer, settings), settings
+    return plan_search(command.composed, command.arguments, command.composer, settings), settings
 
 
 def drawn(*argv: str) -> Survey:
@@ -173,7 +173,7 @@ def test_what_is_asked_makes_a_search_that_goes_on_where_more_trials_are_asked_f
     searched = ["sweep=optuna", "sweep/sampler=random", LR, "arch.m=1,9", "sweep/pruner=successive_halving"]
     (few, settings), (many, more) = (asked(*searched, f"sweep.max_trials={count}") for count in (2, 4))
     assert few.key == many.key != asked(*searched, "sweep.max_trials=2", "seed=1")[0].key
-    source = pruned(search_of(settings, few.key, few.space, few.trials), settings)
+    source = with_pruning(search_of(settings, few.key, few.space, few.trials), settings)
     first = list(trials_of(source))
     assert [set(trial.varying) for trial in first] == [{"optimizer.lr", "arch.m"}] * 2
     again = search_of(more, many.key, many.space, many.trials)

@@ -10,10 +10,10 @@ from pathlib import Path
 from convgrid.runs.trial import BEST, TRACKED, read_tracked
 from convgrid.system.processes import start
 
-LONGEST = 60.0  # seconds; then the writer tries, and tells what is wrong
+PATIENCE = 60.0  # seconds; then the writer tries, and tells what is wrong
 
 
-class Maker:
+class WinnerArtifacts:
     """Makes a winner's curves and the parts of its model in a process of its own, while the sweep's goes on."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Maker:
         with suppress(OSError):  # it has made them, and ended
             self._connection.send(None)  # nothing more comes
         with suppress(OSError, EOFError):
-            if self._connection.poll(LONGEST):
+            if self._connection.poll(PATIENCE):
                 return self._connection.recv()
         return None
 
@@ -78,7 +78,7 @@ def _make(sweep: Connection) -> None:
         import torch.export._trace  # noqa: F401
 
     from convgrid.model.parts import make
-    from convgrid.tracking.curves import draw_curves
+    from convgrid.tracking.learning_curves import draw_curves
 
     wanted = sweep.recv()
     if wanted is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from convgrid.compare.report.drawing import Line, Mark, Text, letters, shortened
-from convgrid.compare.report.numbers import decimals, thousands
+from convgrid.compare.report.numbers import decimals_between, thousands
 
 FENCE = 2.0  # times the way from the median to the best
 ROUNDING = 1e-9  # values no further apart, in parts of them, are one
@@ -15,7 +15,7 @@ PANEL = (360.0, 252.0)  # of a chart: what a phone has room for
 
 
 @dataclass(frozen=True)
-class Scale:
+class AxisScale:
     """An axis of numbers.
 
     Args:
@@ -42,7 +42,7 @@ class Scale:
             Pixels.
 
         Example:
-            >>> Scale(0, 10, 100, 200)(5), Scale(1, 100, 0, 10, log=True)(10), Scale(0, 1, 0, 9)(7)
+            >>> AxisScale(0, 10, 100, 200)(5), AxisScale(1, 100, 0, 10, log=True)(10), AxisScale(0, 1, 0, 9)(7)
             (150.0, 5.0, 9.0)
         """
         if self.log:
@@ -61,7 +61,7 @@ class Scale:
             Whether it does.
 
         Example:
-            >>> Scale(0, 1, 0, 9).holds(0.5), Scale(0, 1, 0, 9).holds(7)
+            >>> AxisScale(0, 1, 0, 9).holds(0.5), AxisScale(0, 1, 0, 9).holds(7)
             (True, False)
         """
         return self.low <= value <= self.high
@@ -76,13 +76,13 @@ class Scale:
             Them, rising.
 
         Example:
-            >>> Scale(0.853, 0.894, 0, 1).ticks(), Scale(800, 250_000, 0, 1, log=True).ticks()
+            >>> AxisScale(0.853, 0.894, 0, 1).ticks(), AxisScale(800, 250_000, 0, 1, log=True).ticks()
             ([0.86, 0.87, 0.88, 0.89], [1000.0, 3000.0, 10000.0, 30000.0, 100000.0])
         """
         return _log_ticks(self.low, self.high, most) if self.log else _even_ticks(self.low, self.high, most)
 
 
-def covering(values: Iterable[float], start: float, end: float, *, log: bool = False, room: float = 0.05) -> Scale:
+def covering(values: Iterable[float], start: float, end: float, *, log: bool = False, room: float = 0.05) -> AxisScale:
     """Make an axis that all values fit on.
 
     Args:
@@ -97,7 +97,7 @@ def covering(values: Iterable[float], start: float, end: float, *, log: bool = F
 
     Example:
         >>> covering([3, 5], 0, 1, room=0.5), covering([1, 100], 0, 1, log=True, room=0).log
-        (Scale(low=2.0, high=6.0, start=0, end=1, log=False), True)
+        (AxisScale(low=2.0, high=6.0, start=0, end=1, log=False), True)
         >>> covering([2.0, 2.0 + 1e-15], 0, 1).low
         1.9
     """
@@ -105,11 +105,11 @@ def covering(values: Iterable[float], start: float, end: float, *, log: bool = F
     low, high = min(finite), max(finite)
     if high - low <= ROUNDING * max(abs(low), abs(high)):
         around = abs(low) * 0.05 or 1.0
-        return Scale(low - around, high + around, start, end)
+        return AxisScale(low - around, high + around, start, end)
     if log and low > 0 and high / low >= RATIO:
         factor = (high / low) ** room
-        return Scale(low / factor, high * factor, start, end, log=True)
-    return Scale(low - room * (high - low), high + room * (high - low), start, end)
+        return AxisScale(low / factor, high * factor, start, end, log=True)
+    return AxisScale(low - room * (high - low), high + room * (high - low), start, end)
 
 
 def worth_showing(values: Sequence[float], mode: str) -> list[float]:
@@ -131,7 +131,7 @@ def worth_showing(values: Sequence[float], mode: str) -> list[float]:
     return [value for value in values if sign * value >= sign * middle - FENCE * abs(best - middle) - 1e-12]
 
 
-def value_axis(scale: Scale, left: float, right: float, name: str, note: str = "") -> list[Mark]:
+def value_axis(scale: AxisScale, left: float, right: float, name: str, note: str = "") -> list[Mark]:
     """Draw an upward axis: lines across, their values at the left, its name on top.
 
     Args:
@@ -152,7 +152,7 @@ def value_axis(scale: Scale, left: float, right: float, name: str, note: str = "
     return [*marks, Text(0, 12, shortened(title, right), "ink", bold=True)]
 
 
-def foot_axis(scale: Scale, bottom: float, name: str, *, most: int = 5) -> list[Mark]:
+def foot_axis(scale: AxisScale, bottom: float, name: str, *, most: int = 5) -> list[Mark]:
     """Draw an axis below: short strokes, their values, its name.
 
     Args:
@@ -174,7 +174,7 @@ def foot_axis(scale: Scale, bottom: float, name: str, *, most: int = 5) -> list[
     return [*marks, Text((scale.start + scale.end) / 2, bottom + 32, title, anchor="middle")]
 
 
-def tick_room(scale: Scale) -> float:
+def tick_room(scale: AxisScale) -> float:
     """How wide the values of an upward axis are.
 
     Args:
@@ -204,7 +204,7 @@ def written(ticks: Sequence[float], *, log: bool) -> Callable[[float], str]:
     """
     if log or max(map(abs, ticks), default=0) >= 10_000:
         return thousands
-    digits = decimals(ticks)
+    digits = decimals_between(ticks)
     return lambda value: f"{value:.{digits}f}"
 
 

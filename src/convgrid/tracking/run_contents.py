@@ -26,11 +26,11 @@ from convgrid.runs.trial import (
 )
 from convgrid.system.environment import environment
 
-OUTCOME, BEST_EPOCH, REASON = "convgrid.outcome", "convgrid.best_epoch", "convgrid.reason"
+OUTCOME_TAG, BEST_EPOCH_TAG, REASON_TAG = "convgrid.outcome", "convgrid.best_epoch", "convgrid.reason"
 LIGHT = (CONFIG, DATA, PLAN, ENVIRONMENT)  # files of every trial
 HEAVY = (*CONFUSION.values(), WORST, CURVES, BEST)  # of single runs and a sweep's winner
 NAME_LENGTH = 100  # characters that the dashboard shows of a sweep's command
-STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ def wanted_of_trial(folder: Path, record: Mapping[str, Any], *, whole: bool) -> 
     Returns:
         What the store should have.
     """
-    status = STATUS.get(record["status"], "RUNNING")
+    status = MLFLOW_STATUS.get(record["status"], "RUNNING")
     tags = {"convgrid.trial": folder.name, "convgrid.folder": str(folder.resolve()), **record.get("tags", {})}
     names, final, ended = [*LIGHT, *(HEAVY if whole and status == "FINISHED" else ())], ({}, 0), 0
     if status != "RUNNING":
         ended = record["ended"]
-        tags[OUTCOME] = record["status"]
+        tags[OUTCOME_TAG] = record["status"]
         if record["reason"]:
-            tags[REASON] = record["reason"]
+            tags[REASON_TAG] = record["reason"]
         if record.get("best_epoch"):
-            tags[BEST_EPOCH] = str(record["best_epoch"])
+            tags[BEST_EPOCH_TAG] = str(record["best_epoch"])
         if status != "KILLED":  # which may go on, and come to more
             final = (record["metrics"], record["best_epoch"])
         names += [LOG] * (status == "FAILED")
@@ -124,7 +124,7 @@ def wanted_of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path = RUNS, *
     totals["trials/skipped"] = float(len(sweep["skipped"]))
     if stand.best is not None:
         totals[f"best/{metric}"] = stand.best.metrics[f"best/{metric}"]
-    state, file = STATUS.get(status(sweep, folder), "RUNNING"), folder / SWEEP
+    state, file = MLFLOW_STATUS.get(status(sweep, folder), "RUNNING"), folder / SWEEP
     tags = {"convgrid.sweep": sweep["id"], "convgrid.command": sweep["command"]}
     return Wanted(
         label=("convgrid.sweep", sweep["id"]),

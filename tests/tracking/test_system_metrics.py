@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from convgrid.tracking import system
-from convgrid.tracking.folders import read_system
+from convgrid.tracking import system_metrics
+from convgrid.tracking.run_contents import read_system
 
 
 def test_the_use_of_the_machine_is_noted_until_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "PERIOD", 0.05)
-    watch = system.Watch(tmp_path)
+    monkeypatch.setattr(system_metrics, "PERIOD", 0.05)
+    watch = system_metrics.Watch(tmp_path)
     deadline = time.monotonic() + 30
     while len(read_system(tmp_path)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)

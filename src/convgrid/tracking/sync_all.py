@@ -13,9 +13,9 @@ from rich.console import Console
 
 from convgrid.config.address import check_uri, knock
 from convgrid.errors import SweepError, TrackingError, reason_of
-from convgrid.runs.sweep import PARENT, SWEEP, SWEEPS, read_sweep, winner
+from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, winner
 from convgrid.runs.trial import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
-from convgrid.tracking.writer import ENVIRONMENT
+from convgrid.tracking.writer import MLFLOW_ENVIRONMENT
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
@@ -66,7 +66,7 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     if asked.tracking_uri:
         check_uri(asked.tracking_uri, "--tracking-uri")
-    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    os.environ.update({key: value for key, value in MLFLOW_ENVIRONMENT.items() if key not in os.environ})
     return sync_everything(Console(), asked.tracking_uri, asked.experiment)
 
 
@@ -93,7 +93,7 @@ def sync_everything(console: Console, uri: str | None = None, experiment: str | 
             broken.append(f"not sent: {error}")
     for path in sorted(file.parent for file in RUNS.glob(f"*/{RECORD}")):
         places[_belonging(_tracking_of_trial(path), uri, experiment)].trials.append(path)
-    _print(console, broken)
+    _print_lines(console, broken)
     tracked = {place: found for place, found in places.items() if place[0]}
     if not tracked:
         console.print(f"{RUNS.resolve()} has no runs that are tracked. With --tracking-uri, all of them are sent.")
@@ -104,11 +104,11 @@ def sync_everything(console: Console, uri: str | None = None, experiment: str | 
 def _send_place(console: Console, uri: str, experiment: str, place: _Place) -> _Report:
     report = _send(open_store(uri, experiment), place)
     failed = [f"not sent: {path}: {reason}" for path, reason in report.failed.items()]
-    _print(console, [report.line(uri, experiment), *failed])
+    _print_lines(console, [report.line(uri, experiment), *failed])
     return report
 
 
-def _print(console: Console, lines: Sequence[str]) -> None:
+def _print_lines(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -184,7 +184,7 @@ def _send(store: "Store", place: _Place) -> _Report:
     report, winners = _Report(), {}
     parents: defaultdict[Path, list[Parent | None]] = defaultdict(list)
     for path in place.sweeps:
-        with _noted(report, store, path, path / PARENT):
+        with _noted(report, store, path, path / TRACKED_SWEEP):
             parent = sync_sweep(path, store)
             sweep = read_sweep(path)
             for trial in filter(None, sweep["trials"]):

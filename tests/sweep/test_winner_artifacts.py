@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from convgrid.sweep import winner
-from convgrid.sweep.winner import Maker
+from convgrid.sweep import winner_artifacts
+from convgrid.sweep.winner_artifacts import WinnerArtifacts
 
 
 def started(target: Any, *args: Any) -> BaseProcess:
@@ -22,14 +22,14 @@ def started(target: Any, *args: Any) -> BaseProcess:
 
 @pytest.fixture
 def folder(trained_digits: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(winner, "start", started)
+    monkeypatch.setattr(winner_artifacts, "start", started)
     return Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
 
 
 def test_curves_and_parts_are_made_and_the_parts_last_as_long_as_they_are_needed(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    maker = Maker()
+    maker = WinnerArtifacts()
     maker.warm_up()
     maker.begin(folder)
     parts = maker.parts()
@@ -52,8 +52,8 @@ def test_parts_are_there_also_where_they_were_made_long_before_they_are_asked_fo
         processes.append(started(*args))
         return processes[-1]
 
-    monkeypatch.setattr(winner, "start", noted)
-    maker = Maker()
+    monkeypatch.setattr(winner_artifacts, "start", noted)
+    maker = WinnerArtifacts()
     maker.begin(folder)
     (process,) = processes
     process.join(60)
@@ -66,7 +66,7 @@ def test_parts_are_there_also_where_they_were_made_long_before_they_are_asked_fo
 
 def test_of_what_cannot_be_made_there_are_no_parts(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "best.ckpt").write_bytes(b"no checkpoint")
-    maker = Maker()
+    maker = WinnerArtifacts()
     maker.begin(folder)
     assert maker.parts() is None
     maker.close()
@@ -74,8 +74,8 @@ def test_of_what_cannot_be_made_there_are_no_parts(folder: Path, capfd: pytest.C
 
 
 def test_nothing_is_made_without_weights_or_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winner, "start", lambda *_: pytest.fail("it was started"))
-    maker = Maker()
+    monkeypatch.setattr(winner_artifacts, "start", lambda *_: pytest.fail("it was started"))
+    maker = WinnerArtifacts()
     tracked = {"place": "sqlite:///mlflow.db 1 1", "uri": "sqlite:///mlflow.db", "run_id": "r", "model": ""}
     (folder / "tracked.json").write_text(json.dumps(tracked))
     maker.begin(folder)

@@ -9,13 +9,13 @@ from convgrid.compare import answer
 from convgrid.compare.analysis import alike
 from convgrid.compare.console import Cause, show
 from convgrid.compare.folders import from_folders
-from convgrid.sweep.job import Outcome, Trial
+from convgrid.sweep.interfaces import Outcome, Trial
 from convgrid.sweep.view import setting
 
 Result = tuple[Trial, Outcome]
 
 
-def show_ranking(results: Sequence[Result], sweep: str, console: Console, *, left: int, command: str) -> None:
+def show_summary(results: Sequence[Result], sweep: str, console: Console, *, left: int, command: str) -> None:
     """Print the ranked settings, the failures by their causes, and how to go on where something is left.
 
     Args:

@@ -7,11 +7,11 @@ from typing import Literal
 
 from convgrid.runs.sweep import REPETITIONS
 from convgrid.runs.trial import BEST, WORST
-from convgrid.sweep.job import Outcome, Trial
+from convgrid.sweep.interfaces import Outcome, Trial
 
 SPARE = 8  # settings more than asked for that keep their weights until the end
 
-Setting = tuple[tuple[str, str], ...]
+SettingKey = tuple[tuple[str, str], ...]
 
 
 def how_many(keep: str) -> int | None:
@@ -30,7 +30,7 @@ def how_many(keep: str) -> int | None:
     return {"all": None, "none": 0}[keep] if keep in ("all", "none") else int(keep.removeprefix("best:"))
 
 
-class Checkpoints:
+class Retention:
     """Keep the weights of the best settings, of each those of its best trial; remove all others, with their pictures.
 
     A setting is ranked by the mean over its seeds and folds, as in the answer. The mean still moves while they come in,
@@ -44,8 +44,8 @@ class Checkpoints:
 
     def __init__(self, keep: int | None, metric: str, mode: Literal["max", "min"]) -> None:
         self._keep, self._name, self._sign = keep, f"best/{metric}", -1 if mode == "max" else 1
-        self._values: dict[Setting, list[float]] = {}
-        self._best: dict[Setting, _Kept] = {}
+        self._values: dict[SettingKey, list[float]] = {}
+        self._best: dict[SettingKey, _Kept] = {}
 
     def ended(self, trial: Trial, outcome: Outcome, *, removable: bool) -> None:
         """Keep a trial's weights if it is the best of one of the best settings so far.
@@ -86,7 +86,7 @@ class Checkpoints:
         for setting in sorted(self._best, key=self._rank)[count:]:
             self._remove(self._best.pop(setting))
 
-    def _rank(self, setting: Setting) -> tuple[float, int]:
+    def _rank(self, setting: SettingKey) -> tuple[float, int]:
         """The lower, the better; of equals the one with fewer multiply-adds."""
         return round(fmean(self._values[setting]), 12), self._best[setting].multiply_adds
 

@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from convgrid.runs.trial import CURVES, read_epochs, read_record
 
 # By name of the metric; colours which the colour-blind tell apart, and a style besides.
-LOSSES = {"train/loss": ("#0072b2", "--"), "val/loss": ("#d55e00", "-")}
-OBJECTIVE, BEST = ("#d55e00", "-"), ("#777777", ":")
+LOSS_LINES = {"train/loss": ("#0072b2", "--"), "val/loss": ("#d55e00", "-")}
+OBJECTIVE_LINE, BEST_LINE = ("#d55e00", "-"), ("#777777", ":")
 
 
 def draw_curves(folder: Path) -> None:
@@ -21,14 +21,14 @@ def draw_curves(folder: Path) -> None:
     """
     epochs, record = read_epochs(folder), read_record(folder)
     objective = record.get("objective", ["val/loss"])[0]
-    panels = {"loss": LOSSES, **({objective: {objective: OBJECTIVE}} if objective not in LOSSES else {})}
+    panels = {"loss": LOSS_LINES, **({objective: {objective: OBJECTIVE_LINE}} if objective not in LOSS_LINES else {})}
     figure = Figure(figsize=(4.5 * len(panels), 3.2), dpi=110, layout="constrained")
     steps = [epoch["epoch"] for epoch in epochs]
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, (colour, style) in lines.items():
             values = [epoch["metrics"].get(name, float("nan")) for epoch in epochs]
             axes.plot(steps, values, style, color=colour, label=name, marker=".")
-        axes.axvline(record["best_epoch"], color=BEST[0], linestyle=BEST[1], linewidth=1, label="best epoch")
+        axes.axvline(record["best_epoch"], color=BEST_LINE[0], linestyle=BEST_LINE[1], linewidth=1, label="best epoch")
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
