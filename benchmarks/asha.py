@@ -25,8 +25,9 @@ from hydra import compose, initialize_config_dir
 from convgrid.config import CONF, Settings, architecture, from_hydra
 from convgrid.network.plan import plan
 from convgrid.sweep.pruning import Pruner, successive_halving
+from convgrid.system.device import find_device
 from convgrid.training.learner import train
-from convgrid.training.trial import find_device, make_learner, outputs, read
+from convgrid.training.setup import prepare, read
 
 SUBSET = ("data=fashion_mnist", "trainer.limit=1000", "arch.filters=8", "data.batch_size=32", "trainer.max_epochs=18")
 QUICK = ("data=digits", "trainer.limit=200", "arch.filters=4", "trainer.max_epochs=3")
@@ -50,8 +51,7 @@ def settings_of(*overrides: str) -> Settings:
 def curve(settings: Settings) -> list[float]:
     """Train a trial to its end; its objective after every epoch."""
     data = read(settings)
-    planned = plan(architecture(settings), settings.data.shape, outputs(settings, data))
-    learner = make_learner(settings, data, planned)
+    learner, _ = prepare(settings, data)
     with tempfile.TemporaryDirectory() as folder:
         train(learner, Path(folder), device=find_device(settings.trainer.accelerator))
     return [metrics[METRIC] for metrics in learner.history]

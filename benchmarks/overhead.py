@@ -32,12 +32,12 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
-from convgrid.config import CONF, Settings, architecture, from_hydra
-from convgrid.network.plan import plan
+from convgrid.config import CONF, Settings, from_hydra
+from convgrid.system.device import find_device
 from convgrid.system.seeding import derive
 from convgrid.training.learner import EVALUATION_BATCH, Learner, train
 from convgrid.training.progress import Lines
-from convgrid.training.trial import find_device, make_learner, outputs, read
+from convgrid.training.setup import prepare, read
 
 NOISE = ("data=random", "data.size=4096", "data.batch_size=64", "arch.m=3", "arch.filters=16")
 
@@ -185,7 +185,7 @@ def measure(case: Case) -> None:
     torch.set_num_threads(settings.trainer.threads)
     device = torch.device(find_device(settings.trainer.accelerator))
     data = read(settings)
-    learner = make_learner(settings, data, plan(architecture(settings), settings.data.shape, outputs(settings, data)))
+    learner, _ = prepare(settings, data)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         by_hand = ByHand(learner, device, folder)

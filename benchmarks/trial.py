@@ -27,7 +27,7 @@ from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Ended, Job
 from convgrid.system.memory import keep_freed_memory
 from convgrid.system.processes import warm_up
-from convgrid.training.trial import prepare, read
+from convgrid.training.setup import prepare, read
 from overhead import ByHand
 
 

@@ -22,7 +22,7 @@ from convgrid.model.asking import answers_of, ask
 from convgrid.model.export import write
 from convgrid.model.formats import Model, in_process, read
 from convgrid.model.trained import load
-from convgrid.training.trial import read as read_data
+from convgrid.training.setup import read as read_data
 from trained_models import SMALL, train, write_arrays
 
 

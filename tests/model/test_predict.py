@@ -15,7 +15,7 @@ from conftest import compose_settings
 from convgrid.cli.model import export, predict
 from convgrid.model.export import write
 from convgrid.model.trained import load
-from convgrid.training.trial import read
+from convgrid.training.setup import read
 from trained_models import PHOTOS, SMALL, train, write_arrays
 
 Typed = Callable[..., tuple[int, str, str]]

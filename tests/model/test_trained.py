@@ -13,7 +13,7 @@ from convgrid.errors import ModelError
 from convgrid.model import trained
 from convgrid.model.meta import Meta
 from convgrid.model.trained import load
-from convgrid.training.trial import read
+from convgrid.training.setup import read
 from trained_models import SMALL, train, write_arrays
 
 

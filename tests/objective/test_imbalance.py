@@ -9,14 +9,13 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from convgrid.config import Settings, architecture
+from convgrid.config import Settings
 from convgrid.data import ImageData, Split, batches, digits
 from convgrid.errors import ConfigError
-from convgrid.network.plan import plan
 from convgrid.objective.imbalance import check_imbalance, fit_class_weights
 from convgrid.runs.trial import LAST
 from convgrid.training.learner import Learner, train
-from convgrid.training.trial import make_learner, outputs, read
+from convgrid.training.setup import prepare, read
 
 SettingsMaker = Callable[..., Settings]
 
@@ -149,7 +148,7 @@ def macro_recall(settings: Settings, folder: Path) -> float:
     torch.set_num_threads(1)
     data = thinned_digits()
     assert data.test is not None
-    learner = make_learner(settings, data, plan(architecture(settings), [1, 8, 8], outputs(settings, data)))
+    learner = prepare(settings, data)[0]
     train(learner, folder, device="cpu")
     learner.load_state_dict(torch.load(folder / LAST, weights_only=True)["state_dict"])
     with torch.no_grad():
@@ -177,7 +176,7 @@ def test_where_19_of_20_images_are_of_one_class_the_other_is_found_more_often(
 
 def learner_for(settings: Settings) -> Learner:
     data = read(settings)
-    return make_learner(settings, data, plan(architecture(settings), [1, 8, 8], outputs(settings, data)))
+    return prepare(settings, data)[0]
 
 
 def write_classes(path: Path, classes: Sequence[int]) -> list[str]:

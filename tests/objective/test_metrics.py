@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convgrid.objective import metrics
 from convgrid.objective.fit import Fit, Task, fit
-from convgrid.objective.metrics import auroc, calibration_error, confusion, measurable, measure, r2, top
+from convgrid.objective.metrics import auroc, calibration_error, confusion, evaluate, measurable, r2, top
 
 RNG = np.random.default_rng(0)
 PROBABLE, SCORED = fit("categorical_crossentropy", "classification"), fit("hinge", "classification")
@@ -30,7 +30,7 @@ def some_classes(count: int, classes: list[int]) -> Tensor:
 
 
 def measured(task: Task, row: Fit, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-    return measure(measurable(task, row, predictions.shape[-1], targets), task, row, predictions, targets)
+    return evaluate(measurable(task, row, predictions.shape[-1], targets), task, row, predictions, targets)
 
 
 def sk_auroc(predictions: np.ndarray, has: np.ndarray) -> float:
@@ -91,7 +91,7 @@ def test_top5_is_scikit_learns_where_nothing_ties() -> None:
 
 
 def test_the_first_of_equal_predictions_is_the_higher_one() -> None:
-    """As argmax has it: a network that predicts the same for all classes is not right by every measure."""
+    """As argmax has it: a network that predicts the same for all classes is not right by every evaluate."""
     same = torch.zeros(8, 8)
     assert top(same, torch.arange(8)).tolist() == [True] * 5 + [False] * 3
     assert not top(torch.full((1, 8), torch.nan), torch.tensor([7])).item()

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convgrid.config import Settings, architecture
+from convgrid.config import Settings
 from convgrid.data import ImageData, Split
 from convgrid.errors import DiskError, TrainingError
-from convgrid.network.plan import plan
+from convgrid.network.build import kernels
 from convgrid.runs.trial import BEST, LAST, best_epoch
 from convgrid.system.seeding import derive
 from convgrid.training import learner as training
 from convgrid.training.learner import Learner, train
-from convgrid.training.trial import make_learner, outputs, read
+from convgrid.training.setup import prepare, read
 
 SettingsMaker = Callable[..., Settings]
 
@@ -30,8 +30,7 @@ def one_thread() -> None:
 
 def learner_for(settings: Settings, data: ImageData | None = None) -> Learner:
     data = data or read(settings)
-    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
-    return make_learner(settings, data, planned)
+    return prepare(settings, data)[0]
 
 
 def fitted(settings: Settings, folder: Path, data: ImageData | None = None) -> tuple[Learner, dict[str, float]]:
@@ -254,11 +253,11 @@ def test_the_confusions_are_those_of_the_best_epoch(settings: SettingsMaker, tmp
     learner, tested = fitted(settings("data.limit=100", "trainer.max_epochs=6", "optimizer.lr=0.02"), tmp_path)
     best = best_epoch(learner.history, "val/accuracy", "max")
     assert best < 5
-    assert set(learner.confusions) == {"val", "test"}
+    assert set(learner.evaluation.confusions) == {"val", "test"}
     for part, split, metrics in (
         ("val", learner.data.validation, learner.history[best]), ("test", learner.data.test, tested)
     ):  # fmt: skip
-        counts = learner.confusions[part]
+        counts = learner.evaluation.confusions[part]
         assert split is not None
         assert counts.sum(1).tolist() == split.targets.bincount(minlength=10).tolist()
         assert counts.trace().item() / len(split) == pytest.approx(metrics[f"{part}/accuracy"])
@@ -291,7 +290,7 @@ def test_weights_that_are_not_to_be_trained_stay_also_under_weight_decay(
     learner = learner_for(settings(*SMALL, "optimizer.weight_decay=0.1"))
     learner.recipe = dataclasses.replace(learner.recipe, is_flat=False)
     before = {name: weight.clone() for name, weight in learner.predictor.network.named_parameters()}
-    kernel = learner.kernels[0].requires_grad_(False)
+    kernel = kernels(learner.predictor.network)[0].requires_grad_(False)
     train(learner, tmp_path, device="cpu")
     for name, weight in learner.predictor.network.named_parameters():
         assert torch.equal(weight, before[name]) == (weight is kernel)
@@ -308,7 +307,7 @@ def test_weights_are_one_tensor_to_the_projects_own_optimizers_alone(
     learner = learner_for(dataclasses.replace(chosen, values=values))
     groups = learner.configure_optimizers().param_groups
     assert all(weight.dim() == 1 for group in groups for weight in group["params"]) == lies_flat
-    assert bool(learner.flat) == lies_flat
+    assert bool(learner.steps.flat) == lies_flat
 
 
 def test_a_checkpoint_of_an_earlier_layout_is_refused_with_the_way_out(settings: SettingsMaker, tmp_path: Path) -> None:

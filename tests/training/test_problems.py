@@ -15,15 +15,15 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 from torch import Tensor
 
-from convgrid.config import Settings, architecture
+from convgrid.config import Settings
 from convgrid.data import Split, digits
 from convgrid.errors import ConfigError, DataError
-from convgrid.network.plan import plan
 from convgrid.objective.fit import FITS
 from convgrid.scales import Log, MinMax, Standardize, Unchanged
 from convgrid.tracking.sync_all import sync_everything
 from convgrid.training.learner import Learner
-from convgrid.training.trial import make_learner, outputs, read, run
+from convgrid.training.setup import prepare, read
+from convgrid.training.trial import run
 
 SettingsMaker = Callable[..., Settings]
 SMALL = ("arch.m=1", "arch.filters=8", "arch.hidden=32", "optimizer.lr=0.01", "tracking=none")
@@ -72,8 +72,7 @@ def trained(settings: Settings) -> dict[str, float]:
 
 def untrained(settings: Settings) -> Learner:
     data = read(settings)
-    planned = plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
-    return make_learner(settings, data, planned)
+    return prepare(settings, data)[0]
 
 
 def constant(learner: Learner) -> dict[str, float]:

@@ -19,8 +19,8 @@ from convgrid.network.build import Activation
 from convgrid.objective.fit import fit
 from convgrid.objective.objective import Objective
 from convgrid.training.learner import Learner, train
+from convgrid.training.setup import prepare, read
 from convgrid.training.tape import Tape, crossentropy
-from convgrid.training.trial import prepare, read
 
 EVEN = (0, 0, 0, 0)
 

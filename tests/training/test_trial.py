@@ -30,7 +30,8 @@ from convgrid.errors import ConfigError, DataError, Mistakes, TrainingError
 from convgrid.runs.find import find
 from convgrid.runs.trial import EpochLog, create
 from convgrid.tracking.writer import followed, start_writer
-from convgrid.training.trial import read, run
+from convgrid.training.setup import read
+from convgrid.training.trial import run
 
 SettingsMaker = Callable[..., Settings]
 ROOT = Path(__file__).parents[2]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from convgrid.augment import Augment
-from convgrid.config import Settings, architecture
+from convgrid.config import Settings
 from convgrid.data import ImageData, digits_angle
 from convgrid.errors import ConfigError
-from convgrid.network.plan import plan
 from convgrid.system.seeding import derive
+from convgrid.training.components import Components
 from convgrid.training.learner import Learner, train
-from convgrid.training.trial import make_learner, outputs, read, try_components
+from convgrid.training.setup import prepare, read
 
 SettingsMaker = Callable[..., Settings]
 SMALL = ("arch.m=1", "arch.filters=4", "arch.hidden=16", "trainer.max_epochs=2", "data.limit=200")
@@ -26,9 +26,7 @@ NO_VIEWS = ("augment.cutout=3", "augment.mixup=1.0")
 def trained(settings: Settings, folder: Path, data: ImageData | None = None) -> tuple[Learner, dict[str, float]]:
     torch.set_num_threads(1)
     data = data or read(settings)
-    learner = make_learner(
-        settings, data, plan(architecture(settings), settings.values["data"]["shape"], outputs(settings, data))
-    )
+    learner = prepare(settings, data)[0]
     folder.mkdir()
     return learner, train(learner, folder, device="cpu")
 
@@ -94,8 +92,8 @@ def test_an_augment_that_makes_no_views_is_told_before_data_is_read(settings: Se
     with pytest.raises(
         ConfigError, match=r"^trainer\.test_views above 1 needs an augment that shows an image in other"
     ):
-        try_components(chosen)
-    try_components(settings("augment=custom", *NO_VIEWS))
+        Components(chosen).check()
+    Components(settings("augment=custom", *NO_VIEWS)).check()
 
 
 def test_views_without_a_test_part_are_told(settings: SettingsMaker, tmp_path: Path) -> None:

@@ -12,17 +12,16 @@ from torch import Tensor
 
 from convgrid import losses
 from convgrid.augment import Mixed
-from convgrid.config import Settings, architecture
+from convgrid.config import Settings
 from convgrid.data import ImageData, Split, arrays, batches
 from convgrid.data.dataset import check_weights
 from convgrid.data.splits import divide
 from convgrid.errors import DataError
-from convgrid.network.plan import plan
 from convgrid.objective.fit import FITS, fit
 from convgrid.objective.objective import Objective
 from convgrid.scales import Unchanged
 from convgrid.training.learner import Learner, train
-from convgrid.training.trial import make_learner, outputs
+from convgrid.training.setup import prepare
 
 SettingsMaker = Callable[..., Settings]
 RNG = np.random.default_rng(0)
@@ -125,7 +124,7 @@ STILL = ("data=arrays", "data.shape=[1,8,8]", "arch=linear", "optimizer=sgd", "o
 def still(settings: Settings, data: ImageData) -> tuple[Learner, dict[str, np.ndarray]]:
     """A learner, and the unweighted losses that it starts, and stays, with."""
     torch.set_num_threads(1)
-    learner = make_learner(settings, data, plan(architecture(settings), [1, 8, 8], outputs(settings, data)))
+    learner = prepare(settings, data)[0]
     objective, found = learner.predictor.eval().objective, {}
     for name, part in {"train": data.train, "val": data.validation, "test": data.test}.items():
         assert part is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hydra.types import RunMode
 
 from convgrid.cli.told import told
-from convgrid.config import Settings, check, component, from_hydra, register_experiments
+from convgrid.config import Settings, check, from_hydra, register_experiments
 from convgrid.errors import ConfigError, gather, refuse
 
 if TYPE_CHECKING:
@@ -92,17 +92,19 @@ def draw(settings: Settings) -> "Image":
     from convgrid.augment.sheet import sheet
     from convgrid.data import batches
     from convgrid.system.seeding import derive
-    from convgrid.training.trial import read, try_components
+    from convgrid.training.components import Components
+    from convgrid.training.setup import read
 
-    try_components(settings)
+    components = Components(settings)
+    components.check()
     seed, balanced = settings.values["seed"], settings.values["imbalance"]["sampling"] == "balanced"
     data, size = read(settings), settings.values["data"]["batch_size"]
     order = partial(derive, seed, "shuffle")
     chunk = next(iter(batches(data.train, batch_size=size, device="cpu", seed=order, balanced=balanced)))
     images, targets, _ = next(iter(chunk))
-    views, augment = [], component(settings, "augment")
-    if augment is not None:
-        change = augment.bind()()
+    views = []
+    if components.make_augment is not None:
+        change = components.make_augment()
         for epoch in range(VIEWS):
             draws = torch.Generator().manual_seed(derive(seed, "augment", epoch))
             views.append(change(images, targets, draws)[0][:ROWS])

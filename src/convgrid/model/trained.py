@@ -99,7 +99,7 @@ def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
 def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
     """As the training did: for folders of earlier versions, and scales of the user's own that weights do not tell."""
     from convgrid.training.recording import profile  # Lightning takes seconds to import
-    from convgrid.training.trial import prepare, read
+    from convgrid.training.setup import prepare, read
 
     settings = read_settings(folder)
     try:

@@ -1,7 +1,7 @@
 """The metrics of `convgrid.objective.glossary`, exact, from all predictions of a part at once.
 
-Shapes: B images, C classes, L labels, T columns of numbers. Everything stays on the predictions' device until `measure`
-reads it, once; sums are of float64 or of whole numbers.
+Shapes: B images, C classes, L labels, T columns of numbers. Everything stays on the predictions' device until
+`evaluate` reads it, once; sums are of float64 or of whole numbers.
 """
 
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ def measurable(task: Task, row: Fit, count: int, targets: Tensor) -> tuple[str, 
     return tuple(name for name in metrics_of(task, row, count) if name not in lacking)
 
 
-def measure(names: Sequence[str], task: Task, row: Fit, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-    """Measure predictions.
+def evaluate(names: Sequence[str], task: Task, row: Fit, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+    """Measure predictions by all metrics of a part.
 
     Args:
         names: Of the metrics, such as `measurable` gives.
@@ -60,7 +60,7 @@ def measure(names: Sequence[str], task: Task, row: Fit, predictions: Tensor, tar
     Example:
         >>> from convgrid.objective.fit import fit
         >>> predictions, targets = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [4.0]])
-        >>> measure(["mae", "r2"], "regression", fit("logcosh", "regression"), predictions, targets)
+        >>> evaluate(["mae", "r2"], "regression", fit("logcosh", "regression"), predictions, targets)
         {'mae': 1.0, 'r2': 0.11111111111111116}
     """
     match task:

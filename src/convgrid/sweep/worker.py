@@ -4,14 +4,11 @@ Whatever a trial does to its process, the trial's folder says how far it came, a
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
 import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -20,19 +17,18 @@ import torch
 
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData
-from convgrid.errors import ConvgridError, cause_of, reason_of
+from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, outcome
-from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, EpochLog, Outcome, TrialFolder, claim
+from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
+from convgrid.system.device import find_device
 from convgrid.system.memory import keep_freed_memory
+from convgrid.training.attempt import Pruned, attempt, ending_of
 from convgrid.training.checkpoints import broken
-from convgrid.training.learner import Learner, train
-from convgrid.training.recording import begin, ended, write_predictions
-from convgrid.training.trial import find_device, prepare, read, try_components
-
-
-class Pruned(Exception):
-    """The scheduler has seen enough of the trial."""
+from convgrid.training.components import Components
+from convgrid.training.learner import Learner
+from convgrid.training.recipe import History
+from convgrid.training.setup import prepare, read
 
 
 def work(scheduler: Connection, visible_gpu: str | None) -> None:
@@ -74,6 +70,10 @@ class _Interrupts:
         if self._may:
             raise KeyboardInterrupt
 
+    def are_behind(self, _error: BaseException) -> bool:
+        """Whether an error is to be taken for one: Lightning makes another exception of it, and so may the user."""
+        return self.came
+
     @contextlib.contextmanager
     def allowed(self) -> Iterator[None]:
         """Be interrupted inside; outside, a signal waits for the next time."""
@@ -94,9 +94,8 @@ class _LastData:
 
     def of(self, settings: Settings) -> ImageData:
         """Read the data, unless it is at hand."""
-        trainer = settings.values["trainer"]
-        fold = settings.values["fold"]
-        parts = (settings.choices["data"], settings.values["data"], trainer["limit"], trainer["overfit"], fold)
+        trainer, fold = settings.trainer, settings.fold
+        parts = (settings.choices["data"], settings.values["data"], trainer.limit, trainer.overfit, fold)
         key = json.dumps(parts, sort_keys=True)
         if self._data is None or key != self._key:
             self._data = None  # the old goes before the new one comes
@@ -109,13 +108,14 @@ def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrup
     settings = job.trial.settings
     try:
         with interrupts.allowed():
-            try_components(settings)
-            torch.set_num_threads(settings.values["trainer"]["threads"])
-            device = find_device(settings.values["trainer"]["accelerator"])
+            components = Components(settings)
+            components.check()
+            torch.set_num_threads(settings.trainer.threads)
+            device = find_device(settings.trainer.accelerator)
             trial = identity(settings, device=device, digest=data.of(settings).digest)
         folder = claim(trial, settings)
     except BaseException as error:  # a component of the user's own may raise anything
-        return Ended(*_ending(error, interrupts))
+        return Ended(*ending_of(error, interrupts.are_behind))
     if folder is None:
         return Ended(Outcome("killed", "another process trains it"), "busy")
     try:
@@ -124,83 +124,64 @@ def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrup
             return Ended(earlier, earlier=True)
         scheduler.send(Began(str(folder.path)))
         with _written_to(folder.path / LOG):
-            return _attempt(job, folder, data.of(settings), device, scheduler, interrupts)
+            return _attempt(job, folder, data.of(settings), components, device, scheduler, interrupts)
     finally:
         folder.lock.release()
 
 
 def _attempt(
-    job: Job, folder: TrialFolder, data: ImageData, device: str, scheduler: Connection, interrupts: _Interrupts
+    job: Job,
+    folder: TrialFolder,
+    data: ImageData,
+    components: Components,
+    device: str,
+    scheduler: Connection,
+    interrupts: _Interrupts,
 ) -> Ended:
-    """Train a trial in its folder, from its last checkpoint on."""
-    started, cause, tested, learner = time.monotonic(), "", {}, None
-    try:
-        with interrupts.allowed():
-            learner = _begin(job, folder, data, device)
-            log = EpochLog(folder.path)
-            tested = train(learner, folder.path, device=device, send=_teller(job, log, scheduler))
-        log.append(learner.history)  # the last epoch's, where an earlier attempt died behind its checkpoint
-        write_predictions(folder, learner)
-        ending = Outcome("finished")
-    except Pruned:
-        ending = Outcome("pruned")
-    except BaseException as error:  # whatever a trial raises, SystemExit too, is its outcome
-        ending, cause = _ending(error, interrupts)
-        if not isinstance(error, ConvgridError | KeyboardInterrupt):
-            with contextlib.suppress(OSError):  # its log is on the disk that may be full
-                traceback.print_exc()
-    outcome = ended(ending, folder, learner, tested, time.monotonic() - started)
-    with contextlib.suppress(OSError):  # on a full disk the scheduler hears of it all the same
-        folder.end(outcome)
-        if outcome.status in ("finished", "pruned"):
-            (folder.path / LAST).unlink(missing_ok=True)
-    return Ended(outcome, cause)
+    """Train a job's trial, from its last checkpoint on, or from the start."""
 
+    def put_together() -> tuple[Learner, Plan]:
+        made = prepare(job.trial.settings, data, components, accumulate=job.accumulate)
+        _make_way(job, folder)
+        return made
 
-def _begin(job: Job, folder: TrialFolder, data: ImageData, device: str) -> Learner:
-    """Put the learner together, and say in the folder that it is under way."""
-    settings = job.trial.settings
-    learner, planned = prepare(settings, data)
-    if job.accumulate > 1:
-        learner.recipe = dataclasses.replace(learner.recipe, accumulate=job.accumulate)
-    cause = broken(folder.path / LAST)
-    if cause:
-        print(f"{LAST} cannot be read: {cause}. The trial starts over.")
-    if cause or "finished" in job.again:
-        _start_over(folder)
-    begin(
+    ended = attempt(
+        job.trial.settings,
         folder,
-        settings,
-        learner,
-        planned,
-        device,
+        put_together,
+        device=device,
+        raises=False,
+        epoch_ended=lambda history: _tell(history, job, scheduler),
+        is_interrupt=interrupts.are_behind,
+        interruptible=interrupts.allowed,
         varying=job.trial.varying,
         tags={"convgrid.accumulate": str(job.accumulate)} if job.accumulate > 1 else {},
         sweep=folder.record.get("sweep", job.sweep),
     )
-    return learner
+    if folder.record.get("status") in ("finished", "pruned"):  # as written: a full disk may not have taken the outcome
+        with contextlib.suppress(OSError):
+            (folder.path / LAST).unlink(missing_ok=True)
+    return Ended(*ended)
 
 
-def _start_over(folder: TrialFolder) -> None:
-    for path in folder.path.iterdir():
-        if path.name in (LAST, BEST, METRICS, RECORD):
-            path.unlink()
+def _make_way(job: Job, folder: TrialFolder) -> None:
+    """Remove what is not to be gone on from: what the job wants trained again, and a checkpoint that is broken."""
+    cause = broken(folder.path / LAST)
+    if cause:
+        print(f"{LAST} cannot be read: {cause}. The trial starts over.")
+    for name in (LAST, BEST, METRICS, RECORD) if cause or "finished" in job.again else ():
+        (folder.path / name).unlink(missing_ok=True)
 
 
-def _teller(job: Job, log: EpochLog, scheduler: Connection) -> Callable[[Sequence[Mapping[str, float]]], None]:
-    """What is done once an epoch's checkpoint is written."""
-
-    def send(history: Sequence[Mapping[str, float]]) -> None:
-        log.append(history)
-        try:
-            scheduler.send(EpochEnded(len(history), dict(history[-1])))
-            pruned = job.asks and scheduler.recv() == "prune"
-        except (EOFError, ConnectionError):
-            os._exit(1)  # the sweep was killed: that is no failure of the trial's, and the epoch is on disk
-        if pruned:
-            raise Pruned
-
-    return send
+def _tell(history: History, job: Job, scheduler: Connection) -> None:
+    """Say that an epoch is on disk, and hear whether the trial goes on."""
+    try:
+        scheduler.send(EpochEnded(len(history), dict(history[-1])))
+        is_pruned = job.asks and scheduler.recv() == "prune"
+    except (EOFError, ConnectionError):
+        os._exit(1)  # the sweep was killed: that is no failure of the trial's, and the epoch is on disk
+    if is_pruned:
+        raise Pruned
 
 
 @contextlib.contextmanager
@@ -217,11 +198,3 @@ def _written_to(path: Path) -> Iterator[None]:
             os.dup2(copy, number)
             os.close(copy)
         os.close(file)
-
-
-def _ending(error: BaseException, interrupts: _Interrupts) -> tuple[Outcome, str]:
-    """What a trial's exception makes of it, and what the scheduler reacts to."""
-    if interrupts.came:
-        return Outcome("killed", "interrupted"), ""
-    cause = cause_of(error)
-    return Outcome("killed" if cause == "disk" else "failed", reason_of(error)), cause

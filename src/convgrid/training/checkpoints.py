@@ -3,7 +3,7 @@
 import io
 import pickle
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from convgrid.errors import DiskError, TrainingError
 from convgrid.runs.trial import BEST, LAST, best_epoch
+from convgrid.training.recipe import History
 
 LAYOUT = 3  # of what a checkpoint holds of the optimizer: one state for all weights of a group
 
-History = Sequence[Mapping[str, float]]
 Send = Callable[[History], None]
 
 
@@ -57,7 +57,7 @@ def readable(checkpoint: Path) -> Path | None:
     return checkpoint if checkpoint.exists() else None
 
 
-class Files(TorchCheckpointIO):
+class DirectIO(TorchCheckpointIO):
     """Checkpoints straight to where they belong; Lightning's own pass through TMPDIR, which may be full, or far."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:

@@ -15,7 +15,8 @@ from convgrid.data import ImageData, Profile
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import CONFUSION, DATA, ENVIRONMENT, PLAN, WORST, Outcome, TrialFolder, best_epoch, now
 from convgrid.system.environment import environment
-from convgrid.training.learner import Learner, Recipe
+from convgrid.training.learner import Learner
+from convgrid.training.recipe import Recipe
 from convgrid.training.worst import draw_worst
 
 OWN_DATA = {  # what reads the user's own data, and the key that says where it is
@@ -54,7 +55,7 @@ def begin(
         name=run_name(settings, varying or {}),
         params={key: str(value) for key, value in parameters(settings, planned).items()},
         tags={
-            "seed": str(settings.values["seed"]),
+            "seed": str(settings.seed),
             "host": platform.node(),
             "device": torch.cuda.get_device_name() if device == "cuda" else device,
             **environment(),
@@ -89,7 +90,7 @@ def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
 
 def _plain_name(settings: Settings) -> str:
     arch = settings.choices["arch"]
-    counts = " ".join(f"{count}{settings.values['arch'][count]}" for count in "nmk")
+    counts = " ".join(f"{count}{getattr(settings.arch, count)}" for count in "nmk")
     return f"{counts if arch == 'convnet' else arch} {settings.choices['optimizer']}"
 
 
@@ -124,7 +125,7 @@ def profile(settings: Settings, data: ImageData) -> Profile:
     Returns:
         What is known of it without its images.
     """
-    reader, stated = component(settings, "data"), settings.values["data"]
+    reader, stated = component(settings, "data"), settings.values["data"]  # of which the reader has keys of its own
     assert reader is not None
     columns = stated.get("targets")  # as a table has them; in the user's own option, who knows
     named = columns if isinstance(columns, list) and len(columns) == data.num_classes else None
@@ -140,14 +141,15 @@ def write_predictions(folder: TrialFolder, learner: Learner) -> None:
         learner: What was trained; labels and numbers have no confusion matrix.
     """
     names = learner.data.class_names
-    for part, counts in learner.confusions.items():
+    for part, counts in learner.evaluation.confusions.items():
         with (folder.path / CONFUSION[part]).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["class / predicted", *names])
             table.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
     (folder.path / WORST).unlink(missing_ok=True)
-    if learner.worst is not None and learner.data.test is not None and len(learner.worst.places):
-        draw_worst(learner.worst, learner.data.test, names).save(folder.path / WORST, compress_level=1)
+    worst = learner.evaluation.worst
+    if worst is not None and learner.data.test is not None and len(worst.places):
+        draw_worst(worst, learner.data.test, names).save(folder.path / WORST, compress_level=1)
 
 
 def result(

@@ -1,0 +1,146 @@
+"""What the settings name for a training: found and bound once, and tried before data is read."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convgrid.config import Settings, component, fits
+from convgrid.errors import ConfigError, gather, refuse
+from convgrid.objective.fit import Fit, Task, fit, num_outputs
+from convgrid.objective.objective import Objective
+from convgrid.optimizers import ELEMENTWISE
+from convgrid.schedules import Progress
+from convgrid.system.device import find_device
+
+
+class Components:
+    """Functions and classes with the config's values set, each bound when it is first asked for.
+
+    What makes a module or an object (`make_...`) is called anew for each use: one that was tried is not trained.
+
+    Args:
+        settings: Name them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def make_optimizer(self) -> Callable[[list[dict[str, Any]]], torch.optim.Optimizer]:
+        """From parameter groups to an optimizer."""
+        return self._bound("optimizer")
+
+    @cached_property
+    def schedule(self) -> Callable[[Progress], float]:
+        """From a `Progress` to a factor on the learning rate."""
+        return self._bound("schedule")
+
+    @cached_property
+    def loss(self) -> Callable[..., Tensor]:
+        """From (predictions or scores, targets) to one value an example."""
+        return self._bound("loss")
+
+    @cached_property
+    def make_scale(self) -> Callable[[Tensor], nn.Module] | None:
+        """Fits what `target` names; None takes the scale that suits the loss."""
+        return self._bound("target") if component(self._settings, "target") else None
+
+    @cached_property
+    def make_augment(self) -> Callable[[], Any] | None:
+        """Gives what changes images; None where nothing does."""
+        return self._bound("augment") if component(self._settings, "augment") else None
+
+    def is_elementwise(self) -> bool:
+        """Whether the optimizer treats every number by itself."""
+        chosen = component(self._settings, "optimizer")
+        return chosen is not None and chosen.target in ELEMENTWISE
+
+    def fit(self, task: Task, count: int | None = None) -> Fit:
+        """How the loss goes with a task.
+
+        Args:
+            task: The data's, which only the data tells for certain.
+            count: Classes, labels, or columns of numbers; None where only the data tells.
+
+        Raises:
+            ConfigError: If they do not go together.
+        """
+        return fit(self._settings.choices["loss"], task, count, fits(self._settings))
+
+    def check(self) -> None:
+        """Use every component once on next to nothing, so that a value out of its range is told before data is read.
+
+        Raises:
+            ConvgridError: With all that the components refuse.
+        """
+        trainer = self._settings.trainer
+        uses: list[Callable[[], object]] = [
+            lambda: find_device(trainer.accelerator),
+            lambda: self.make_optimizer([{"params": [torch.zeros(1)], "kernels": True}]),
+            lambda: self.schedule(Progress(0, 1, trainer.max_epochs, ())),
+            lambda: self._bound("activation")(torch.zeros(1, 1)),
+            self._try_loss,
+            self._try_augment,
+            self._try_dropout,
+        ]
+        refuse(gather(uses))
+
+    def _bound(self, group: str) -> Callable[..., Any]:
+        found = component(self._settings, group)
+        assert found is not None
+        return found.bind()
+
+    def _task(self) -> Task:
+        return self._settings.data.task
+
+    def _try_augment(self) -> None:
+        if self.make_augment is None:
+            return
+        made, name, shape = (
+            self.make_augment(),
+            self._settings.choices["augment"],
+            self._settings.data.shape,
+        )
+        images = torch.zeros(2, *shape, dtype=torch.uint8)
+        targets = torch.zeros(2, dtype=torch.int64) if self._task() == "classification" else torch.zeros(2, 1)
+        changed, _ = made(images, targets, torch.Generator())
+        if changed.shape != images.shape or changed.dtype not in (torch.uint8, torch.float32):
+            kind = f"{changed.dtype} of shape {list(changed.shape)}".removeprefix("torch.")
+            raise ConfigError(
+                f"augment={name} makes {kind} of {list(images.shape)}. It must keep the shape, in float32."
+            )
+        views = self._settings.trainer.test_views
+        if views > 1 and not hasattr(made, "views"):
+            raise ConfigError(
+                f"trainer.test_views={views} needs a method views, and augment={name} has none. Leave it out."
+            )
+        if views > 1:
+            made.views()
+
+    def _try_loss(self) -> None:
+        task, name = self._task(), self._settings.choices["loss"]
+        row = self.fit(task)
+        count = max(2, row.least_outputs)
+        targets = torch.zeros(2, dtype=torch.int64) if task == "classification" else torch.ones(2, count)
+        scores = torch.zeros(2, num_outputs(row, count))
+        objective = Objective(self.loss, task, row, targets, self.make_scale)
+        objective.predictions(scores)
+        found = objective.losses(scores, targets)
+        if found.shape != (2,):
+            raise ConfigError(
+                f"loss={name} gives {list(found.shape)} values for 2 examples. It must give one value an example: "
+                "average over an example's outputs, not over the batch."
+            )
+
+    def _try_dropout(self) -> None:
+        if component(self._settings, "layer/dropout") is None:
+            return
+        if not any(hasattr(module, "generator") for module in self._bound("layer/dropout")().modules()):
+            raise ConfigError(
+                f"layer/dropout={self._settings.choices['layer/dropout']} has no attribute generator. Set it to None "
+                "and draw from it: the training puts one there for each epoch, so that a run can be repeated and "
+                "resumed."
+            )
