@@ -249,8 +249,8 @@ def test_examples_have_their_weights_on_tape_too(tmp_path: Path) -> None:
 
 def compare(tmp_path: Path, *typed: str, change: Callable[[Learner], object] = lambda learner: None) -> None:
     taped, plain = (trained(tmp_path / str(way), *typed, by_autograd=way, change=change) for way in (False, True))
-    assert taped._tape is not None
-    assert plain._tape is None
+    assert taped.steps.tape is not None
+    assert plain.steps.tape is None
     assert taped.history == plain.history
     assert taped.tested == plain.tested
     for name, weights in taped.state_dict().items():
@@ -267,7 +267,7 @@ def compare(tmp_path: Path, *typed: str, change: Callable[[Learner], object] = l
     ids=" ".join,
 )
 def test_what_a_tape_cannot_do_is_left_to_autograd(tmp_path: Path, typed: tuple[str, ...]) -> None:
-    assert trained(tmp_path / "run", *typed, by_autograd=False)._tape is None
+    assert trained(tmp_path / "run", *typed, by_autograd=False).steps.tape is None
 
 
 def in_parts(learner: Learner) -> None:
@@ -280,4 +280,4 @@ def with_weights_of_its_own(learner: Learner) -> None:
 
 @pytest.mark.parametrize("change", [in_parts, with_weights_of_its_own])
 def test_what_goes_beyond_the_network_is_left_to_autograd(tmp_path: Path, change: Callable[[Learner], object]) -> None:
-    assert trained(tmp_path / "run", by_autograd=False, change=change)._tape is None
+    assert trained(tmp_path / "run", by_autograd=False, change=change).steps.tape is None

@@ -29,6 +29,7 @@ class Steps:
     Attributes:
         optimizer: What a checkpoint keeps, with the learning rate that the schedule's factor applies to in each group.
         flat: What the optimizer steps on, where that is not the parameters themselves.
+        tape: Writes the gradients of a plain network; None where autograd does.
     """
 
     def __init__(self, predictor: Predictor, recipe: Recipe, device: torch.device) -> None:
@@ -37,7 +38,7 @@ class Steps:
         self._drawing = [module for module in predictor.modules() if hasattr(module, "generator")]
         self.flat: list[nn.Parameter] = []
         self.optimizer = self._made_optimizer()
-        self._tape = self._recorded()
+        self.tape = self._recorded()
         self._is_crossentropy = recipe.augment is None and predictor.objective.is_crossentropy
 
     def begin_epoch(self, epoch: int) -> None:
@@ -65,7 +66,7 @@ class Steps:
         for factor, batch in zip(factors, chunk, strict=True):
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-            losses += self._by_autograd(batch, scaler) if self._tape is None else [self._on_tape(batch, self._tape)]
+            losses += self._by_autograd(batch, scaler) if self.tape is None else [self._on_tape(batch, self.tape)]
             if self._recipe.gradient_clip_norm:
                 scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self._predictor.parameters(), self._recipe.gradient_clip_norm)
