@@ -1,6 +1,5 @@
 """The sweep's loop with a stand-in for its workers: what it says of trials whose processes died."""
 
-import importlib
 import signal
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from convgrid.sweep.executor import Died
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Ended, Job
 from convgrid.sweep.scheduler import Rules, Scheduler
+from convgrid.sweep.sources import NotedSource
 
 MEMORY = ", as the system does where memory runs out"
 
@@ -115,10 +115,8 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
     assert said == {"a": first, "b": second}
 
 
-def test_what_the_ranking_needs_is_imported_while_the_last_trials_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    train = importlib.import_module("convgrid.sweep.train")  # the package has a function of that name
-    imported: list[bool] = []
-    monkeypatch.setattr(train, "_import_summary", lambda: imported.append(True))
-    source = train.Noting(Source(), sweep=cast(Any, None), keep=cast(Any, None), maker=None)
-    assert [source.next().key, source.next().key, imported] == ["a", "b", []]
-    assert (source.next(), imported) == (None, [True])
+def test_the_end_is_prepared_while_the_last_trials_train() -> None:
+    prepared: list[bool] = []
+    source = NotedSource(cast(Any, Source()), cast(Any, None), cast(Any, None), lambda: prepared.append(True))
+    assert [cast(Trial, source.next()).key, cast(Trial, source.next()).key, prepared] == ["a", "b", []]
+    assert (source.next(), prepared) == (None, [True])

@@ -41,9 +41,10 @@ def _run(argv: Sequence[str]) -> int:
     register_experiments()
     command = check(argv)
     if command.composed is not None and command.composed.hydra.mode == RunMode.MULTIRUN:
+        from convgrid.sweep import retyped
         from convgrid.sweep import run as run_sweep
 
-        return run_sweep(command.composed, command.arguments, command.composer)
+        return run_sweep(command.composed, command.arguments, command.composer, retyped(*sys.argv))
     if command.composed is not None:
         _plan_or_train(command.composed, command.composed.hydra)
     else:  # it composes twice more, which takes as long as all else in a dry run

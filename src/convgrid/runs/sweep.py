@@ -1,23 +1,27 @@
-"""What a sweep's trials came to, in their folders: no torch, no MLflow."""
+"""A sweep's folder: what was asked for, which trials that means, and what they came to; no torch, no MLflow."""
 
+import contextlib
 import json
+import os
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from convgrid.errors import SweepError
-from convgrid.runs.trial import RUNS, Outcome, read_record
+from convgrid.errors import ConfigError, DiskError, SweepError
+from convgrid.runs.trial import RUNS, Outcome, now, read_record
 
 SWEEP = "sweep.json"
 TRACKED_SWEEP = "parent.json"  # what the tracking store has of the folder
 SWEEPS = Path("sweeps")
 REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on
+SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
 
 
 @dataclass(frozen=True)
@@ -167,3 +171,99 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> Outcome | None:
         return None
     known = {name: record[name] for name in ("reason", "metrics", "best_epoch", "epochs", "seconds") if name in record}
     return Outcome(status=status, folder=str(folder), **known)
+
+
+class SweepFolder:
+    """What is stored of one sweep below `sweeps/`; two processes that run the same sweep write the same.
+
+    Left by an exception, the sweep is killed, and can go on.
+
+    Args:
+        sweep: Its id.
+        keys: Of the trials that are known before they start, in the order in which `sweep.json` lists their folders.
+        known: What else is stored: the command, the definition, the objective.
+        shared: Whether another process may run the same sweep at the same time.
+
+    Raises:
+        ConfigError: If another process runs it, and it is not shared.
+        DiskError: If no folder can be made here.
+    """
+
+    def __init__(self, sweep: str, keys: Sequence[str], known: Mapping[str, Any], *, shared: bool = True) -> None:
+        self.id, self.path = sweep, SWEEPS / sweep
+        self._places = {key: place for place, key in enumerate(keys)}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            earlier = self._read()
+            self._known: dict[str, Any] = {
+                "id": sweep,
+                **known,
+                "created": earlier.get("created", now()),
+                "trials": earlier.get("trials", [None] * len(keys)),
+            }
+            self._take_lock(shared)
+            self.update(status="running")
+        except OSError as error:
+            raise DiskError(f"{self.path.absolute()} cannot be used: {error.strerror}.") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._lock.is_locked:
+            self.close("killed")
+
+    def ended(self, key: str, trial: str) -> None:
+        """Note the folder of a trial.
+
+        Args:
+            key: The trial's.
+            trial: The folder's name below `runs/`.
+        """
+        trials: list[str | None] = self._known["trials"]
+        place = self._places.setdefault(key, trials.index(trial) if trial in trials else len(trials))
+        trials += [None] * (place + 1 - len(trials))
+        trials[place] = trial
+        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+            with contextlib.suppress(OSError):  # the trials' own folders say the same
+                self.update()
+
+    def update(self, **known: Any) -> None:
+        """Add to what is known of the sweep; a reader sees the old or the new, never a part."""
+        self._known |= known
+        partial = self.path / f"{SWEEP}.{os.getpid()}"
+        partial.write_text(json.dumps(self._known, indent=2), encoding="utf-8")
+        partial.replace(self.path / SWEEP)
+        self._written = time.monotonic()
+
+    def close(self, status: str, **known: Any) -> None:
+        """Say how the sweep ended, and let go of the folder: as long as it is held, the sweep is running.
+
+        Args:
+            status: "finished", "killed" or "failed".
+            known: What else is known now.
+        """
+        with contextlib.suppress(OSError):  # a full disk: the sweep, started again, writes it
+            self.update(status=status, **known)
+        self._lock.release()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return read_sweep(self.path)
+        except SweepError as error:  # a broken one is written anew: the trials' own folders say the same
+            cause = error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):  # it may be whole
+                raise cause from None
+            return {}
+
+    def _take_lock(self, shared: bool) -> None:
+        """Held, it says that the sweep runs; where another process runs the same, that one says it."""
+        self._lock = FileLock(self.path / "lock")
+        try:
+            self._lock.acquire(timeout=1)  # who looks at it holds it for a moment
+        except Timeout:
+            if not shared:
+                raise ConfigError(
+                    f"sweep {self.id} is being run by another process, and a search learns in one place. "
+                    "Wait for it, or give sweep.workers more."
+                ) from None

@@ -1,7 +1,6 @@
 """Many trials of one command line: planned together, run side by side, each found again by what it is."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +19,13 @@ from convgrid.system.processes import warm_up
 RUN = " run"  # behind the program, as `__main__` puts it there for Hydra
 
 
-def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int:
+def run(config: DictConfig, arguments: Sequence[str], composer: Composer, command: str) -> int:
     """Plan a sweep, show the plan, and train its trials unless `dry_run` says to stop there.
 
     Args:
         config: Composed from what is not swept, with its `hydra` node.
         arguments: The overrides that were typed, with their quotes.
+        command: What goes on with the sweep.
 
     Returns:
         The exit status.
@@ -35,22 +35,21 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer) -> int
     """
     console = Console()
     settings = from_hydra(config, config.hydra)
-    node = settings.values["sweep"]
-    if not settings.values["dry_run"]:
+    if not settings.dry_run:
         warm_up()  # where the words alone did not tell that it is a sweep
-    found = plan_search(config, arguments, composer, settings) if "conditions" in node else None
-    learns = found if "sampler" in node else None
+    found = plan_search(config, arguments, composer, settings) if settings.sweep.conditions is not None else None
+    learns = found if "sweep/sampler" in settings.choices else None
     if learns is not None:
-        survey = Survey(node["max_trials"], ())
+        survey = Survey(settings.sweep.max_trials or 0, ())
         show_space(learns.space, settings, console)
     else:
         survey = plan_random(found, settings) if found else plan_grid(config, arguments, composer, settings)
         todo = [trial for trial in survey.trials if trial.key not in survey.finished]
         seconds, pruner = estimate_seconds(todo, settings), component(settings, "sweep/pruner")
         show_survey(survey, console, seconds=seconds, pruner=pruner)
-    if settings.values["dry_run"]:
+    if settings.dry_run:
         return 0
-    return train_sweep(survey, settings, retyped(*sys.argv), console, learns)
+    return train_sweep(survey, settings, command, console, learns)
 
 
 def retyped(program: str, *words: str) -> str:

@@ -38,8 +38,8 @@ def estimate_seconds(trials: Sequence[Trial], settings: Settings, runs: Path = R
         line = lines.get(tuple(str(values.get(key)) for key in ALIKE))
         if line is None:
             return None
-        seconds += values["trainer.max_epochs"] * (line[0] + line[1] * trial.plan.multiply_adds)
-    workers = settings.values["sweep"]["workers"] or max(1, cores() // settings.values["trainer"]["threads"])
+        seconds += trial.settings.trainer.max_epochs * (line[0] + line[1] * trial.plan.multiply_adds)
+    workers = settings.sweep.workers or max(1, cores() // settings.trainer.threads)
     return seconds / min(workers, len(trials)) if trials else None
 
 

@@ -1,7 +1,7 @@
 """From what was typed to a survey: the grid's own mistakes first, then point after point."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from convgrid.config import (
     shown,
     values_of,
 )
+from convgrid.config.sections import SweepSettings
 from convgrid.errors import ConfigError, ConvgridError, gather, refuse
 from convgrid.sweep.grid import Point, axes, points, repetitions, size
 from convgrid.sweep.interfaces import Survey
@@ -40,21 +41,21 @@ def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, 
     Raises:
         ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
     """
-    node: Mapping[str, Any] = settings.values["sweep"]
+    sweep = settings.sweep
     refuse(mistakes_in_sweep(settings))
     found = grids(config, arguments, composer.loader)
     composition = Composition(composer, list(config.hydra.overrides.hydra))
-    refuse(gather(_checks(found, node, composition, composer, settings)))
-    divided = [axes(grid, node["zip"]) for grid in found]
+    refuse(gather(_checks(found, composition, composer, settings)))
+    divided = [axes(grid, sweep.zip) for grid in found]
     each = itertools.chain.from_iterable(map(points, divided))
     looked = survey(
-        itertools.chain.from_iterable(map(partial(repeated, composition=composition, node=node), each)),
-        Surveyor(composition, read_where(node["where"], found, composition, settings)),
-        num_points=sum(map(size, divided)) * (node["seeds"] or 1) * (node["folds"] or 1),
+        itertools.chain.from_iterable(map(partial(repeated, composition=composition, sweep=sweep), each)),
+        Surveyor(composition, read_where(sweep.where, found, composition, settings)),
+        num_points=sum(map(size, divided)) * (sweep.seeds or 1) * (sweep.folds or 1),
         typed=typed(found),
-        max_trials=node["max_trials"],
+        max_trials=sweep.max_trials,
     )
-    return looked if node["rerun"] == "all" else replace(looked, finished=finished(looked.trials))
+    return looked if sweep.rerun == "all" else replace(looked, finished=finished(looked.trials))
 
 
 def typed(found: Sequence[Grid]) -> dict[str, str]:
@@ -92,13 +93,14 @@ def read_where(text: str | None, found: Sequence[Grid], composition: Composition
 
 
 def _checks(
-    found: Sequence[Grid], node: Mapping[str, Any], composition: Composition, composer: Composer, settings: Settings
+    found: Sequence[Grid], composition: Composition, composer: Composer, settings: Settings
 ) -> Iterator[Callable[[], object]]:
     """What can be wrong with a grid as a whole."""
-    yield partial(_check_zips, node["zip"], found)
-    yield partial(read_where, node["where"], found, composition, settings)
+    sweep = settings.sweep
+    yield partial(_check_zips, sweep.zip, found)
+    yield partial(read_where, sweep.where, found, composition, settings)
     yield partial(_check_experiments, found, composer)
-    yield partial(_check_folds, node["folds"], "fold" in typed(found) or settings.values["fold"] is not None)
+    yield partial(_check_folds, sweep.folds, "fold" in typed(found) or settings.fold is not None)
 
 
 def _check_zips(zips: Sequence[Any], found: Sequence[Grid]) -> None:
@@ -140,21 +142,20 @@ def _check_folds(folds: int | None, given: bool) -> None:
         raise ConfigError(f"sweep.folds={folds} takes every fold, so fold cannot be set. Leave out one of the two.")
 
 
-def repeated(point: Point, *, composition: Composition, node: Mapping[str, Any]) -> Iterator[Point]:
+def repeated(point: Point, *, composition: Composition, sweep: SweepSettings) -> Iterator[Point]:
     """Give a point its seeds and folds.
 
     Args:
         point: Overrides with one value each.
         composition: Knows the point's own seed.
-        node: The `sweep` group.
 
     Returns:
         One point a seed and fold; the point as it is where the sweep has neither.
     """
-    if not (node["seeds"] or node["folds"]):
+    if not (sweep.seeds or sweep.folds):
         return iter((point,))
     try:
-        seed = composition.settings(point)[0].values["seed"]
+        seed = composition.settings(point)[0].seed
     except ConvgridError:  # the survey tells
         seed = 0
-    return repetitions(point, seed, node["seeds"], node["folds"])
+    return repetitions(point, seed, sweep.seeds, sweep.folds)

@@ -35,7 +35,7 @@ class Trial:
     @property
     def cost(self) -> int:
         """Multiply-adds an image times epochs: what the time of trials on one data set goes by."""
-        return self.plan.multiply_adds * self.settings.values["trainer"]["max_epochs"]
+        return self.plan.multiply_adds * self.settings.trainer.max_epochs
 
 
 @dataclass(frozen=True)

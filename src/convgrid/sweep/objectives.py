@@ -25,11 +25,22 @@ def objectives_of(settings: Settings) -> dict[str, Mode]:
         >>> objectives_of(Settings({"sweep": {"objectives": several}, "data": {}, "objective": objective}, {}, ()))
         {'val/accuracy': 'max', 'multiply_adds': 'min'}
     """
-    task, objective = settings.values["data"].get("task", "classification"), settings.values["objective"]
-    several = settings.values["sweep"].get("objectives")
+    several, task = settings.sweep.objectives, settings.data.task
     if not several:
-        return dict([objective_of(task, objective["metric"], objective["mode"])])
+        return dict([main_objective(settings)])
     return {name: "min" if name in SIZES else _mode_of(name, task) for name in several}
+
+
+def main_objective(settings: Settings) -> tuple[str, Mode]:
+    """Settle what one trial is better than another by.
+
+    Returns:
+        The metric, such as "val/accuracy", and whether the greatest or the least value is best.
+
+    Raises:
+        ConfigError: If there is no such metric.
+    """
+    return objective_of(settings.data.task, settings.objective.metric, settings.objective.mode)
 
 
 def objective_values(objectives: Sequence[str], trial: Trial, outcome: Outcome) -> list[float]:

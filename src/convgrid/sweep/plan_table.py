@@ -57,13 +57,12 @@ def show_space(space: Space, settings: Settings, console: Console) -> None:
     Args:
         space: What it draws from.
     """
-    node = settings.values["sweep"]
     searched = [f"{_values(dimension)}{_condition(dimension.when)}" for dimension in space.dimensions]
     rows = {
         "searched": "\n".join(searched),
-        "by": f"{settings.choices['sweep/sampler']}, {node['max_trials']:,} trials",
+        "by": f"{settings.choices['sweep/sampler']}, {settings.sweep.max_trials:,} trials",
         "for": ", ".join(f"{name} ({mode})" for name, mode in objectives_of(settings).items()),
-        "kept in": node["storage"],
+        "kept in": str(settings.sweep.storage),
     }
     pruner = component(settings, "sweep/pruner")
     if pruner is not None:

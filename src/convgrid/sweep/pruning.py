@@ -13,9 +13,10 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from convgrid.config import Settings, component
-from convgrid.objective.glossary import Mode, objective_of
+from convgrid.objective.glossary import Mode
 from convgrid.runs.trial import RECORD, RUNS, Outcome, Status, read_epochs
 from convgrid.sweep.interfaces import Source, Trial, Wait
+from convgrid.sweep.objectives import main_objective
 
 STUDY = "convgrid"
 TRIAL_STATES: Mapping[Status, TrialState] = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -186,7 +187,7 @@ class PrunedSource:
         """Take an epoch's metrics, and say whether the trial is to be pruned; not in its last epoch."""
         self.source.epoch(trial, epoch, metrics)
         poor = self.pruner.epoch(trial.key, epoch, metrics[self.metric])
-        return poor and epoch < trial.settings.values["trainer"]["max_epochs"]
+        return poor and epoch < trial.settings.trainer.max_epochs
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Take a trial's outcome; another process may have trained it."""
@@ -222,12 +223,10 @@ def with_pruning(source: Source, settings: Settings, known: Sequence[Trial] = ()
     Returns:
         The source whose poor trials end early.
     """
-    made, objective = component(settings, "sweep/pruner"), settings.values["objective"]
+    made, (metric, mode) = component(settings, "sweep/pruner"), main_objective(settings)
     assert made is not None
-    task = settings.values["data"].get("task", "classification")
-    metric, mode = objective_of(task, objective["metric"], objective["mode"])
-    pruner = Pruner(made.bind()(settings.values["trainer"]["max_epochs"]), mode)
-    return PrunedSource(source, pruner, metric, known, start_over=settings.values["sweep"]["rerun"] == "all")
+    pruner = Pruner(made.bind()(settings.trainer.max_epochs), mode)
+    return PrunedSource(source, pruner, metric, known, start_over=settings.sweep.rerun == "all")
 
 
 def _folders() -> dict[str, tuple[Path, Status]]:

@@ -169,7 +169,7 @@ class Scheduler:
                 self._epoch(worker, job, epoch, metrics)
 
     def _epoch(self, worker: Worker, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
-        most = job.trial.settings.values["trainer"]["max_epochs"]
+        most = job.trial.settings.trainer.max_epochs
         self._view.epoch(worker.number, job.trial, epoch, most, metrics)
         prune = self._source.epoch(job.trial, epoch, metrics)
         if job.asks:
@@ -198,7 +198,7 @@ class Scheduler:
 
     def _tries_again(self, job: Job, ended: Ended) -> bool:
         parts = 2 * job.accumulate
-        if ended.cause == "memory" and parts <= min(MOST_PARTS, job.trial.settings.values["data"]["batch_size"]):
+        if ended.cause == "memory" and parts <= min(MOST_PARTS, job.trial.settings.data.batch_size):
             self._view.note(f"{' '.join(job.trial.overrides)}: out of memory. Again with batches in {parts} parts.")
             self._queue.appendleft(replace(job, again=("failed",), accumulate=parts))
             return True

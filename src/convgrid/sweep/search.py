@@ -68,13 +68,15 @@ def search_of(settings: Settings, name: str, space: Space, make: Callable[[Point
     Raises:
         ConfigError: If its storage or its objectives cannot be used.
     """
-    sweep, modes, sampler = settings.values["sweep"], objectives_of(settings), component(settings, "sweep/sampler")
+    sweep, modes, sampler = settings.sweep, objectives_of(settings), component(settings, "sweep/sampler")
     assert sampler is not None
-    if sweep["rerun"] == "all":
-        _forget(sweep["storage"], name)
-    study = open_study(sweep["storage"], name, list(modes.values()))
-    draw, again = partial(sampler.bind(), settings.values["seed"]), sweep["rerun"] == "failed"
-    return Search(study, space, make, draw, list(modes), sweep["max_trials"], rerun_failed=again)
+    assert sweep.storage is not None
+    assert sweep.max_trials is not None  # `mistakes_in_sweep` has asked for it
+    if sweep.rerun == "all":
+        _forget(sweep.storage, name)
+    study = open_study(sweep.storage, name, list(modes.values()))
+    draw, again = partial(sampler.bind(), settings.seed), sweep.rerun == "failed"
+    return Search(study, space, make, draw, list(modes), sweep.max_trials, rerun_failed=again)
 
 
 def _forget(storage: str, name: str) -> None:

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -80,18 +79,18 @@ def plan_search(config: DictConfig, arguments: Sequence[str], composer: Composer
     Raises:
         ConvgridError: If the space or a condition cannot be parsed.
     """
-    node: Mapping[str, Any] = settings.values["sweep"]
+    sweep = settings.sweep
     refuse([*mistakes_in_sweep(settings), *gather([partial(objectives_of, settings)])])
     (grid,) = grids(config, arguments, composer.loader)
     composition = Composition(composer, list(config.hydra.overrides.hydra))
     options = {group.replace("/", "."): option for group, option in settings.choices.items()}
     names = dict.fromkeys(composition.keys([grid])) | dict(flatten(settings.values)) | options
-    space = space_of(grid, node["zip"], node["conditions"], names, composer.options_with)
-    where = read_where(node["where"], [grid], composition, settings)
+    space = space_of(grid, sweep.zip, sweep.conditions or (), names, composer.options_with)
+    where = read_where(sweep.where, [grid], composition, settings)
     asked = [str(override.input_line) for override in grid if not is_outside_identity(override.key_or_group)]
-    draws = {name: value for name, value in node.items() if name in POINT_KEYS}
-    key = digest_of({"grid": asked, "seed": settings.values["seed"], **draws})
-    repeat = partial(repeated, composition=composition, node=node)
+    draws = {name: value for name, value in settings.values["sweep"].items() if name in POINT_KEYS}
+    key = digest_of({"grid": asked, "seed": settings.seed, **draws})
+    repeat = partial(repeated, composition=composition, sweep=sweep)
     return SearchPlan(space, Surveyor(composition, where), repeat, grid, key)
 
 
@@ -107,22 +106,23 @@ def plan_random(found: SearchPlan, settings: Settings) -> Survey:
     Raises:
         ConvgridError: If no point drawn can be trained.
     """
-    node = settings.values["sweep"]
-    most = MOST_DRAWN * node["max_trials"]
-    drawn = itertools.islice(random_points(found.space, settings.values["seed"]), most)
+    wanted = settings.sweep.max_trials
+    assert wanted is not None  # `mistakes_in_sweep` has asked for it
+    most = MOST_DRAWN * wanted
+    drawn = itertools.islice(random_points(found.space, settings.seed), most)
     looked = survey(
         itertools.chain.from_iterable(map(found.repeat, drawn)),
         found.surveyor,
         num_points=most,
         typed=typed([found.grid]),
-        max_trials=node["max_trials"],
+        max_trials=wanted,
     )
     others = [*looked.repeats.values(), *looked.skipped.values()]
     looked = replace(looked, num_points=len(looked.trials) + sum(map(len, others)))
-    if len(looked.trials) < node["max_trials"]:
-        note = f"There seem to be no more than these: sweep.max_trials={node['max_trials']} were asked for."
+    if len(looked.trials) < wanted:
+        note = f"There seem to be no more than these: sweep.max_trials={wanted} were asked for."
         looked = replace(looked, notes=(*looked.notes, note))
-    return looked if node["rerun"] == "all" else replace(looked, finished=finished(looked.trials))
+    return looked if settings.sweep.rerun == "all" else replace(looked, finished=finished(looked.trials))
 
 
 def _values(texts: Mapping[str, str], fixed: set[str]) -> dict[str, str]:

@@ -135,7 +135,7 @@ class Surveyor:
         return self._digests[id(plan)]
 
     def _idle_of(self, settings: Settings) -> Mapping[str, str]:
-        pattern = settings.values["arch"]["pattern"]
+        pattern = settings.arch.pattern
         if pattern not in self._idle:
             self._idle[pattern] = idle_keys(settings)
         return self._idle[pattern]

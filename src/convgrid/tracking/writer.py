@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,16 @@ def start_writer(settings: Settings, sweep: Path | None = None) -> "Writer | Non
     Returns:
         Its handle; None where nothing is tracked.
     """
-    tracking: Mapping[str, Any] = settings.values.get("tracking", {})
-    if tracking.get("uri") is None:
+    tracking = settings.tracking
+    if tracking.uri is None:
         return None
-    return Writer(**tracking, sweep=sweep)
+    return Writer(
+        tracking.uri,
+        tracking.experiment,
+        sweep,
+        system_metrics=tracking.system_metrics,
+        register=tracking.register,
+    )
 
 
 @contextmanager

@@ -28,11 +28,11 @@ class ConvgridSweeper(Sweeper):
         """Run the sweep; the user's mistake must not become Hydra's traceback."""
         from convgrid.config import Composer
         from convgrid.errors import ConvgridError
-        from convgrid.sweep import run
+        from convgrid.sweep import retyped, run
 
         composer = Composer(self._config.hydra.job.config_name, self._loader)
         try:
-            status = run(self._config, arguments, composer)
+            status = run(self._config, arguments, composer, retyped(*sys.argv))
         except ConvgridError as error:
             print(error.tell(), file=sys.stderr)
             status = 1
