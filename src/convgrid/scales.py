@@ -1,14 +1,18 @@
 """Labels need to be normalised: scales of numbers to predict, fitted on the training part only.
 
-Shapes: B batch, T target columns. A scale maps targets to what a network is trained on, and predictions back.
+Shapes: B batch, T target columns. A scale maps targets to what a network is trained on, and predictions back. It
+computes in the targets' type: float64 where float32 would round away how they differ, such as times in seconds.
 """
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from convgrid.errors import DataError
+
+COARSE = 1e-2  # rounding, as a share of a column's deviation, above which what is learned is another thing
 
 
 class Scale(Protocol):
@@ -175,16 +179,46 @@ def check_scaled(scale: Scale, targets: Tensor, target: str, part: str) -> None:
         part: Name of the part, for the message.
 
     Raises:
-        DataError: If one has no place on the scale: the part's loss would be no number.
+        DataError: If one has no place on the scale: the part's loss would be no number; or if those that differ are
+            one number in the float32 that networks are trained in.
 
     Example:
         >>> check_scaled(Log(torch.tensor([[1.0], [2.0]])), torch.tensor([[0.5]]), "log", "validation")
     """
-    if not scale.encode(targets).isfinite().all():
+    encoded = scale.encode(targets)
+    if not encoded.isfinite().all():
         raise DataError(
             f"target={target} makes no finite numbers of the {part} part's targets, which reach from "
             f"{targets.min():g} to {targets.max():g}. Use target=standardize."
         )
+
+    if rounding(encoded.numpy(), np.float32) > COARSE:
+        raise DataError(
+            f"target={target} leaves the {part} part's targets, {targets.min():.10g} to {targets.max():.10g}, so close "
+            "together that float32 rounds away how they differ. Use target=standardize."
+        )
+
+
+def rounding(numbers: np.ndarray, dtype: type[np.floating]) -> float:
+    """Bound what rounding to a type does to any column, as a share of the column's standard deviation.
+
+    Args:
+        numbers: Shape (B, T); columns that do not vary count for nothing.
+
+    Returns:
+        The largest of all columns.
+
+    Example:
+        >>> rounding(np.array([[1.7e9], [1.7e9 + 2]]), np.float32) > 100
+        True
+    """
+    if not len(numbers):
+        return 0.0
+    wide = numbers.astype(np.float64 if numbers.dtype.kind == "f" else np.int64, copy=False)
+    deviation = (wide - wide[0]).astype(np.float64).std(0)  # whole numbers are subtracted exactly
+    varies = deviation > 0
+    largest = np.abs(wide.astype(np.float64)).max(0)
+    return float((largest[varies] * (np.finfo(dtype).eps / 2) / deviation[varies]).max(initial=0.0))
 
 
 def _or_one(spread: Tensor) -> Tensor:

@@ -487,7 +487,8 @@ NINE = np.zeros((9, 4, 4), np.uint8)
         (
             {"images": NINE, "targets": np.zeros(9)},
             {},
-            r"data\.npz: targets holds float64, not classes\. Use data\.task=regression\.$",
+            r"data\.npz: targets holds float64, not classes\. Use data\.task=regression, or save whole numbers, "
+            r"such as y\.astype\(int\), if they are classes\.$",
         ),
         ({"images": NINE, "targets": np.zeros(8, int)}, {}, "images holds 9 images, but targets 8 targets"),
         (

@@ -20,6 +20,7 @@ RESULTS: Same = (
     (("data", "data.path", "data.table", "data.digest", "data.limit", "trainer.limit", "trainer.overfit"),
      "different data, on which results are not comparable"),
     (("data.split", "data.split_seed"), "different divisions into training and validation, some of them easier"),
+    (("data.group",), "different groups: without them, images that belong together are on both sides"),
     (("objective.metric", "objective.mode"), "different objectives: best epochs were chosen differently"),
     (("trainer.max_epochs", "trainer.patience"), "different lengths of training"),
     (("augment", "trainer.test_views"), "different augmentation"),

@@ -8,9 +8,10 @@ from convgrid.data.folders import image_folder
 from convgrid.data.idx import fashion_mnist, mnist
 from convgrid.data.loader import Batches, Chunk, batches
 from convgrid.data.moments import statistics
+from convgrid.data.notes import notes_on
 from convgrid.data.npz import arrays
 from convgrid.data.profile import Profile, pick_examples
-from convgrid.data.splits import divide, refold
+from convgrid.data.splits import Pool, divide, refold
 from convgrid.data.tables import table_images
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Chunk",
     "Files",
     "ImageData",
+    "Pool",
     "Profile",
     "Split",
     "arrays",
@@ -33,6 +35,7 @@ __all__ = [
     "fingerprint",
     "image_folder",
     "mnist",
+    "notes_on",
     "pick_examples",
     "random",
     "refold",

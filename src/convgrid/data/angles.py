@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from convgrid.data.dataset import ImageData, check_numbers, fingerprint
 from convgrid.data.embedded import read_digits
+from convgrid.data.precision import as_numbers
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError
 from convgrid.system.seeding import derive
@@ -78,11 +79,11 @@ def digits_angle(
         )
     images, _ = read_digits()
     generator = np.random.default_rng(derive(split_seed, "angle"))
-    angles = generator.uniform(least, max_angle, (len(images), 1)).astype(np.float32)
+    (angles,) = as_numbers([generator.uniform(least, max_angle, (len(images), 1))])
     # Not the drawn pixels: the last bit of a cosine may differ between machines.
     digest = fingerprint(images, angles, [str(side) for side in shape])
     pixels = torch.from_numpy(images).float() * (255 / BRIGHTEST)
-    drawn = turn(pixels, torch.from_numpy(angles[:, 0]), (shape[1], shape[2])).round().byte().numpy()
+    drawn = turn(pixels, torch.from_numpy(angles[:, 0]).float(), (shape[1], shape[2])).round().byte().numpy()
     return divide((drawn, angles), class_names=(), digest=digest, split=split, split_seed=split_seed, limit=limit)
 
 

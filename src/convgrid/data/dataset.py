@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convgrid.data.origins import Origins
 from convgrid.errors import ConfigError, DataError
 from convgrid.objective.fit import Task
 
+MOST_CLASSES = 2**20
 Arrays = tuple[np.ndarray, np.ndarray]  # images (B, C, H, W) and targets, before they are divided
 
 
@@ -73,13 +75,15 @@ class Split:
     Args:
         images: Pixels as stored, shape (B, C, H, W), uint8 or float32; or the files of a streamed folder.
         targets: Class indices, shape (B,), int64; labels, 0 or 1, shape (B, L), uint8; or numbers to regress, shape
-            (B, T), float32.
+            (B, T), float32, or float64 where float32 would round away how they differ.
         weights: How much each image counts in the loss, finite and 0 or above, shape (B,), float32; None for all alike.
+        origins: Where the images come from, which tells copies and groups; None where nothing is known.
     """
 
     images: Tensor | Files
     targets: Tensor
     weights: Tensor | None = None
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -96,7 +100,8 @@ class Split:
         """
         images = self.images
         images = replace(images, paths=images.paths[:count]) if isinstance(images, Files) else images[:count]
-        return Split(images, self.targets[:count], None if self.weights is None else self.weights[:count])
+        weights = None if self.weights is None else self.weights[:count]
+        return Split(images, self.targets[:count], weights, self.origins and self.origins.take(slice(count)))
 
     def to(self, device: torch.device | str) -> Split:
         """Move the part to a device in one go, its pixels stored in channels_last order.
@@ -119,7 +124,7 @@ class Split:
             return self
         images = self.images.contiguous(memory_format=torch.channels_last)
         weights = None if self.weights is None else self.weights.to(device)
-        return Split(images.to(device), self.targets.to(device), weights)
+        return Split(images.to(device), self.targets.to(device), weights, self.origins)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +137,8 @@ class ImageData:
         test: The part that is looked at last; None where there is none.
         class_names: A name for each class index or label; () for regression.
         digest: The first 16 hexadecimal digits of the SHA-256 of what was read; counts in a trial's identity.
+        notes: What the reader tells the user, such as what it left aside; a sentence each.
+        wanted: Fractions that `data.split` asks for where groups are kept whole, else ().
     """
 
     train: Split
@@ -139,6 +146,8 @@ class ImageData:
     test: Split | None
     class_names: tuple[str, ...]
     digest: str
+    notes: tuple[str, ...] = ()
+    wanted: tuple[float, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -217,6 +226,16 @@ def check_classes(found: int, num_classes: int | None, source: str) -> None:
         )
 
 
+def check_class_count(num_classes: int) -> None:
+    """Refuse a number of classes that none can have, before a name is made for each.
+
+    Raises:
+        ConfigError: If it is below 1 or above 2^20.
+    """
+    if not 1 <= num_classes <= MOST_CLASSES:
+        raise ConfigError(f"data.num_classes={num_classes} must be from 1 to {MOST_CLASSES}.")
+
+
 def check_numbers(
     found: int, num_classes: int | None, task: str, source: str, tasks: Sequence[Task] = ("regression",)
 ) -> None:
@@ -264,7 +283,7 @@ def check_weights(weights: np.ndarray, count: int, source: str) -> np.ndarray:
         >>> check_weights(np.array([[1], [2]]), 2, "w_train")
         array([1., 2.], dtype=float32)
     """
-    if weights.dtype.kind not in "buif" or weights.size != count or len(weights) != count:
+    if weights.dtype.kind not in "buif" or weights.ndim == 0 or weights.size != count or len(weights) != count:
         raise DataError(f"{source} must be one number for each of {count} images; it is {list(weights.shape)}.")
     with np.errstate(over="ignore"):  # to infinity, which is refused
         flat = weights.reshape(-1).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import Arrays, ImageData, check_classes, check_shape, fingerprint
+from convgrid.data.dataset import Arrays, ImageData, check_class_count, check_classes, check_shape, fingerprint
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
 
@@ -88,6 +88,7 @@ def random(
     for key, value in (("num_classes", num_classes), ("size", size)):
         if value < 1:
             raise ConfigError(f"data.{key}={value} must be 1 or more.")
+    check_class_count(num_classes)
     generator = np.random.default_rng(split_seed)
     images = np.frombuffer(bytearray(generator.bytes(size * int(np.prod(shape)))), np.uint8).reshape(size, *shape)
     targets = generator.integers(num_classes, size=size)

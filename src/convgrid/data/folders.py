@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from convgrid.data.dataset import ImageData, check_classes, fingerprint
-from convgrid.data.photos import image_size, load, num_workers, some
-from convgrid.data.splits import divide
+from convgrid.data.files import EXTENSIONS, is_folder, is_hidden, is_image, left_out, listed, readable, some, walk
+from convgrid.data.groups import groups_of_paths
+from convgrid.data.origins import Origins
+from convgrid.data.photos import contents, image_size, load, num_workers
+from convgrid.data.splits import Pool, divide
 from convgrid.errors import ConfigError, DataError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
+# What folders of the parts are called, in any case.
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+APART = "Put the images of each class in a folder of their own."
+ANY_PART = {name for names in PARTS.values() for name in names}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images below one folder of class folders."""
+    """The images below one folder of class folders, of each image its class and its path below the class folder."""
 
     class_names: tuple[str, ...]
     paths: tuple[str, ...]
+    below: tuple[str, ...]
     targets: np.ndarray
     stray: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+    def numbered_as(self, class_names: Sequence[str]) -> Listing:
+        """Number the classes in another part's order: names in other normal forms are sorted otherwise."""
+        places = np.array([class_names.index(name) for name in self.class_names], np.int64)
+        return replace(self, class_names=tuple(class_names), targets=places[self.targets])
 
 
 def image_folder(
@@ -36,15 +51,17 @@ def image_folder(
     num_classes: int | None = None,
     memory_gib: float = 2.0,
     workers: int | None = None,
+    group: str | None = None,
     split: Sequence[float] = (0.8, 0.2),
     split_seed: int = 0,
     limit: int = 0,
 ) -> ImageData:
     """Photos sorted into one folder a class; the classes are the sorted folder names.
 
-    `train/`, `validation/` (or `val/`) and `test/` are used as they are, where they exist; without a validation folder
-    the training images, or all class folders of the root, are divided by `data.split`. Images are turned upright by
-    their EXIF orientation, resized (shorter side, antialiased bilinear) and cropped at the centre.
+    `train/` (or `training/`), `validation/` (`val/`, `valid/`, `dev/`) and `test/` (`testing/`), in any case, are used
+    as they are, where they exist; without a validation folder the training images, or all class folders of the root,
+    are divided by `data.split`. Links are followed; hidden and system files and folders are left out. Images are turned
+    upright by their EXIF orientation, resized (shorter side, antialiased bilinear) and cropped at the centre.
 
     Args:
         root: The folder itself.
@@ -52,6 +69,8 @@ def image_folder(
         num_classes: Number of class folders; None for as many as there are.
         memory_gib: Decoded once into memory up to so many GiB of pixels; a larger folder streams.
         workers: Threads that decode at load, or processes that stream; None for one a core, at most 8.
+        group: A pattern over an image's path below its class folder, such as `(.+)_frame`: images whose match (its
+            bracketed part, where it has one) is the same come into the same part, whatever their class. None for none.
         split: Fractions for train, validation and, if wanted and there is no `test/`, test.
         split_seed: Seed of the division.
         limit: How many training images to keep, stratified; 0 for all.
@@ -66,23 +85,35 @@ def image_folder(
     size = image_size(shape)
     threads = num_workers(workers)
     folder = _existing(root)
-    listings = {name: _list(path) for name, path in _parts(folder).items()}
+    places, aside = _parts(folder)
+    listings = {name: _list(path) for name, path in places.items()}
     train = listings["train"]
     _check_listings(folder, listings, num_classes)
+    listings = {name: listing.numbered_as(train.class_names) for name, listing in listings.items()}
+    groups = {name: groups_of_paths(listing.below, group) for name, listing in listings.items()}
     paths = {name: listing.paths for name, listing in listings.items()}
     source = f"data.root={folder}"
-    images, marks = load(paths, size, folder=folder, source=source, memory_gib=memory_gib, threads=threads)
-    names = [Path(path).relative_to(folder).as_posix() for part in paths.values() for path in part]
-    parts = {name: (images[name], listing.targets) for name, listing in listings.items()}
+    images, marks, told = load(paths, size, folder=folder, source=source, memory_gib=memory_gib, threads=threads)
+    names = {name: [Path(path).relative_to(folder).as_posix() for path in part] for name, part in paths.items()}
+    every = iter(contents([path for part in paths.values() for path in part], marks))
+    pools = {
+        name: Pool(
+            images[name],
+            listing.targets,
+            origins=Origins.of(names[name], [next(every) for _ in listing.paths], groups[name]),
+        )
+        for name, listing in listings.items()
+    }
     return divide(
-        parts["train"],
+        pools["train"],
         class_names=train.class_names,
-        digest=fingerprint(names, marks),
+        digest=fingerprint([name for part in names.values() for name in part], marks),
         split=split,
         split_seed=split_seed,
         limit=limit,
-        validation=parts.get("validation"),
-        test=parts.get("test"),
+        validation=pools.get("validation"),
+        test=pools.get("test"),
+        notes=(*_notes(folder, listings, aside), *told),
     )
 
 
@@ -95,47 +126,105 @@ def _existing(root: str | None) -> Path:
     return folder
 
 
-def _parts(folder: Path) -> dict[str, Path]:
-    """Folders of class folders by part; the root itself unless `train/` holds folders."""
-    found = {"train": folder / "train", "validation": folder / "validation", "test": folder / "test"}
-    if not found["validation"].is_dir():
-        found["validation"] = folder / "val"
-    parts = {name: path for name, path in found.items() if path.is_dir() and any(_subfolders(path))}
-    return parts if "train" in parts else {"train": folder}
+def _parts(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Folders of class folders by part, the root itself without a training folder; and what stands beside them."""
+    entries = [entry.name for entry in listed(folder) if not is_hidden(entry.name)]
+    found: dict[str, Path] = {}
+    for part, known in PARTS.items():
+        named = [name for name in entries if name.lower() in known and any(_subfolders(folder / name))]
+        if len(named) > 1:
+            raise DataError(f"data.root={folder} holds several folders of {part} images: {some(named)}. Keep one.")
+        if named:
+            found[part] = folder / named[0]
+    if "train" not in found:
+        return {"train": folder}, []
+    used = [path.name for path in found.values()]
+    return found, [name for name in entries if name not in used]
 
 
 def _list(folder: Path) -> Listing:
     names = _subfolders(folder)
+    _check_folders(folder, names)
     paths: list[str] = []
+    below: list[str] = []
     targets: list[int] = []
-    stray = [str(folder / entry.name) for entry in os.scandir(folder) if entry.is_file() and _visible(entry.name)]
+    entries = [entry for entry in listed(folder) if not (is_folder(entry) and not is_hidden(entry.name))]
+    stray = [entry.path for entry in entries if not is_hidden(entry.name)]
+    hidden = [entry.path for entry in entries if is_hidden(entry.name)]
     for index, name in enumerate(names):
-        images, others = _walk(folder / name)
-        if not images:
+        found = walk(folder / name)
+        if not found.images:
             raise DataError(
                 f"Class folder {folder / name} holds no images ({', '.join(EXTENSIONS)}). Fill or remove it."
             )
-        paths += images
-        targets += [index] * len(images)
-        stray += others
+        paths += found.images
+        below += [os.path.relpath(path, folder / name) for path in found.images]
+        targets += [index] * len(found.images)
+        stray += found.others
+        hidden += found.hidden
+    shown = tuple(map(readable, names))
+    return Listing(shown, tuple(paths), tuple(below), np.array(targets, np.int64), tuple(stray), tuple(hidden))
+
+
+def _check_folders(folder: Path, names: Sequence[str]) -> None:
+    """Refuse folders that are no classes, saying which folder was probably meant."""
+    alike = [name for name in names if [readable(other) for other in names].count(readable(name)) > 1]
+    if alike:
+        raise DataError(
+            f"{folder} holds class folders whose names look alike, of other Unicode forms: {some(map(ascii, alike))}. "
+            "Rename or merge them."
+        )
     if not names:
-        raise DataError(f"{folder} holds no class folders. Put the images of each class in a folder of their own.")
-    return Listing(names, tuple(paths), np.array(targets, np.int64), tuple(stray))
+        raise DataError(f"{folder} holds no class folders. {_meant(folder) or APART}")
+    if all(name.lower() in ANY_PART for name in names):
+        raise DataError(
+            f"{folder} holds {some(names)}, which are parts and no classes, without class folders for the training. "
+            "Put the images of each class in a folder of their own inside of each part, such as train/cat, train/dog."
+        )
+    if len(names) == 1:
+        raise DataError(
+            f"{folder} holds a single class folder, {names[0]}, and so nothing to tell apart. {_meant(folder) or APART}"
+        )
+    for name in names:
+        if _has_parts(folder / name):
+            raise DataError(f"{folder / name} holds parts and is no class. Use data.root={folder / name}.")
+    inner = {_subfolders(folder / name) for name in names}
+    if len(inner) == 1 and inner != {()} and not any(_holds_images(folder / name) for name in names):
+        raise DataError(
+            f"{folder}: its folders {some(names)} are no classes: they hold only folders of the same names "
+            f"({some(next(iter(inner)))}). Use the one whose folders are the classes, such as data.root={folder / names[0]}; "
+            "or name them train, validation and test."
+        )
 
 
-def _walk(folder: Path) -> tuple[list[str], list[str]]:
-    """Image files and other files below a folder, sorted."""
-    files = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names if _visible(name)]
-    images = sorted(path for path in files if path.lower().endswith(EXTENSIONS))
-    return images, sorted(set(files) - set(images))
+def _meant(folder: Path) -> str:
+    """Which folder was probably meant, one level lower or higher, if any looks like it."""
+    lower = [name for name in _subfolders(folder) if _has_parts(folder / name) or _has_classes(folder / name)]
+    if lower:
+        return f"Use data.root={folder / lower[0]}."
+    higher = folder.parent.parent if folder.parent.name.lower() in ANY_PART else folder.parent
+    if _has_parts(higher) or (_has_classes(higher) and walk(folder).images):
+        return f"Use data.root={higher}."
+    return ""
+
+
+def _has_parts(folder: Path) -> bool:
+    """Whether a folder holds folders of training images and others, with class folders."""
+    named = {name.lower() for name in _subfolders(folder) if any(_subfolders(folder / name))}
+    return bool(named & {*PARTS["train"]} and named & (ANY_PART - {*PARTS["train"]}))
+
+
+def _has_classes(folder: Path) -> bool:
+    """Whether two folders or more hold images right inside of them."""
+    return sum(_holds_images(folder / name) for name in _subfolders(folder)) > 1
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(is_image(entry.name) and not is_hidden(entry.name) for entry in listed(folder))
 
 
 def _subfolders(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _visible(entry.name)))
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name not in SYSTEM_FILES
+    return tuple(entry.name for entry in listed(folder) if is_folder(entry) and not is_hidden(entry.name))
 
 
 def _check_listings(folder: Path, listings: dict[str, Listing], num_classes: int | None) -> None:
@@ -148,9 +237,16 @@ def _check_listings(folder: Path, listings: dict[str, Listing], num_classes: int
                 f"data.root={folder}: the class folders of the training and {part} images differ in "
                 f"{some(sorted(differing))}. Each needs the same ones."
             )
-    stray = [os.path.relpath(path, folder) for listing in listings.values() for path in listing.stray]
+
+
+def _notes(folder: Path, listings: Mapping[str, Listing], aside: Sequence[str]) -> tuple[str, ...]:
+    """Tell what was left aside, and why."""
+    stray = [path for listing in listings.values() for path in listing.stray]
+    hidden = [path for listing in listings.values() for path in listing.hidden]
+    told = list(left_out(hidden, folder))
     if stray:
-        logging.getLogger(__name__).warning(
-            "data.root=%s: left aside what is not an image (%s) of a class folder: %s",
-            *(folder, ", ".join(EXTENSIONS), some(stray)),
-        )
+        names = some(readable(os.path.relpath(path, folder)) for path in stray)
+        told.append(f"Left out as no images ({', '.join(EXTENSIONS)}) of a class folder: {len(stray)} ({names}).")
+    if aside:
+        told.append(f"Left out as in none of the parts' folders: {len(aside)} ({some(map(readable, aside))}).")
+    return tuple(told)

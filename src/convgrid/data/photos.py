@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from convgrid.data.dataset import Files
-from convgrid.data.decoding import decode, strict
+from convgrid.data.decoding import decode, quiet
+from convgrid.data.files import SHOWN, readable, some
 from convgrid.errors import ConfigError, DataError
 from convgrid.system.environment import cores
 
-SHOWN = 5  # names in a message, before a count of the others
+ENDS = 2**16  # bytes of either end of a streamed file that tell copies
+
+
+class Loaded(NamedTuple):
+    """Image files that were read, or are to be streamed.
+
+    Args:
+        images: Pixels (B, C, H, W), uint8, or the files, by part.
+        marks: What tells that a file has changed, one text a file in the order of the parts: the SHA-256 of its
+            content, or its size where it is streamed.
+        notes: What the user is told.
+    """
+
+    images: dict[str, np.ndarray | Files]
+    marks: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -26,7 +45,7 @@ def load(
     source: str,
     memory_gib: float,
     threads: int,
-) -> tuple[dict[str, np.ndarray | Files], list[str]]:
+) -> Loaded:
     """Decode the image files of all parts into memory if their pixels fit; else leave them to be streamed.
 
     Args:
@@ -37,35 +56,81 @@ def load(
         memory_gib: Decoded up to so many GiB of pixels.
         threads: Threads that decode now, or processes that stream later.
 
-    Returns:
-        Pixels (B, C, H, W), uint8, or the files, by part; and what tells that a file has changed, one text a file in
-        the order of the parts: the SHA-256 of its content, or its size where it is streamed.
-
     Raises:
         DataError: If decoded files are corrupt, all of them named.
     """
     paths = [path for part in parts.values() for path in part]
     if int(np.prod(shape)) * len(paths) > memory_gib * 2**30:
         files = {name: Files(tuple(part), shape, threads) for name, part in parts.items()}
-        return dict(files), [str(os.path.getsize(path)) for path in paths]
+        return Loaded(dict(files), [str(os.path.getsize(path)) for path in paths])
     images = {name: np.empty((len(part), *shape), np.uint8) for name, part in parts.items()}
     places = [place for pixels in images.values() for place in pixels]
+    depths = Counter[int]()
 
     def read(path: str, place: np.ndarray) -> tuple[str, str]:
         try:
             content = Path(path).read_bytes()
-            place[:] = decode(content, shape).transpose(2, 0, 1)
+            place[:] = decode(content, shape, lambda depth: depths.update([depth])).transpose(2, 0, 1)
         except Exception as error:  # whatever Pillow raises on a broken file
-            return "", f"{os.path.relpath(path, folder)} ({error})"
+            return "", f"{readable(os.path.relpath(path, folder))} ({error})"
         return sha256(content).hexdigest(), ""
 
-    with strict(), ThreadPoolExecutor(threads) as pool:
+    with quiet(), ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(read, paths, places))
     broken = list(dict.fromkeys(mistake for _, mistake in results if mistake))
     if broken:
         count = f"{len(broken)} of {len(set(paths))} images"
-        raise DataError(f"{source}: {count} cannot be read. Repair or remove them:\n{some(broken)}")
-    return dict(images), [content for content, _ in results]
+        raise DataError(f"{source}: {count} cannot be read. Repair or remove them:\n{some(broken)}{_all_of(broken)}")
+    return Loaded(dict(images), [content for content, _ in results], _on_depths(depths))
+
+
+def _all_of(broken: Sequence[str]) -> str:
+    """Where all of many are listed."""
+    if len(broken) <= SHOWN:
+        return ""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="convgrid-unreadable-", suffix=".txt", delete=False
+        ) as file:
+            file.writelines(f"{line}\n" for line in broken)
+    except OSError:  # a full disk
+        return ""
+    return f", all listed in {file.name}"
+
+
+def _on_depths(depths: Mapping[int, int]) -> tuple[str, ...]:
+    if len(depths) < 2:
+        return ()
+    listed = ", ".join(f"{2**depth - 1} in {count}" for depth, count in sorted(depths.items()))
+    return (
+        f"Grey images of more than 8 bits differ in what is taken for white: {listed}. "
+        "Rescale them alike if they come from one camera.",
+    )
+
+
+def contents(paths: Sequence[str], marks: Sequence[str]) -> list[str]:
+    """Tell copies: equal where two files hold the same, as `load`'s marks say, or of streamed files size and both ends.
+
+    Returns:
+        A text for each file.
+    """
+    known = dict(zip(paths, marks, strict=True))
+    sizes = Counter(known.values())
+    if all(count == 1 for count in sizes.values()):
+        return list(marks)
+    ends = {
+        path: mark if len(mark) == 64 or sizes[mark] == 1 else f"{mark} {_ends_of(path, int(mark))}"
+        for path, mark in known.items()
+    }
+    return [ends[path] for path in paths]
+
+
+def _ends_of(path: str, size: int) -> str:
+    with open(path, "rb") as file:
+        digest = sha256(file.read(ENDS))
+        file.seek(max(0, size - ENDS))
+        digest.update(file.read(ENDS))
+    return digest.hexdigest()
 
 
 def image_size(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -107,22 +172,3 @@ def num_workers(workers: int | None) -> int:
     if workers < 1:
         raise ConfigError(f"data.workers={workers} must be 1 or more, or null for one a core.")
     return workers
-
-
-def some(names: Iterable[str], most: int = SHOWN) -> str:
-    """List names for a message: the first few, and how many more there are.
-
-    Args:
-        names: In the order wanted.
-        most: How many to show.
-
-    Returns:
-        One line.
-
-    Example:
-        >>> some("abcdefg")
-        'a, b, c, d, e and 2 more'
-    """
-    every = list(names)
-    shown = ", ".join(every[:most])
-    return shown if len(every) <= most else f"{shown} and {len(every) - most} more"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from convgrid.data.dataset import Files, ImageData, Split
-from convgrid.data.decoding import decode, strict
+from convgrid.data.decoding import decode, quiet
+from convgrid.data.notes import notes_on
 from convgrid.objective.fit import Task
 
 EXAMPLE_BYTES, MOST_EXAMPLES = 2**18, 64  # of images kept beside a model's weights; at least 2 images
@@ -36,6 +37,8 @@ class Profile:
         images: How many each part has: "train", "validation", "test".
         counts: Training images of each class or label; () for numbers.
         ranges: The least and the greatest training target of each column of numbers; () for classes and labels.
+        groups: How many groups each part has, where `data.group` makes some.
+        notes: What the user is told of the data.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Profile:
     images: Mapping[str, int]
     counts: tuple[int, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()
+    groups: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: ImageData, name: str, columns: Sequence[str] | None = None, *, from_files: bool = False) -> Self:
@@ -85,6 +90,8 @@ class Profile:
             images={part: len(split) for part, split in parts.items() if split is not None},
             counts=_counts(data),
             ranges=() if data.class_names else _ranges(data.train.targets),
+            groups={part: count for part, split in parts.items() if (count := _num_groups(split)) is not None},
+            notes=notes_on(data),
         )
 
     @classmethod
@@ -126,7 +133,7 @@ def pick_examples(split: Split) -> tuple[Tensor, Tensor]:
     if isinstance(split.images, Tensor):
         return places, split.images[places].contiguous()
     paths, shape = split.images.paths, split.images.shape
-    with strict():
+    with quiet():
         decoded = [torch.tensor(decode(Path(paths[place]).read_bytes(), shape)) for place in places]
     return places, torch.stack(decoded).permute(0, 3, 1, 2).contiguous()
 
@@ -140,6 +147,12 @@ def _counts(data: ImageData) -> tuple[int, ...]:
             return tuple(targets.sum(0).tolist())
         case "regression":
             return ()
+
+
+def _num_groups(split: Split | None) -> int | None:
+    if split is None or split.origins is None or split.origins.groups is None:
+        return None
+    return len(set(split.origins.groups))
 
 
 def _ranges(targets: Tensor) -> tuple[tuple[float, float], ...]:

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from convgrid.data.dataset import Files, ImageData, Split
+from convgrid.data.groups import check_enough, deal_groups
+from convgrid.data.origins import Origins
+from convgrid.data.precision import as_numbers
 from convgrid.errors import ConfigError, DataError
 from convgrid.system.seeding import derive
 
-# Images and targets, and a weight for each where some count more than others.
-Labelled = tuple[np.ndarray | Files, np.ndarray] | tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images with their targets before they are divided.
+
+    Args:
+        images: Shape (B, C, H, W), or their files.
+        targets: Shape (B,) for classes, (B, L) for labels, (B, T) for numbers.
+        weights: How much each counts, shape (B,); None for all alike.
+        origins: Where they come from; None where nothing is known.
+    """
+
+    images: np.ndarray | Files
+    targets: np.ndarray
+    weights: np.ndarray | None = None
+    origins: Origins | None = None
+
+    @classmethod
+    def of(cls, labelled: Labelled) -> Pool:
+        """Take images, targets and perhaps weights, too."""
+        return cls(*labelled) if isinstance(labelled, tuple) else labelled
+
+
+Labelled = Pool | tuple[np.ndarray | Files, np.ndarray] | tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]
 
 
 def divide(
@@ -27,11 +52,13 @@ def divide(
     limit: int,
     validation: Labelled | None = None,
     test: Labelled | None = None,
+    notes: tuple[str, ...] = (),
 ) -> ImageData:
     """Divide a pool by `data.split`, beside the validation and test parts that the source brings itself.
 
     Class proportions are kept in every part, as far as whole images allow; of labels and numbers, the draw is plain. It
-    depends on the seed only. Pixels other than uint8 become float32, classes int64, labels uint8, numbers float32.
+    depends on the seed only. Groups stay whole, where the pool's origins have them. Pixels other than uint8 become
+    float32, classes int64, labels uint8, numbers float32, or float64 where float32 would round away how they differ.
 
     Args:
         pool: Images, shape (B, C, H, W), targets, shape (B,) for classes or (B, T) else, and weights, (B,), to divide.
@@ -42,6 +69,7 @@ def divide(
         limit: How many training images to keep, stratified; 0 for all.
         validation: The source's own validation part.
         test: The source's own test part.
+        notes: What the user is told of the data.
 
     Returns:
         The data set; within each part the images keep the source's order.
@@ -56,30 +84,32 @@ def divide(
         >>> len(data.train), sorted(data.validation.targets.tolist()), data.test
         (8, [0, 1], None)
     """
-    targets = pool[1]
-    if not len(targets):
+    pools = [Pool.of(each) for each in (pool, validation, test) if each is not None]
+    whole, *own = _whole(pools, class_names)
+    if not len(whole.targets):
         raise DataError("the data set holds no image to train on.")
-    generator = np.random.default_rng(split_seed)
-    strata = targets if class_names and targets.ndim == 1 else np.zeros(len(targets), np.int64)
-    rows = [np.arange(len(targets))]
-    if validation is None:
-        check_fractions(split, own_test=test is not None)
-        rows = _deal(strata, split, generator)
     if limit < 0:
         raise ConfigError(f"data.limit={limit} must be 0 (all training images) or more.")
+    generator = np.random.default_rng(split_seed)
+    strata = _strata(whole.targets, class_names)
+    rows, wanted = [np.arange(len(whole.targets))], ()
+    if validation is None:
+        check_fractions(split, own_test=test is not None)
+        rows = _divided(strata, whole.origins, split, generator, f"data.split={list(split)}")
+        wanted = tuple(split) if whole.origins is not None and whole.origins.groups is not None else ()
     rows[0] = _keep(rows[0], strata, limit, generator)
-    parts = [_take(part, *_whole(pool, class_names)) for part in rows]
-    parts += [_as_split(*_whole(own, class_names)) for own in (validation, test) if own is not None]
+    parts = [*(_take(part, whole) for part in rows), *map(_as_split, own)]
     for name, part in zip(("training", "validation", "test"), parts, strict=False):
         if not len(part):
-            raise DataError(f"data.split={list(split)} of {len(targets)} images leaves the {name} part empty.")
-    return ImageData(parts[0], parts[1], parts[2] if len(parts) > 2 else None, class_names, digest)
+            raise DataError(f"data.split={list(split)} of {len(whole.targets)} images leaves the {name} part empty.")
+    last = parts[2] if len(parts) > 2 else None
+    return ImageData(parts[0], parts[1], last, class_names, digest, notes, () if limit else wanted)
 
 
 def refold(data: ImageData, fold: Sequence[int], *, split_seed: int, limit: int) -> ImageData:
     """Divide training and validation images anew for cross-validation; the test part stays.
 
-    Every image validates in exactly one of the folds. Class proportions are kept in each.
+    Every image validates in exactly one of the folds. Class proportions are kept in each, and groups stay whole.
 
     Args:
         data: As `divide` made it.
@@ -91,7 +121,7 @@ def refold(data: ImageData, fold: Sequence[int], *, split_seed: int, limit: int)
         The data set with other training and validation parts.
 
     Raises:
-        DataError: If there are fewer images than folds.
+        DataError: If there are fewer images, or groups, than folds.
 
     Example:
         >>> images, classes = np.zeros((10, 1, 2, 2), np.uint8), np.arange(10) % 2
@@ -105,12 +135,12 @@ def refold(data: ImageData, fold: Sequence[int], *, split_seed: int, limit: int)
     targets = pool.targets
     if len(targets) < folds:
         raise DataError(f"fold={list(fold)}: {len(targets)} images do not fill {folds} folds.")
-    strata = targets.numpy() if data.class_names and targets.dim() == 1 else np.zeros(len(targets), np.int64)
+    strata = _strata(targets.numpy(), data.class_names)
     generator = np.random.default_rng(derive(split_seed, "folds"))
-    parts = _deal(strata, [1 / folds] * folds, generator)
+    parts = _divided(strata, pool.origins, [1 / folds] * folds, generator, f"fold={list(fold)}")
     validating = parts.pop(number - 1)
     training = _keep(np.sort(np.concatenate(parts)), strata, limit, generator)
-    return replace(data, train=_pick(training, pool), validation=_pick(validating, pool))
+    return replace(data, train=_pick(training, pool), validation=_pick(validating, pool), wanted=())
 
 
 def check_fractions(split: Sequence[float], *, own_test: bool) -> None:
@@ -135,6 +165,23 @@ def check_fractions(split: Sequence[float], *, own_test: bool) -> None:
         raise ConfigError(f"{shown} must hold fractions above 0. For no test part, give two of them.")
     if abs(sum(split) - 1) > 1e-6:
         raise ConfigError(f"{shown} must sum to 1, but sums to {sum(split):g}.")
+
+
+def _strata(targets: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    return targets if class_names and targets.ndim == 1 else np.zeros(len(targets), np.int64)
+
+
+def _divided(
+    strata: np.ndarray,
+    origins: Origins | None,
+    fractions: Sequence[float],
+    generator: np.random.Generator,
+    asked: str,
+) -> list[np.ndarray]:
+    if origins is None or origins.groups is None:
+        return _deal(strata, fractions, generator)
+    check_enough(origins.groups, len(fractions), asked)
+    return deal_groups(strata, origins.groups, fractions, generator)
 
 
 def _deal(strata: np.ndarray, fractions: Sequence[float], generator: np.random.Generator) -> list[np.ndarray]:
@@ -165,20 +212,23 @@ def _apportion(sizes: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
     return counts
 
 
-def _whole(part: Labelled, class_names: tuple[str, ...]) -> tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]:
-    images, targets, weights = part if len(part) == 3 else (*part, None)
-    if len(images) != len(targets):
-        raise DataError(f"the data set holds {len(images)} images, but {len(targets)} targets.")
-    return images, _typed(targets, class_names), weights
+def _whole(pools: Sequence[Pool], class_names: tuple[str, ...]) -> list[Pool]:
+    """The pools with targets as they are trained on, of one type in all."""
+    for pool in pools:
+        if len(pool.images) != len(pool.targets):
+            raise DataError(f"the data set holds {len(pool.images)} images, but {len(pool.targets)} targets.")
+    typed = _typed([pool.targets for pool in pools], class_names)
+    return [replace(pool, targets=targets) for pool, targets in zip(pools, typed, strict=True)]
 
 
-def _typed(targets: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+def _typed(targets: Sequence[np.ndarray], class_names: tuple[str, ...]) -> list[np.ndarray]:
     """Classes, labels or numbers as they are trained on; what is none of them is left for `check_data` to tell."""
     if not class_names:
-        return targets.reshape(len(targets), -1).astype(np.float32, copy=False)
-    if targets.dtype.kind not in "bui":
-        return targets
-    return targets.astype(np.int64 if targets.ndim == 1 else np.uint8, copy=False)
+        return as_numbers([part.reshape(len(part), -1) for part in targets])
+    return [
+        part if part.dtype.kind not in "bui" else part.astype(np.int64 if part.ndim == 1 else np.uint8, copy=False)
+        for part in targets
+    ]
 
 
 def _keep(rows: np.ndarray, strata: np.ndarray, limit: int, generator: np.random.Generator) -> np.ndarray:
@@ -191,38 +241,44 @@ def _keep(rows: np.ndarray, strata: np.ndarray, limit: int, generator: np.random
 
 def _join(first: Split, second: Split) -> Split:
     targets = torch.cat([first.targets, second.targets])
-    weights = None
+    weights = origins = None
     if first.weights is not None or second.weights is not None:  # an image without a weight counts once
         weights = torch.cat(
             [torch.ones(len(part)) if part.weights is None else part.weights for part in (first, second)]
         )
+    if first.origins is not None and second.origins is not None:
+        origins = first.origins.join(second.origins)
     if isinstance(first.images, Files) and isinstance(second.images, Files):
-        return Split(replace(first.images, paths=first.images.paths + second.images.paths), targets, weights)
+        files = replace(first.images, paths=first.images.paths + second.images.paths)
+        return Split(files, targets, weights, origins)
     assert isinstance(first.images, Tensor)
     assert isinstance(second.images, Tensor)
-    return Split(torch.cat([first.images, second.images]), targets, weights)
+    return Split(torch.cat([first.images, second.images]), targets, weights, origins)
 
 
 def _pick(rows: np.ndarray, part: Split) -> Split:
     chosen, images = torch.from_numpy(rows), part.images
     weights = None if part.weights is None else part.weights[chosen]
+    origins = part.origins and part.origins.take(rows)
     if isinstance(images, Files):
         picked = replace(images, paths=tuple(images.paths[row] for row in rows))
-        return Split(picked, part.targets[chosen], weights)
-    return Split(images[chosen], part.targets[chosen], weights)
+        return Split(picked, part.targets[chosen], weights, origins)
+    return Split(images[chosen], part.targets[chosen], weights, origins)
 
 
-def _take(rows: np.ndarray, images: np.ndarray | Files, targets: np.ndarray, weights: np.ndarray | None) -> Split:
-    if isinstance(images, Files):
-        some = Files(tuple(images.paths[row] for row in rows), images.shape, images.workers)
+def _take(rows: np.ndarray, pool: Pool) -> Split:
+    if isinstance(pool.images, Files):
+        some = replace(pool.images, paths=tuple(pool.images.paths[row] for row in rows))
     else:
-        some = images[rows]
-    return _as_split(some, targets[rows], None if weights is None else weights[rows])
+        some = pool.images[rows]
+    weights = None if pool.weights is None else pool.weights[rows]
+    return _as_split(Pool(some, pool.targets[rows], weights, pool.origins and pool.origins.take(rows)))
 
 
-def _as_split(images: np.ndarray | Files, targets: np.ndarray, weights: np.ndarray | None) -> Split:
-    if isinstance(images, Files):
-        pixels = images
-    else:
-        pixels = torch.from_numpy(np.ascontiguousarray(images, None if images.dtype == np.uint8 else np.float32))
-    return Split(pixels, torch.from_numpy(targets), None if weights is None else torch.from_numpy(weights))
+def _as_split(pool: Pool) -> Split:
+    images, weights = pool.images, pool.weights
+    if not isinstance(images, Files):
+        images = torch.from_numpy(np.ascontiguousarray(images, None if images.dtype == np.uint8 else np.float32))
+    return Split(
+        images, torch.from_numpy(pool.targets), None if weights is None else torch.from_numpy(weights), pool.origins
+    )

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from convgrid.data.dataset import Batch, Files, Split
-from convgrid.data.decoding import decode, strict
+from convgrid.data.decoding import decode, quiet
+from convgrid.data.files import readable
 from convgrid.errors import DataError
 
 
@@ -58,13 +59,13 @@ class _Decoder(Dataset[Any]):
     def __getitems__(self, rows: list[int]) -> Tensor | DataError:
         channels, height, width = self.files.shape
         pixels = np.empty((len(rows), height, width, channels), np.uint8)
-        with strict():
+        with quiet():
             for place, row in enumerate(rows):
                 path = self.files.paths[row]
                 try:
                     pixels[place] = decode(Path(path).read_bytes(), self.files.shape)
                 except Exception as error:  # whatever Pillow raises on a broken file
-                    return DataError(f"{path} cannot be read as an image ({error}). Repair or remove it.")
+                    return DataError(f"{readable(path)} cannot be read as an image ({error}). Repair or remove it.")
         return torch.from_numpy(pixels)
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import ImageData, check_numbers, check_weights, fingerprint
-from convgrid.data.photos import image_size, load, num_workers, some
-from convgrid.data.splits import divide
+from convgrid.data.dataset import ImageData, check_classes, check_numbers, check_weights, fingerprint
+from convgrid.data.files import readable, some
+from convgrid.data.origins import Origins
+from convgrid.data.photos import contents, image_size, load, num_workers
+from convgrid.data.precision import as_numbers, check_distinct, exact
+from convgrid.data.splits import Pool, divide
 from convgrid.errors import ConfigError, DataError
 
 LARGEST = float(np.finfo(np.float32).max)
 COLUMNS_SHOWN = 20
+DELIMITERS = ",;\t"  # the first one with which the images' column is found
+TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def table_images(
@@ -25,6 +33,7 @@ def table_images(
     image: str = "file",
     targets: Sequence[str] = ("target",),
     weight: str | None = None,
+    group: str | None = None,
     shape: Sequence[int] = (3, 64, 64),
     num_classes: int | None = None,
     task: str = "regression",
@@ -34,20 +43,23 @@ def table_images(
     split_seed: int = 0,
     limit: int = 0,
 ) -> ImageData:
-    """Photos named in a CSV file, with one or more columns of numbers to predict, or of labels.
+    """Photos named in a CSV file, with one or more columns of numbers to predict, or of labels, or one of classes.
 
-    The table has commas between its cells, a header in row 1, and a row an image; empty rows are passed over. Images
-    are turned upright by their EXIF orientation, resized (shorter side, antialiased bilinear) and cropped at the
-    centre. Rows are divided, not images: one that stands in several rows may come into several parts.
+    The table has commas, semicolons or tabs between its cells, a header in row 1, and a row an image; empty rows are
+    passed over. Images are turned upright by their EXIF orientation, resized (shorter side, antialiased bilinear) and
+    cropped at the centre. Rows are divided, not images: one that stands in several rows may come into several parts.
 
     Args:
         table: The CSV file, in UTF-8; relative paths in it start from its folder.
         image: The column that holds the images' paths.
-        targets: The columns to predict; of labels, their names are the labels'.
+        targets: The columns to predict; of labels, their names are the labels'; of classes, the one that holds them.
         weight: The column that says how much each image counts in the loss, 0 or above; None for all alike.
+        group: The column that says which images belong together, such as a patient: each group comes into one part.
+            None for none.
         shape: Channels (3: RGB, 1: grey), and the height and width that images are resized to.
-        num_classes: Number of columns to predict; None for as many as targets names.
-        task: regression; or multilabel, of columns with 0 and 1.
+        num_classes: Number of columns to predict, or of classes; None for as many as there are.
+        task: regression; multilabel, of columns with 0 and 1, or True and False; or classification, of a column of
+            texts or whole numbers.
         memory_gib: Decoded once into memory up to so many GiB of pixels; more are streamed.
         workers: Threads that decode at load, or processes that stream; None for one a core, at most 8.
         split: Fractions for train, validation and, if wanted, test.
@@ -55,8 +67,9 @@ def table_images(
         limit: How many training images to keep; 0 for all.
 
     Returns:
-        The data set, numbers (B, T) or labels (B, L) in the order of `targets`. Its digest covers the images' names as
-        the table has them, the targets, the weights, and the images' contents, for streamed ones their sizes.
+        The data set, numbers (B, T) or labels (B, L) in the order of `targets`, or classes (B,). Its digest covers the
+        images' names as the table has them, the targets, the weights and groups, and the images' contents, for streamed
+        ones their sizes.
 
     Raises:
         ConfigError: If a number is out of range, or the table or the columns to predict are not given.
@@ -66,17 +79,27 @@ def table_images(
     listed = f"data.targets=[{','.join(targets)}]"
     if not targets or len(set(targets)) < len(targets):
         raise ConfigError(f"{listed} must name one column or more, each once.")
-    check_numbers(len(targets), num_classes, task, listed, ("regression", "multilabel"))
-    content = _read(_existing(table))
-    _check_columns(content, image, targets, weight)
-    names, predicted, weights = content.column(image), _numbers(content, targets), _weights(content, weight)
-    if task == "multilabel":
-        predicted = _labels(content, targets, predicted)
+    if task == "classification" and len(targets) > 1:
+        raise ConfigError(
+            f"{listed}: classes stand in one column. Name that, or use data.task=multilabel for columns of 0 and 1."
+        )
+    if task != "classification":
+        check_numbers(len(targets), num_classes, task, listed, ("regression", "multilabel", "classification"))
+    content = _read(_existing(table), image)
+    _check_columns(content, {**dict.fromkeys(targets, "data.targets"), image: "data.image"}, weight, group)
+    names, weights, groups = content.column(image), _weights(content, weight), _groups(content, group)
+    predicted, class_names = _predicted(content, targets, task, num_classes)
     paths, source = {"all": _paths(content, names)}, content.source
-    images, marks = load(paths, size, folder=content.path.parent, source=source, memory_gib=memory_gib, threads=threads)
-    digest = fingerprint(names, predicted, marks, *([] if weights is None else [weights]))
-    pool, labels = (images["all"], predicted, weights), tuple(targets) if task == "multilabel" else ()
-    return divide(pool, class_names=labels, digest=digest, split=split, split_seed=split_seed, limit=limit)
+    images, marks, told = load(
+        paths, size, folder=content.path.parent, source=source, memory_gib=memory_gib, threads=threads
+    )
+    extra = [weights, groups, list(class_names) if task == "classification" else None]
+    digest = fingerprint(names, exact(predicted), marks, *(each for each in extra if each is not None))
+    origins = Origins.of(list(map(readable, names)), contents(paths["all"], marks), groups)
+    pool = Pool(images["all"], predicted, weights, origins)
+    return divide(
+        pool, class_names=class_names, digest=digest, split=split, split_seed=split_seed, limit=limit, notes=told
+    )
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,7 @@ class Table:
     path: Path
     header: list[str]
     rows: dict[int, list[str]]
+    delimiter: str = ","
 
     @property
     def source(self) -> str:
@@ -107,15 +131,15 @@ def _existing(table: str | None) -> Path:
     return path
 
 
-def _read(path: Path) -> Table:
+def _read(path: Path, image: str) -> Table:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark at the start
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = {number: [cell.strip() for cell in cells] for number, cells in enumerate(reader, 1)}
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets write a mark at the start
+        delimiter = next((mark for mark in DELIMITERS if image in next(_cells(text, mark), [])), ",")
+        rows = dict(enumerate(_cells(text, delimiter), 1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.table={path} cannot be read as a CSV file in UTF-8 ({error}).") from error
     header = rows.pop(1, [])
-    table = Table(path, header, {number: cells for number, cells in rows.items() if any(cells)})
+    table = Table(path, header, {number: cells for number, cells in rows.items() if any(cells)}, delimiter)
     if not table.rows:
         raise DataError(f"{table.source} has no rows below a header. It must have one an image.")
     ragged = [f"row {number}: {len(cells)}" for number, cells in table.rows.items() if len(cells) != len(header)]
@@ -127,10 +151,13 @@ def _read(path: Path) -> Table:
     return table
 
 
-def _check_columns(table: Table, image: str, targets: Sequence[str], weight: str | None) -> None:
-    keys = {**dict.fromkeys(targets, "data.targets"), image: "data.image"}
-    if weight is not None:
-        keys[weight] = "data.weight"
+def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
+    for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True):
+        yield [cell.strip() for cell in cells]
+
+
+def _check_columns(table: Table, keys: dict[str, str], weight: str | None, group: str | None) -> None:
+    keys |= {name: key for name, key in ((weight, "data.weight"), (group, "data.group")) if name is not None}
     missing = [f"{name} ({key})" for name, key in keys.items() if name not in table.header]
     if missing:
         raise DataError(
@@ -148,10 +175,63 @@ def _weights(table: Table, weight: str | None) -> np.ndarray | None:
     return check_weights(numbers, len(numbers), f"{table.source}: the weights in column {weight}")
 
 
+def _groups(table: Table, group: str | None) -> list[str] | None:
+    if group is None:
+        return None
+    cells = table.column(group)
+    empty = [f"row {number}" for number, cell in zip(table.rows, cells, strict=True) if not cell]
+    if empty:
+        raise DataError(
+            f"{table.source}: {len(empty)} of {len(cells)} images have no group in column {group}. "
+            f"Fill it in:\n{some(empty)}"
+        )
+    return cells
+
+
+def _predicted(
+    table: Table, targets: Sequence[str], task: str, num_classes: int | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Targets, and names of the classes or labels."""
+    if task == "classification":
+        classes, names = _classes(table, targets[0])
+        check_classes(len(names), num_classes, f"column {targets[0]} of {table.path}")
+        return classes, names
+    numbers = _numbers(table, targets)
+    if task == "multilabel":
+        return _labels(table, targets, numbers), tuple(targets)
+    check_distinct(numbers, table.source)
+    return as_numbers([numbers])[0], ()
+
+
+def _classes(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Shape (B,), int64, and a name for each class: texts in their order, whole numbers by size."""
+    cells = [unicodedata.normalize("NFC", cell) for cell in table.column(name)]
+    empty = [f"row {number}" for number, cell in zip(table.rows, cells, strict=True) if not cell]
+    if empty:
+        raise DataError(
+            f"{table.source}: {len(empty)} of {len(cells)} images have no class in column {name}. "
+            f"Fill it in or remove their rows:\n{some(empty)}"
+        )
+    numbers = [_number(cell) for cell in cells]
+    if all(map(math.isfinite, numbers)):
+        parts = [cell for cell, number in zip(cells, numbers, strict=True) if number % 1]
+        if parts:
+            raise DataError(
+                f"{table.source}: column {name} holds {parts[0]}, which is no class. "
+                "Use data.task=regression, or number the classes in whole numbers."
+            )
+        by_number = dict(sorted(dict(zip(reversed(numbers), reversed(cells), strict=True)).items()))
+        places = {number: place for place, number in enumerate(by_number)}
+        return np.array([places[number] for number in numbers], np.int64), tuple(by_number.values())
+    names = sorted(set(cells))
+    places = {cell: place for place, cell in enumerate(names)}
+    return np.array([places[cell] for cell in cells], np.int64), tuple(names)
+
+
 def _numbers(table: Table, names: Sequence[str], what: str = "targets", *, least: float = -math.inf) -> np.ndarray:
-    """Shape (B, T), float32."""
+    """Shape (B, T), float64."""
     columns = {name: table.column(name) for name in names}
-    values = np.array([[_number(cell) for cell in cells] for cells in columns.values()]).T
+    values = np.array([[_number(cell, table.delimiter) for cell in cells] for cells in columns.values()]).T
     wrong = [
         f"row {number}: {name}={cells[row] or '(empty)'}"
         for row, number in enumerate(table.rows)
@@ -160,11 +240,13 @@ def _numbers(table: Table, names: Sequence[str], what: str = "targets", *, least
     ]
     if wrong:
         bound = "" if least == -math.inf else f" of {least:g} or above"
+        are_classes = what == "targets" and len(wrong) == values.size
+        classes = ", or use data.task=classification" if are_classes else ""
         raise DataError(
             f"{table.source}: {len(wrong)} of {values.size} {what} are not finite numbers{bound}. "
-            f"Mend them or remove their rows:\n{some(wrong)}"
+            f"Mend them or remove their rows{classes}:\n{some(wrong)}"
         )
-    return np.ascontiguousarray(values, np.float32)
+    return np.ascontiguousarray(values)
 
 
 def _labels(table: Table, targets: Sequence[str], values: np.ndarray) -> np.ndarray:
@@ -182,10 +264,12 @@ def _labels(table: Table, targets: Sequence[str], values: np.ndarray) -> np.ndar
     return values.astype(np.uint8)
 
 
-def _number(cell: str) -> float:
-    """NaN for what is not a number, or not a finite one in float32."""
+def _number(cell: str, delimiter: str = ",") -> float:
+    """NaN for what is not a number, or not a finite one in float32; 1 and 0 for True and False."""
+    if cell.lower() in TRUTH:
+        return TRUTH[cell.lower()]
     try:
-        value = float(cell)
+        value = float(cell.replace(",", ".") if delimiter == ";" else cell)  # semicolons leave commas to decimals
     except ValueError:
         return math.nan
     return value if abs(value) <= LARGEST else math.nan
@@ -193,15 +277,25 @@ def _number(cell: str) -> float:
 
 def _paths(table: Table, names: Sequence[str]) -> list[str]:
     folder = table.path.parent
-    paths = [folder / name for name in names]
+    paths = [_found(folder, name) for name in names]
     missing = [
         f"row {number}: {name or '(empty)'}"
         for number, name, path in zip(table.rows, names, paths, strict=True)
-        if not path.is_file()
+        if path is None
     ]
     if missing:
         raise DataError(
             f"{table.source}: {len(missing)} of {len(paths)} images are missing. "
             f"Relative paths start from {folder}:\n{some(missing)}"
         )
-    return [str(path) for path in paths]
+    return [str(path) for path in paths if path is not None]
+
+
+def _found(folder: Path, name: str) -> Path | None:
+    """The file of a name that may be in another normal form, or have the separators of Windows."""
+    tried = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    for each in (*tried, *(other.replace("\\", "/") for other in tried)):
+        with suppress(OSError, ValueError):  # of names that no file can have
+            if (folder / each).is_file():
+                return folder / each
+    return None

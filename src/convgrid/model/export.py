@@ -62,7 +62,7 @@ def write(trained: Trained, format_: str, out: Path, images: Tensor) -> Agreemen
 
 def _given(named: Sequence[str], trained: Trained) -> Tensor:
     check_readable(trained.meta.profile)
-    _, pixels, broken = read_images(find_images(named), trained.meta.profile)
+    _, pixels, broken = read_images(find_images(named)[0], trained.meta.profile)
     if broken:
         raise ModelError(f"--images: {'; '.join(broken)}.")
     return pixels

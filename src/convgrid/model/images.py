@@ -1,7 +1,6 @@
 """Image files to what a model takes: decoded, converted and resized as for its training."""
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,34 +8,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convgrid.data.decoding import decode, strict
-from convgrid.data.folders import EXTENSIONS
+from convgrid.data.decoding import decode, quiet
+from convgrid.data.files import EXTENSIONS, readable, walk
 from convgrid.data.profile import FILE_SCALE, Profile
 from convgrid.errors import ModelError
 from convgrid.system.environment import cores
 
 
-def find_images(named: Iterable[str]) -> list[Path]:
-    """List files, and all images below folders.
+def find_images(named: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """List files, and all images below folders, less hidden and system files.
 
     Returns:
-        Files as they were named, and in the order of their names below each folder.
+        Files as they were named, and in the order of their names below each folder; and what was left out as hidden.
 
     Raises:
         ModelError: If a folder holds none.
     """
     found: list[Path] = []
+    hidden: list[str] = []
     for path in map(Path, named):
-        inside = sorted(_below(path)) if path.is_dir() else [path]
-        if not inside:
-            raise ModelError(f"{path} holds no images ({', '.join(EXTENSIONS)}).")
-        found += inside
-    return found
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder):
-        yield from (Path(place) / name for name in names if name.lower().endswith(EXTENSIONS))
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = walk(path)
+        if not inside.images:
+            raise ModelError(f"{readable(str(path))} holds no images ({', '.join(EXTENSIONS)}).")
+        found += sorted(map(Path, inside.images))
+        hidden += inside.hidden
+    return found, hidden
 
 
 def read_images(files: Sequence[Path], profile: Profile) -> tuple[list[Path], Tensor, list[str]]:
@@ -48,7 +47,7 @@ def read_images(files: Sequence[Path], profile: Profile) -> tuple[list[Path], Te
     Returns:
         The files that could be read, their pixels (B, C, H, W), and a line for each of the others.
     """
-    with strict(), ThreadPoolExecutor(min(8, cores())) as pool:
+    with quiet(), ThreadPoolExecutor(min(8, cores())) as pool:
         decoded = list(pool.map(lambda file: _decoded(file, profile.shape), files))
     pairs = [(file, pixels) for file, pixels in zip(files, decoded, strict=True) if isinstance(pixels, np.ndarray)]
     broken = [pixels for pixels in decoded if isinstance(pixels, str)]
@@ -94,6 +93,6 @@ def _decoded(file: Path, shape: tuple[int, int, int]) -> np.ndarray | str:
     try:
         return decode(file.read_bytes(), shape)
     except OSError as error:
-        return f"{file}: {error.strerror or 'it is no image that can be read'}"
+        return f"{readable(str(file))}: {error.strerror or error}"
     except Exception as error:  # whatever Pillow raises on a corrupt or hostile file
-        return f"{file}: {error}"
+        return f"{readable(str(file))}: {error}"

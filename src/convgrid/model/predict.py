@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convgrid.data.files import left_out
 from convgrid.data.profile import FILE_SCALE, Profile
 from convgrid.model.asking import BATCH, answers_of, ask, best_of
 from convgrid.model.formats import Model, in_process, read
@@ -44,7 +45,9 @@ def predict(source: Path, named: Sequence[str], show: str) -> bool:
     Raises:
         ConvgridError: If there is no such model, or none of images that files can hold.
     """
-    files, model, unread = find_images(named), _model(source), []
+    (files, hidden), model, unread = find_images(named), _model(source), []
+    for line in left_out(hidden, Path()):
+        _tell(line)
     profile = model.meta.profile
     check_readable(profile)
     if profile.scale != FILE_SCALE:

@@ -80,7 +80,9 @@ def assemble(meta: Meta, weights: dict[str, Tensor]) -> Predictor:
         KeyError: If one is missing.
     """
     channels, *size = meta.profile.shape
-    targets = torch.ones(2, len(meta.profile.names))  # a scale is fitted on them, then takes its true values
+    # A scale is fitted on them, then takes its true values, of their type.
+    scaled = {weight.dtype for name, weight in weights.items() if name.startswith("objective.scale.")}
+    targets = torch.ones(2, len(meta.profile.names), dtype=torch.float64 if torch.float64 in scaled else None)
     target = meta.target.bind() if meta.target else None
     # Nobody asks for the loss, and that of the user's own may not be there.
     objective = Objective(mean_squared_error, meta.profile.task, meta.fit, targets, target)

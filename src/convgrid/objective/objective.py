@@ -123,7 +123,7 @@ class Objective(nn.Module):
             case "index":
                 return targets
             case "numbers":
-                return self._scale().encode(targets)
+                return self._scale().encode(targets).float()  # after it is scaled: times in seconds need float64
             case form:
                 rows = self._rows(targets, scores.shape[-1]).to(scores.dtype)
                 return 2 * rows - 1 if form == "signs" else rows
