@@ -218,9 +218,7 @@ def test_a_bomb_that_pillow_only_warns_of_is_corrupt(tmp_path: Path) -> None:
     root = folder_of(tmp_path)
     (root / "train/cat/bomb.png").write_bytes(bomb(10_000))
     for options in ({}, STREAMED):
-        with pytest.raises(
-            DataError, match=r"bomb\.png.*\(10000x10000 pixels in 74 bytes: no photo"
-        ):
+        with pytest.raises(DataError, match=r"bomb\.png.*\(10000x10000 pixels in 74 bytes: no photo"):
             statistics(read(root, **options).train)
 
 

@@ -141,7 +141,7 @@ def test_an_export_is_held_against_the_images_given(
 def test_what_cannot_be_asked_is_named(in_tmp: Path, typed: Typed, trained_digits: Path) -> None:
     (in_tmp / "empty").mkdir()
     assert typed(trained_digits, "empty")[::2] == (
-        1, "ModelError: empty holds no images (.jpg, .jpeg, .png, .bmp, .webp).\n",
+        1, "ModelError: empty holds no images (.jpg, .jpeg, .jpe, .jfif, .png, .bmp, .webp, .gif, .tif, .tiff).\n",
     )  # fmt: skip
     assert typed("nothing", "x.png")[2].startswith("ModelError: nothing is no run, sweep or exported model")
     four = write_arrays(in_tmp / "four.npz", np.arange(60) % 2, np.zeros((60, 4, 8, 8), np.uint8))

@@ -192,8 +192,8 @@ def _check_folders(folder: Path, names: Sequence[str]) -> None:
     if len(inner) == 1 and inner != {()} and not any(_holds_images(folder / name) for name in names):
         raise DataError(
             f"{folder}: its folders {some(names)} are no classes: they hold only folders of the same names "
-            f"({some(next(iter(inner)))}). Use the one whose folders are the classes, such as data.root={folder / names[0]}; "
-            "or name them train, validation and test."
+            f"({some(next(iter(inner)))}). Use the one whose folders are classes, such as "
+            f"data.root={folder / names[0]}, or name them train, validation and test."
         )
 
 

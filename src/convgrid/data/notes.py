@@ -22,6 +22,8 @@ def notes_on(data: ImageData) -> tuple[str, ...]:
         A sentence or two each.
     """
     parts = {"training": data.train, "validation": data.validation, "test": data.test}
+    if data.validation is data.train:  # trainer=overfit
+        del parts["validation"]
     present = {name: part for name, part in parts.items() if part is not None}
     return (*data.notes, *_missing_classes(data, present), *_copies(data, present), *_groups(data, present))
 

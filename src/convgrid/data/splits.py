@@ -36,7 +36,10 @@ class Pool:
     @classmethod
     def of(cls, labelled: Labelled) -> Pool:
         """Take images, targets and perhaps weights, too."""
-        return cls(*labelled) if isinstance(labelled, tuple) else labelled
+        if isinstance(labelled, Pool):
+            return labelled
+        images, targets, weights = labelled if len(labelled) == 3 else (*labelled, None)
+        return cls(images, targets, weights)
 
 
 Labelled = Pool | tuple[np.ndarray | Files, np.ndarray] | tuple[np.ndarray | Files, np.ndarray, np.ndarray | None]

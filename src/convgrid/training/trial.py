@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from convgrid.config import Settings, identity
+from convgrid.data import notes_on
 from convgrid.errors import Interrupted
 from convgrid.runs.trial import TrialFolder, create, run_id_of
 from convgrid.system.device import find_device
@@ -44,6 +45,8 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None,
     keep_freed_memory()
     device = find_device(settings.trainer.accelerator)
     data = read(settings)
+    for note in notes_on(data):
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     learner, planned = prepare(settings, data, components)  # before there is a folder: what does not fit leaves none
     folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
     try:
