@@ -1,20 +1,22 @@
 """Train the ConvNet that the command line describes: python run.py optimizer=sgd arch.m=3.
 
-The flow, one file a step:
+The flow, in the order in which it is read:
 
-    config/      what was typed -> checked, typed settings
-    plan/        pattern, shapes -> layers with their costs
-    data/        files -> tensors, split and measured
-    build.py     plan -> network
-    training.py  network, data -> metrics
-    tracking.py  metrics -> MLflow
+    src/convgrid/cli/run.py          what was typed -> checked, then planned, trained or swept
+    src/convgrid/config/             overrides -> checked, typed settings
+    src/convgrid/network/plan.py     pattern, shapes -> layers with their costs
+    src/convgrid/training/trial.py   settings -> data -> plan -> network -> metrics
+    src/convgrid/network/build.py    plan -> network
+    src/convgrid/sweep/              many trials of one command line, side by side
+    src/convgrid/tracking/           metrics -> MLflow
+    src/convgrid/compare/            trials -> which setting is best
 
-trial.py puts them together; conf/ holds every option and default.
+conf/ holds every option and default.
 """
 
 import sys
 
-from convgrid.cli.run import run
+from convgrid.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(main(["run", *sys.argv[1:]], sys.argv))

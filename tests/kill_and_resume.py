@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from conftest import compose_settings
-from convgrid.runs.find import find
+from convgrid.runs.find import find_to_resume
 from convgrid.training.checkpoints import Keep
 from convgrid.training.learner import Learner
 from convgrid.training.trial import run
@@ -117,7 +117,7 @@ def main(overrides: list[str]) -> None:
         os.chdir(str(number))
         status = in_child(lambda arm=arm: (arm(), run(settings, SILENT))[-1])
         had_checkpoint = folder_has("last.ckpt")
-        assert in_child(lambda: run(settings, SILENT, find(str(run_folder())))) == 0
+        assert in_child(lambda: run(settings, SILENT, find_to_resume(str(run_folder())))) == 0
         results[moment] = {"signal": os.WTERMSIG(status), "had checkpoint": had_checkpoint, **result()}
         os.chdir("..")
     print(json.dumps(results))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convgrid.cli.run import run
+from convgrid.cli.main import main
 from convgrid.config import files
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def test_a_header_has_question_command_cost_and_result(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_point_of_an_experiment_plans(path: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([f"experiments={path.stem}", "dry_run=true"]) == 0
+    assert main(["run", f"experiments={path.stem}", "dry_run=true"]) == 0
     told = capsys.readouterr()
     assert told.err == ""
     count = POINTS[path.stem]

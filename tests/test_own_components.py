@@ -16,8 +16,7 @@ import torch
 import yaml
 from PIL import Image
 
-from convgrid.cli.model import export, predict
-from convgrid.cli.run import run
+from convgrid.cli.main import main
 from convgrid.model.trained import load
 from convgrid.objective.fit import Fit
 
@@ -31,9 +30,9 @@ BLOCKS = textwrap.dedent("\n".join(line for line in SECTION.splitlines() if re.m
 COMMANDS = [shlex.split(line) for line in BLOCKS.splitlines() if "python run.py " in line]
 EACH_COMMAND = """
 import json, sys
-from convgrid.cli.run import run
+from convgrid.cli.main import main
 for argv in json.loads(sys.argv[1]):
-    assert run([*argv, "tracking=none", "trainer=debug"]) == 0, argv
+    assert main(["run", *argv, "tracking=none", "trainer=debug"]) == 0, argv
 """
 
 
@@ -295,7 +294,7 @@ def typed(parts: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> Type
     """Run a command line with the options of one's own: exit status, stdout, stderr."""
 
     def type_(*argv: str) -> tuple[int, str, str]:
-        status = run(["--config-dir", str(parts), "tracking=none", "trainer=debug", *argv])
+        status = main(["run", "--config-dir", str(parts), "tracking=none", "trainer=debug", *argv])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -323,16 +322,16 @@ def test_layers_of_ones_own_are_inside_an_exported_file(
         "layer/conv=separable", "layer/pool=mixed", "layer/norm=scale", "layer/dropout=blur", "arch.filters=4",
         "arch.pattern=INPUT -> CONV -> NORM -> ACT -> POOL -> DROPOUT -> FC",
     )  # fmt: skip
-    assert export(["last", "--out", "own.pt2"]) == 0
+    assert main(["export", "last", "--out", "own.pt2"]) == 0
     Image.new("L", (8, 8), 100).save("grey.png")
     capsys.readouterr()
-    assert predict(["last", "grey.png"]) == 0
+    assert main(["predict", "last", "grey.png"]) == 0
     expected = capsys.readouterr().out
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(parts)])
     monkeypatch.delitem(sys.modules, "own_parts")
-    assert predict(["own.pt2", "grey.png"]) == 0
+    assert main(["predict", "own.pt2", "grey.png"]) == 0
     assert capsys.readouterr().out == expected
-    assert predict(["last", "grey.png"]) == 1
+    assert main(["predict", "last", "grey.png"]) == 1
     assert capsys.readouterr().err.startswith("ConfigError: layer/conv=separable names own_parts.separable, which")
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-import convgrid.__main__
 from convgrid.augment import Augment
 from convgrid.augment.sheet import GAP, sheet
-from convgrid.cli.preview import _caption, draw, preview
+from convgrid.cli.main import main
+from convgrid.cli.preview import _caption, draw
 from convgrid.config import Settings
 from convgrid.training.trial import run
 
@@ -90,8 +90,8 @@ def test_a_caption_is_a_class_labels_or_numbers(target: Tensor, names: tuple[str
 
 
 def test_the_path_is_printed_and_holds_a_png(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert preview([*SMALL, "augment=keras_blog"]) == 0
-    assert preview([*SMALL, "augment=cifar", "out=other.PNG"]) == 0
+    assert main(["preview", *SMALL, "augment=keras_blog"]) == 0
+    assert main(["preview", *SMALL, "augment=cifar", "out=other.PNG"]) == 0
     assert capsys.readouterr().out == "preview.png\nother.PNG\n"
     assert {path.name for path in in_tmp.iterdir()} == {"preview.png", "other.PNG"}
     for name in ("preview.png", "other.PNG"):
@@ -128,7 +128,7 @@ def test_a_folder_of_photos_too_large_for_memory_is_shown_too(settings: Settings
 def test_a_mistake_is_told_and_nothing_is_written(
     in_tmp: Path, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
 ) -> None:
-    assert preview(argv) == 1
+    assert main(["preview", *argv]) == 1
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith(message)
@@ -138,19 +138,18 @@ def test_a_mistake_is_told_and_nothing_is_written(
 
 def test_a_sheet_that_cannot_be_written_is_told(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (in_tmp / "taken.png").mkdir()
-    assert preview([*SMALL, "out=taken.png"]) == 1
+    assert main(["preview", *SMALL, "out=taken.png"]) == 1
     assert capsys.readouterr().err == "ConfigError: out=taken.png cannot be written: Is a directory.\n"
 
 
-def test_help_says_how_it_is_used(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["convgrid", "preview", "--help"])
-    assert convgrid.__main__.main() == 0
+def test_help_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preview", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: convgrid preview [group=option | key=value ...] [out=FILE.png]\n")
 
 
 def test_a_mistake_needs_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from convgrid.cli.preview import preview; status = preview(['augmnet=cifar']); "
+        "import sys; from convgrid.cli.main import main; status = main(['preview', 'augmnet=cifar']); "
         "print(status, 'torch' in sys.modules, 'PIL' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

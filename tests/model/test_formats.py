@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 from conftest import compose_settings
-from convgrid.cli.model import export
+from convgrid.cli.main import main
 from convgrid.config import CONF
 from convgrid.errors import ModelError
 from convgrid.layers import l2_pool
@@ -30,7 +30,7 @@ from trained_models import SMALL, train, write_arrays
 def test_a_file_predicts_the_test_part_as_well_as_the_training_said(
     trained_digits: Path, format_: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export([str(trained_digits), "--format", format_]) == 0
+    assert main(["export", str(trained_digits), "--format", format_]) == 0
     first, second = capsys.readouterr().out.splitlines()
     (file,) = (path for path in in_tmp.iterdir() if path.suffix != ".md")
     assert first.startswith(f"{file.name}  largest difference ")
@@ -104,7 +104,7 @@ def test_a_file_that_predicts_otherwise_leaves_nothing(
     monkeypatch.setattr(formats, "FORMATS", {})
     monkeypatch.setitem(formats.FORMATS, "torch_export", formats.Format(program.write, wrong))  # pyright: ignore
     monkeypatch.setattr("convgrid.model.export.FORMATS", formats.FORMATS)
-    assert export([str(trained_digits)]) == 1
+    assert main(["export", str(trained_digits)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("ModelError: The exported model predicts otherwise than the trained one, by up to ")
     assert list(in_tmp.iterdir()) == []
@@ -121,7 +121,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(
         ([run, "--out", "m.onnx"], "ModelError: --out m.onnx must end in .pt2, or --format be another one.\n"),
         ([run, "--out", "no/m.pt2"], "ModelError: --out no/m.pt2: no is not a folder.\n"),
     ):
-        assert export(argv) == 1
+        assert main(["export", *argv]) == 1
         assert capsys.readouterr().err == message
     assert (in_tmp / "there.pt2").read_text() == "mine"
 
@@ -130,7 +130,7 @@ def test_onnx_says_how_to_get_what_it_needs(
     trained_digits: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
-    assert export([str(trained_digits), "--format", "onnx"]) == 1
+    assert main(["export", str(trained_digits), "--format", "onnx"]) == 1
     assert capsys.readouterr().err == ("ModelError: The format onnx needs onnxscript: pip install 'convgrid[onnx]'\n")
     assert list(in_tmp.iterdir()) == []
 

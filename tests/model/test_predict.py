@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from conftest import compose_settings
-from convgrid.cli.model import export, predict
+from convgrid.cli.main import main
 from convgrid.model.export import write
 from convgrid.model.trained import load
 from convgrid.training.setup import read
@@ -26,7 +26,7 @@ def typed(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Run a command line in an empty folder: exit status, stdout, stderr."""
 
     def type_(*argv: object) -> tuple[int, str, str]:
-        status = predict([str(word) for word in argv])
+        status = main(["predict", *map(str, argv)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -131,10 +131,10 @@ def test_an_export_is_held_against_the_images_given(
     trained_digits: Path, in_tmp: Path, digits: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = str(trained_digits)
-    assert export([run, "--format", "safetensors", "--images", "digits/000.png", "missing.png"]) == 1
+    assert main(["export", run, "--format", "safetensors", "--images", "digits/000.png", "missing.png"]) == 1
     assert capsys.readouterr().err == "ModelError: --images: missing.png: No such file or directory.\n"
     assert not [*in_tmp.glob("*.safetensors*")]
-    assert export([run, "--format", "safetensors", "--images", "digits"]) == 0
+    assert main(["export", run, "--format", "safetensors", "--images", "digits"]) == 0
     assert ", the same answer to 100 of 100, on 100 given images\n" in capsys.readouterr().out
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_asked_is_named(in_tmp: Path, typed: Typed, trained_digit
     assert typed(trained_digits, "empty")[::2] == (
         1, "ModelError: empty holds no images (.jpg, .jpeg, .jpe, .jfif, .png, .bmp, .webp, .gif, .tif, .tiff).\n",
     )  # fmt: skip
-    assert typed("nothing", "x.png")[2].startswith("ModelError: nothing is no run, sweep or exported model")
+    assert typed("nothing", "x.png")[2].startswith("ConfigError: nothing is no run or sweep that is known in")
     four = write_arrays(in_tmp / "four.npz", np.arange(60) % 2, np.zeros((60, 4, 8, 8), np.uint8))
     Image.new("L", (8, 8)).save(in_tmp / "x.png")
     status, _, err = typed(train(in_tmp, *four, "data.limit=0"), "x.png")

@@ -6,7 +6,7 @@ import pytest
 
 from convgrid.config import Settings
 from convgrid.errors import ConfigError
-from convgrid.runs.find import find, stored_settings
+from convgrid.runs.find import find_to_resume, stored_settings
 from convgrid.runs.trial import EpochLog, create, read_epochs
 
 SettingsMaker = Callable[..., Settings]
@@ -24,26 +24,26 @@ def test_a_folder_is_found_by_run_checkpoint_and_name(settings: SettingsMaker, i
     (folder.path / "last.ckpt").touch()
     folder.lock.release()
     for name in ("run-2", "runs/abc/last.ckpt", "runs/abc", "abc", str(folder.path.resolve())):
-        found = find(name)
+        found = find_to_resume(name)
         assert found.path.resolve() == folder.path.resolve()
         found.lock.release()
 
 
 def test_an_unknown_run_names_the_places_looked_at(in_tmp: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        find("123")
+        find_to_resume("123")
     assert str(error.value) == (
-        f"resume=123 is neither an MLflow run of {in_tmp / 'runs'} nor a checkpoint in a run's folder. "
-        "Start in the folder of the first run, or give the path of its last.ckpt."
+        f"resume=123 is no run or sweep that is known in {in_tmp}. "
+        "Give last, a folder, a checkpoint in one, the id of a run or a sweep (or the start of it), or MLflow's."
     )
 
 
 def test_a_folder_belongs_to_one_process_at_a_time(settings: SettingsMaker, in_tmp: Path) -> None:
     folder = create("abc", settings())
-    with pytest.raises(ConfigError, match="another process is training there"):
-        find("abc")
+    with pytest.raises(ConfigError, match=r"^resume=abc: another process is training runs/abc\. Wait for it"):
+        find_to_resume("abc")
     folder.lock.release()
-    assert find("abc").path == folder.path
+    assert find_to_resume("abc").path == folder.path
 
 
 def test_an_epoch_that_does_not_read_and_what_is_behind_it_is_written_again(in_tmp: Path) -> None:

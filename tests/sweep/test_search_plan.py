@@ -216,9 +216,9 @@ def test_a_space_is_shown() -> None:
 def test_a_dry_run_of_a_search_imports_neither_torch_nor_optuna() -> None:
     command = f"""
 import sys
-from convgrid.cli.run import run
-assert run(["-m", "dry_run=true", "sweep=optuna", "sweep.max_trials=30", "{LR}"]) == 0
-assert run(["-m", "dry_run=true", "sweep=random", "sweep.max_trials=30", "{LR}"]) == 0
+from convgrid.cli.main import main
+assert main(["run", "-m", "dry_run=true", "sweep=optuna", "sweep.max_trials=30", "{LR}"]) == 0
+assert main(["run", "-m", "dry_run=true", "sweep=random", "sweep.max_trials=30", "{LR}"]) == 0
 print(sorted({{"torch", "optuna", "mlflow"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)

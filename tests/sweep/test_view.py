@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from convgrid import __main__
+from convgrid.cli.main import main
 from convgrid.cli.sweeps import show_sweeps
 from convgrid.config import Settings, architecture
 from convgrid.network.plan import plan
@@ -259,9 +259,8 @@ def test_a_sweep_whose_file_is_broken_is_named_below_the_others(tmp_path: Path) 
 def test_the_command_lists_sweeps_or_says_that_there_are_none(
     in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["convgrid", "sweeps"])
-    assert __main__.main() == 0
+    assert main(["sweeps"]) == 0
     assert "There are no sweeps in" in capsys.readouterr().out
     make_sweep(Path("sweeps"), "0a", [None])
-    assert __main__.main() == 0
+    assert main(["sweeps"]) == 0
     assert "to go on  run.py -m arch.n=1,2 optimizer=sgd,adam" in capsys.readouterr().out

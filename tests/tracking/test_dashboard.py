@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from convgrid.errors import TrackingError
-from convgrid.tracking import dashboard
-from convgrid.tracking.dashboard import main, share_view, shared_view
+from convgrid.cli import ui
+from convgrid.cli.main import main
+from convgrid.tracking.dashboard import share_view, shared_view
 from convgrid.tracking.store import Store
 from convgrid.tracking.sync import sync_sweep
 from sweep_folders import make_sweep, make_trial
@@ -52,14 +52,14 @@ def test_the_command_starts_a_server_on_the_store_of_the_last_sweep(
     store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served: list[tuple[str, int]] = []
-    monkeypatch.setattr(dashboard, "_serve", lambda uri, port: served.append((uri, port)))
+    monkeypatch.setattr(ui, "serve", lambda uri, port: served.append((uri, port)))
     tracking = {"uri": store, "experiment": "trials"}
     for number, name in enumerate(("s1", "s2")):
         make_sweep(SWEEPS, name, [None], created=1_700_000_000_000 + number, tracking=tracking)
         opened = Store.open(store, "trials")
         sync_sweep(SWEEPS / name, opened)
     port = free_port()
-    assert main(["--port", str(port)]) == 0
+    assert main(["ui", "--port", str(port)]) == 0
     assert served == [(store, port)]
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"http://127.0.0.1:{port}  (Ctrl-C ends it)"
@@ -70,12 +70,12 @@ def test_the_command_starts_a_server_on_the_store_of_the_last_sweep(
 def test_a_broken_sweep_is_passed_over_with_a_line(
     store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dashboard, "_serve", lambda uri, port: None)
+    monkeypatch.setattr(ui, "serve", lambda uri, port: None)
     for name in ("s1", "s2"):
         make_sweep(SWEEPS, name, [None], tracking={"uri": store, "experiment": "trials"})
         sync_sweep(SWEEPS / name, Store.open(store, "trials"))
     (SWEEPS / "s2" / "sweep.json").write_text("{broken")
-    assert main(["--port", str(free_port())]) == 0
+    assert main(["ui", "--port", str(free_port())]) == 0
     said = capsys.readouterr()
     assert "sweep-s1" in said.out
     (line,) = (line for line in said.err.splitlines() if "passed over" in line)
@@ -84,19 +84,23 @@ def test_a_broken_sweep_is_passed_over_with_a_line(
 
 def test_a_run_on_a_server_of_its_own_is_shown_there(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_trial(RUNS, "abc", params={"tracking.uri": "http://10.0.0.1:5000/", "tracking.experiment": "trials"})
-    assert main([]) == 0
+    assert main(["ui"]) == 0
     assert capsys.readouterr().out == "http://10.0.0.1:5000\n"
 
 
-def test_what_keeps_the_dashboard_from_starting_is_told(store: str, in_tmp: Path) -> None:
-    with pytest.raises(TrackingError, match=r"/none.db is missing: nothing has been tracked yet. Train something"):
-        main(["--tracking-uri", "sqlite:///none.db"])
+def test_what_keeps_the_dashboard_from_starting_is_told(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(TrackingError, match=f"--port {port} cannot be used: Address already in use. Give another"):
-            main(["--port", str(port)])
-    for none in ("99999", "65536", "0", "-1"):
-        with pytest.raises(TrackingError, match=rf"^--port {none} is no port: they go from 1 to 65535\.$"):
-            main(["--port", none])
-    with pytest.raises(TrackingError, match=r"--tracking-uri mlruns cannot be used"):
-        main(["--tracking-uri", "mlruns"])
+        port = str(taken.getsockname()[1])
+        for words, told in (
+            (["--tracking-uri", "sqlite:///none.db"], "/none.db is missing: nothing has been tracked yet. Train some"),
+            (["--port", port], f"--port {port} cannot be used: Address already in use. Give another"),
+            *(
+                (["--port", none], f"--port {none} is no port: they go from 1 to 65535.\n")
+                for none in ("65536", "0", "-1")
+            ),
+            (["--tracking-uri", "mlruns"], "--tracking-uri mlruns cannot be used"),
+        ):
+            assert main(["ui", *words]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith("TrackingError: ")
+            assert told in said

@@ -24,10 +24,10 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from conftest import compose_settings
-from convgrid.cli import run as app
+from convgrid.cli.main import main
 from convgrid.config import Settings
 from convgrid.errors import ConfigError, DataError, Mistakes, TrainingError
-from convgrid.runs.find import find
+from convgrid.runs.find import find_to_resume
 from convgrid.runs.trial import EpochLog, create
 from convgrid.tracking.writer import followed, start_writer
 from convgrid.training.setup import read
@@ -191,8 +191,8 @@ def test_a_finished_run_only_shows_its_result(
     run(settings(*SMALL, "tracking=none"), screen)
     (folder,) = (in_tmp / "runs").iterdir()
     before = (folder / "last.ckpt").stat().st_mtime_ns
-    find(folder.name).lock.release()
-    assert app.run([f"resume={folder.name}"]) == 0
+    find_to_resume(folder.name).lock.release()
+    assert main(["run", f"resume={folder.name}"]) == 0
     assert (folder / "last.ckpt").stat().st_mtime_ns == before
     shown = capsys.readouterr().out
     assert shown.splitlines() == [line.rstrip() for line in screen.text().splitlines()[-len(shown.splitlines()) :]]
@@ -205,7 +205,7 @@ def test_a_result_that_the_first_versions_wrote_is_shown(
     folder = create("abc", settings("tracking=none"))
     folder.update(run_id="f00", uri="sqlite:///mlflow.db", result={"test": "accuracy 0.9", "MLflow run": "f00"})
     folder.lock.release()
-    assert app.run(["resume=f00"]) == 0
+    assert main(["run", "resume=f00"]) == 0
     assert capsys.readouterr().out == "test        accuracy 0.9\nMLflow run  f00\n"
 
 
@@ -232,7 +232,7 @@ def test_a_folder_has_the_epochs_of_a_run_whose_process_died_behind_its_last_che
             run(chosen, screen)
     (folder,) = (in_tmp / "runs").iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "failed"
-    (taken := find(folder.name)).lock.release()
+    (taken := find_to_resume(folder.name)).lock.release()
     run(chosen, screen, taken)
     epochs = [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert epochs == [1, 2]
@@ -263,7 +263,7 @@ def test_a_broken_checkpoint_is_named(settings: SettingsMaker, in_tmp: Path, scr
     (folder := create("abc", settings(*SMALL, "tracking=none"))).lock.release()
     (folder.path / "last.ckpt").write_bytes(b"PK\x03\x04 half")
     with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read: .* Remove it to start this run over"):
-        run(settings(*SMALL, "tracking=none"), screen, find("abc"))
+        run(settings(*SMALL, "tracking=none"), screen, find_to_resume("abc"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

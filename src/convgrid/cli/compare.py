@@ -1,15 +1,14 @@
 """`convgrid compare`: which setting of a sweep, or of an MLflow experiment, is best."""
 
-import argparse
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from convgrid.cli.told import told
 from convgrid.compare.analysis import answer
 from convgrid.compare.console import show
 from convgrid.compare.sources import load
@@ -22,22 +21,20 @@ from convgrid.terminal import printable
 PARENT = "parent.json"  # beside a sweep: its MLflow run
 
 
-def compare(argv: Sequence[str]) -> int:
-    """Do what a command line says.
+def compare(asked: Namespace) -> int:
+    """Print which setting is best, and write the report.
 
     Args:
-        argv: Words behind `convgrid compare`.
+        asked: What `convgrid compare --help` lists.
 
     Returns:
-        The exit status: 0, 1 after the user's mistake or where no trial has finished, 130 after Ctrl-C.
+        The exit status.
+
+    Raises:
+        ConvgridError: If there are no such trials, or none of them has finished.
     """
-    return told(lambda: _compare(argv))
-
-
-def _compare(argv: Sequence[str]) -> int:
-    asked = _parser().parse_args(argv)
     trials = load(
-        asked.sweep,
+        asked.sweep or asked.named,
         experiment=asked.experiment,
         filter=asked.filter,
         tracking_uri=asked.tracking_uri,
@@ -58,35 +55,6 @@ def _compare(argv: Sequence[str]) -> int:
     if trials.sweep and not asked.out and not asked.keys:  # elsewhere are files that are not the sweep's report
         _log(trials.sweep, folder)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="convgrid compare",
-        description="Say which setting is best, by how much, whether that is more than chance, and what it costs.",
-        epilog="Without options: the last sweep of this folder. A metric that --map names and convgrid does not know "
-        "is better when higher, unless its name ends in loss or error.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--sweep", metavar="ID", help="a sweep of this folder, as convgrid sweeps lists them")
-    parser.add_argument(
-        "--experiment", metavar="NAME", help="an MLflow experiment; convgrid where only others are given"
-    )
-    parser.add_argument("--filter", metavar="F", help="MLflow's filter: \"params.optimizer = 'adam'\"")
-    parser.add_argument("--tracking-uri", metavar="U", help="sqlite:///mlflow.db (default) or a server's address")
-    parser.add_argument(
-        "--map", nargs="+", metavar="OURS=THEIRS", default=[], help="names of others: val/accuracy=valid_acc seed=rs"
-    )
-    parser.add_argument(
-        "--keys",
-        nargs="+",
-        metavar="KEY",
-        help="what tells settings apart, where not all that differs: others count as repetitions, with a warning",
-    )
-    parser.add_argument(
-        "--out", metavar="FOLDER", help="where the report goes instead of sweeps/ID/report, or report-KEYS"
-    )
-    return parser
 
 
 def _mapping(words: Sequence[str]) -> dict[str, str]:

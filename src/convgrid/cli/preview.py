@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from hydra.types import RunMode
 
-from convgrid.cli.told import told
 from convgrid.config import Settings, check, from_hydra, register_experiments
 from convgrid.errors import ConfigError, gather, refuse
 
@@ -19,37 +18,23 @@ OUT = "preview.png"
 ROWS = 8  # images
 VIEWS = 7  # of each image: one an epoch
 
-USAGE = f"""usage: convgrid preview [group=option | key=value ...] [out=FILE.png]
 
-  convgrid preview data=cifar10 augment=keras_blog
-  convgrid preview augment=custom augment.rotation_range=15 out=turned.png
-  convgrid preview experiments=very_little_data seed=1
-
-Draws the first {ROWS} images of the training's first minibatch, a row each: its target, the image as it is, and what
-augmentation makes of it in each of {VIEWS} epochs. Another seed shows other images. The sheet is written to {OUT},
-or to what out= says. Groups, options and keys are those of convgrid run --help."""
-
-
-def preview(argv: Sequence[str]) -> int:
-    """Do what a command line says.
+def preview(words: Sequence[str]) -> int:
+    """Draw and store the sheet that a command line asks for.
 
     Args:
-        argv: Overrides as for `convgrid run`, and out=FILE.png.
+        words: Overrides as for `convgrid run`, and out=FILE.png.
 
     Returns:
-        The exit status: 0, 1 after the user's mistake, 130 after Ctrl-C.
+        The exit status.
+
+    Raises:
+        ConvgridError: If something cannot be used.
     """
-    if {"-h", "--help"} & {*argv}:
-        print(USAGE)
-        return 0
-    return told(lambda: _preview(argv))
-
-
-def _preview(argv: Sequence[str]) -> int:
-    named = [word.removeprefix("out=") for word in argv if word.startswith("out=")]
+    named = [word.removeprefix("out=") for word in words if word.startswith("out=")]
     out = Path(named[-1] if named else OUT)
     found: list[Settings] = []
-    overrides = [word for word in argv if not word.startswith("out=")]
+    overrides = [word for word in words if not word.startswith("out=")]
     refuse(gather([lambda: found.append(_settings(overrides)), lambda: _check_out(out)]))
     picture = draw(*found)
     try:

@@ -1,90 +1,126 @@
-"""`python run.py` and `convgrid run`: check -> compose -> plan, or train."""
+"""`python run.py` and `convgrid run`: check -> compose -> plan, train or sweep."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from convgrid.cli.told import told
-from convgrid.config import CONF, check, from_hydra, mistakes_in_values, planned, register_experiments
-from convgrid.errors import ConvgridError, refuse
-from convgrid.runs.find import find, stored_settings
-from convgrid.runs.trial import is_finished
-from convgrid.system.processes import warm_up
+from convgrid.config import Composer, Settings, check, from_hydra, mistakes_in_values, planned, register_experiments
+from convgrid.errors import refuse
+from convgrid.runs.find import find_to_resume, stored_settings
+from convgrid.runs.trial import TrialFolder, is_finished
 from convgrid.terminal import result_rows, show_plan, show_result
 from convgrid.tracking.writer import followed, start_writer
 
-SWEEPS = frozenset({"-m", "--multirun"})
 
-
-def run(argv: Sequence[str]) -> int:
+def run(words: Sequence[str], command: str) -> int:
     """Do what a command line says.
 
     Args:
-        argv: Hydra's overrides and flags, without the program's name.
+        words: Hydra's overrides and flags.
+        command: What does the same again, typed in the same folder.
 
     Returns:
-        The exit status: 0, 1 after the user's mistake, 130 after Ctrl-C.
+        The exit status.
+
+    Raises:
+        ConvgridError: After the user's mistake.
     """
-    return told(lambda: _run(argv))
-
-
-def _run(argv: Sequence[str]) -> int:
-    if _will_sweep(argv):
-        warm_up()  # torch takes longer to import than all that is checked and composed meanwhile
+    console = Console()
     register_experiments()
-    command = check(argv)
-    if command.composed is not None and command.composed.hydra.mode == RunMode.MULTIRUN:
-        from convgrid.sweep import retyped
-        from convgrid.sweep import run as run_sweep
+    line = check(words)
+    if line.composed is None:
+        from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
 
-        return run_sweep(command.composed, command.arguments, command.composer, retyped(*sys.argv))
-    if command.composed is not None:
-        _plan_or_train(command.composed, command.composed.hydra)
-    else:  # it composes twice more, which takes as long as all else in a dry run
-        sys.argv[1:] = command.argv
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_start)()
+        return ask_hydra(line.argv, partial(plan_or_train, console=console), partial(sweep, command=command))
+    if line.composed.hydra.mode == RunMode.MULTIRUN:
+        return sweep(line.composed, line.arguments, line.composer, command=command)
+    plan_or_train(line.composed, line.composed.hydra, console=console)
     return 0
 
 
-def _will_sweep(argv: Sequence[str]) -> bool:
-    """Whether trials will be trained by workers, as far as the words alone tell it."""
-    flags = {word for word in argv if word.startswith("-")}
-    return bool(flags) and flags <= SWEEPS and not any(word.startswith(("dry_run=", "hydra")) for word in argv)
+def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, command: str) -> int:
+    """Plan a sweep, and train it unless `dry_run` says to stop there.
+
+    Args:
+        config: Composed from what is not swept, with its `hydra` node.
+        arguments: The overrides that were typed, with their quotes.
+        command: What goes on with the sweep.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
+    """
+    from convgrid.sweep import run as run_sweep
+
+    return run_sweep(config, arguments, composer, command)
 
 
-def _start(cfg: DictConfig) -> None:
-    """Hydra calls this with the composed config; what the user did wrong must not become Hydra's traceback."""
-    try:
-        _plan_or_train(cfg, HydraConfig.get())
-    except ConvgridError as error:
-        print(error.tell(), file=sys.stderr)
-        sys.exit(1)
+def plan_or_train(config: DictConfig, hydra: DictConfig, *, console: Console) -> None:
+    """Show the plan where `dry_run` asks for it; train otherwise, or show what a finished run came to.
 
+    Args:
+        config: Composed.
+        hydra: Its node of Hydra's own.
 
-def _plan_or_train(cfg: DictConfig, node: Any) -> None:
-    console = Console()
-    settings = from_hydra(cfg, node)
-    typed = {override.lstrip("+~").partition("=")[0]: override for override in node.overrides.task}
-    folder = None
-    if settings.values["resume"] is not None:
-        folder = find(str(settings.values["resume"]))
-        settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
-        typed = {}
-    if folder is not None or node.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
-        refuse(mistakes_in_values(settings, typed))
+    Raises:
+        ConvgridError: If a value or the data cannot be used.
+        Interrupted: If Ctrl-C or SIGTERM ended the training.
+    """
+    settings, folder = resumed(config, hydra)
     if settings.values["dry_run"]:
         show_plan(planned(settings), console)
-        return
-    if folder is not None and is_finished(folder.record):
-        show_result(result_rows(folder.path, settings.values["tracking"].get("uri")), console)
-        return
+    elif folder is not None and is_finished(folder.record):
+        show_finished(folder, settings, console)
+    else:
+        train(settings, folder, console)
+
+
+def resumed(config: DictConfig, hydra: DictConfig) -> tuple[Settings, TrialFolder | None]:
+    """Make settings of a config: with `resume`, those that the run was started with.
+
+    Args:
+        config: Composed.
+        hydra: Its node of Hydra's own.
+
+    Returns:
+        The settings, and the folder to go on in, locked; None for a new run.
+
+    Raises:
+        ConvgridError: If there is no such run, or a value that was typed would change its result.
+    """
+    settings = from_hydra(config, hydra)
+    typed = {override.lstrip("+~").partition("=")[0]: override for override in hydra.overrides.task}
+    folder = None
+    if settings.values["resume"] is not None:
+        folder = find_to_resume(str(settings.values["resume"]))
+        settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
+        typed = {}
+    if folder is not None or hydra.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
+        refuse(mistakes_in_values(settings, typed))
+    return settings, folder
+
+
+def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> None:
+    """Say that nothing is left to train, and print what came of it."""
+    console.print(f"{folder.path} has finished: nothing is left to train. Its result:", highlight=False, soft_wrap=True)
+    show_result(result_rows(folder.path, settings.values["tracking"].get("uri")), console)
+
+
+def train(settings: Settings, folder: TrialFolder | None, console: Console) -> None:
+    """Train, with the run brought to the tracking store meanwhile.
+
+    Args:
+        folder: Of a run to go on with; None makes a new one.
+
+    Raises:
+        ConvgridError: If the data or a value cannot be used; or if the training diverged.
+        Interrupted: If Ctrl-C or SIGTERM ended the training.
+    """
     writer = start_writer(settings)  # MLflow is imported beside torch, which a plan does without
     try:
         from convgrid.system.imports import import_lightning

@@ -1,6 +1,5 @@
 """`convgrid sweeps`: the sweeps of a folder, how far each is, and the command that goes on with it."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,17 +18,12 @@ COLUMNS = ("sweep", "started", "state", "finished", "pruned", "failed", "left")
 STATES = {"running": "running", "finished": "finished", "failed": "stopped", "killed": "interrupted"}
 
 
-def main(words: Sequence[str]) -> int:
-    """Read the command's words, which are none but `--help`, and print the sweeps of this folder.
-
-    Args:
-        words: What was typed behind `sweeps`.
+def sweeps() -> int:
+    """Print the sweeps of this folder.
 
     Returns:
         The exit status.
     """
-    description = "List the sweeps of this folder, and the command that goes on with each."
-    argparse.ArgumentParser("convgrid sweeps", description=description).parse_args(words)
     show_sweeps(Console())
     return 0
 

@@ -21,7 +21,8 @@ from convgrid.compare.frame import (
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError
-from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell
+from convgrid.runs.find import LAST_RUN, find_sweep
+from convgrid.runs.sweep import SWEEPS, read_sweep
 from convgrid.runs.trial import CONFIG, PLAN, RUNS, read_epochs, read_json, read_record
 
 DATA = "data.json"
@@ -33,7 +34,7 @@ def from_folders(
     """Read a sweep's trials.
 
     Args:
-        sweep: Its id, or as much of it as no other has; None takes the last one.
+        sweep: "last", its id or the start of it, its folder, or MLflow's id; None takes the last one.
         keys: What tells settings apart; None takes what was swept.
         sweeps: Where the sweeps' folders are.
         runs: Where the trials' folders are.
@@ -45,7 +46,7 @@ def from_folders(
         ConfigError: If there is no such sweep, or no trial of it has such a key.
         SweepError: If the sweep that was asked for cannot be parsed.
     """
-    known = _find(sweep, sweeps)
+    known = read_sweep(find_sweep(sweep or LAST_RUN, runs, sweeps))
     names = list(dict.fromkeys(name for name in known["trials"] if name is not None))
     found = {name: record for name in names if (record := read_record(runs / name))}
     metric, mode = known["objective"]
@@ -97,28 +98,6 @@ def check_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
         if key not in frame:
             differ = ", ".join(differing(frame)) or "none"
             raise ConfigError(f"--keys {key}: no trial has a parameter {key}. Those that differ: {differ}.")
-
-
-def _find(sweep: str | None, sweeps: Path) -> dict[str, Any]:
-    folders = sorted(file.parent for file in sweeps.glob(f"*/{SWEEP}"))
-    if sweep is None:
-        known = max(filter(None, map(read_sweep_or_tell, folders)), key=lambda known: known["created"], default=None)
-        if known is None:
-            raise ConfigError(_none(f"no sweep{' that reads' if folders else ''}", sweeps))
-        return known
-    found = [folder for folder in folders if folder.name.startswith(sweep)]
-    if not found:
-        raise ConfigError(_none(f"no sweep {sweep}", sweeps))
-    if len(found) > 1 and sweeps / sweep not in found:
-        raise ConfigError(f"--sweep {sweep} may be {' or '.join(folder.name for folder in found)}. Give more.")
-    return read_sweep(found[0])  # the shortest name comes first
-
-
-def _none(what: str, sweeps: Path) -> str:
-    return (
-        f"There is {what} in {sweeps.resolve()}. Start where it was started: python -m convgrid sweeps "
-        "lists what is there. Or compare what is in MLflow: --experiment NAME."
-    )
 
 
 def _told(known: dict[str, Any], differ: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ def load(
     """Read trials: a sweep's from its folders, or an experiment's from MLflow where anything of MLflow is named.
 
     Args:
-        sweep: Its id, or as much of it as no other has; None takes the last one.
+        sweep: "last", its id or the start of it, its folder, or MLflow's id; None takes the last one.
         experiment: Of MLflow; None is "convgrid" where a filter, a store or a mapping is given.
         filter: MLflow's, such as "params.optimizer = 'adam'".
         tracking_uri: A store such as "sqlite:///mlflow.db", the default, or a tracking server's address.

@@ -21,9 +21,9 @@ from torch.export import Dim, ExportedProgram
 from convgrid import activations, layers, scales  # noqa: F401  (code that a file of weights may name)
 from convgrid.errors import ModelError
 from convgrid.model.meta import KEY, Meta
+from convgrid.model.suffixes import SUFFIXES
 from convgrid.model.trained import Trained, assemble
 from convgrid.objective.predictor import Predictor
-from convgrid.runs.find import SUFFIXES
 
 META_FILE = f"{KEY}.json"  # in a torch.export archive
 KNOWN_CODE = ("convgrid.activations", "convgrid.layers", "convgrid.scales", "torch.nn")

@@ -1,61 +1,139 @@
 """From what the user remembers of a run to its folder: no torch, no MLflow."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convgrid.config import Settings, flatten, is_outside_identity
 from convgrid.errors import ConfigError, ModelError
-from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep, read_sweep_or_tell, winner
+from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, read_sweep_or_tell, winner
 from convgrid.runs.trial import (
     BEST,
     CONFIG,
-    RECORD,
+    METRICS,
     RUNS,
     TRACKED,
     TrialFolder,
     lock,
-    read_json,
     read_record,
     read_settings,
+    read_tracked,
     run_id_of,
 )
 
 LAST_RUN = "last"
-SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # of the formats' files
-HOW = f"Give a run's folder, the start of its id, its MLflow run id, a sweep's id, or {LAST_RUN}"
+ELSEWHERE = "python -m convgrid sweeps lists those of the folder in which it is started"
+HOW = f"Give {LAST_RUN}, a folder, a checkpoint in one, the id of a run or a sweep (or the start of it), or MLflow's"
 
 
-def find_trained(run: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
-    """Find the folder of a trained model.
+def find_run(name: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
+    """Find the folder of a run by what the user remembers of it; a sweep stands for its winner.
 
     Args:
-        run: A folder; the id of a run or a sweep, or how it starts; an MLflow run's id; "last" for what was trained
-            last. A sweep stands for its winner.
-        runs: Where the trials' folders are.
+        name: "last" for what was trained last, a folder or a file in it, the id of a run or a sweep or the start of it,
+            or the id that MLflow has for one.
+        runs: Where the runs' folders are.
         sweeps: Where the sweeps' folders are.
 
     Returns:
-        The trial's folder, which has weights.
+        The run's folder.
 
     Raises:
-        ModelError: If there is none, there are several, or its weights are gone.
+        ConfigError: If there is none, or there are several.
+        ModelError: If it is a sweep that has no winner yet.
         SweepError: If the sweep that was asked for cannot be parsed.
     """
-    named = Path(run)
-    for path in (named, named.parent):  # a folder, or its best.ckpt
-        if (path / CONFIG).is_file():
-            return _with_weights(path)
-    if (named / SWEEP).is_file():
-        return _winner(named.name, read_sweep(named), runs)
-    if run == LAST_RUN:
+    folder = _find(name, runs, sweeps)
+    return _winner(folder, runs) if (folder / SWEEP).is_file() else folder
+
+
+def find_model(name: str, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
+    """Find the folder of a trained model.
+
+    Args:
+        name: As for `find_run`.
+        runs: Where the runs' folders are.
+        sweeps: Where the sweeps' folders are.
+
+    Returns:
+        The run's folder, which has weights.
+
+    Raises:
+        ConvgridError: As of `find_run`, and if the weights are gone.
+    """
+    folder = find_run(name, runs, sweeps)
+    if not (folder / BEST).exists():
+        record = read_record(folder)
+        why = "sweep.keep_checkpoints let them go" if record.get("sweep") else f"it has no {BEST}"
+        raise ModelError(f"{folder} keeps no weights: {why}. Train it again, or take another run.")
+    return folder
+
+
+def find_sweep(name: str = LAST_RUN, runs: Path = RUNS, sweeps: Path = SWEEPS) -> Path:
+    """Find the folder of a sweep.
+
+    Args:
+        name: As for `find_run`; "last" is the sweep that was trained last, whatever was trained since.
+        runs: Where the runs' folders are.
+        sweeps: Where the sweeps' folders are.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: If there is none, there are several, or it is no sweep.
+    """
+    if name == LAST_RUN:
+        files = sorted(sweeps.glob(f"*/{SWEEP}"), key=_modified, reverse=True)
+        folder = next(_whole(files), None)
+        if folder is None:
+            which = "no sweep that can be read" if files else "no sweep"
+            raise ConfigError(f"There is {which} in {sweeps.resolve()}. {ELSEWHERE}.")
+        return folder
+    folder = _find(name, runs, sweeps)
+    if not (folder / SWEEP).is_file():
+        sweep = read_record(folder).get("sweep")
+        raise ConfigError(f"{name} is a run, not a sweep. {f'Give its sweep: {sweep}' if sweep else ELSEWHERE}.")
+    return folder
+
+
+def find_to_resume(name: str) -> TrialFolder:
+    """Find the folder of a run to go on with.
+
+    Args:
+        name: As for `find_run`.
+
+    Returns:
+        The folder, locked.
+
+    Raises:
+        ConvgridError: As of `find_run`, and if another process is training there.
+    """
+    try:
+        path = find_run(name)
+    except ConfigError as error:  # it begins with the name
+        raise ConfigError(f"resume={error}") from None
+    folder = lock(path)
+    if folder is None:
+        raise ConfigError(f"resume={name}: another process is training {path}. Wait for it, or stop it.")
+    return folder
+
+
+def _find(name: str, runs: Path, sweeps: Path) -> Path:
+    """The folder of a run or a sweep."""
+    if name == LAST_RUN:
         return _last(runs, sweeps)
-    trials, asked = _starting(runs.glob(f"*/{CONFIG}"), run), _starting(sweeps.glob(f"*/{SWEEP}"), run)
-    found = trials + asked or _tracked(runs, run)
-    if len(found) != 1:
-        raise ModelError(_not_one(run, found, runs))
-    return _winner(found[0].name, read_sweep(found[0]), runs) if asked else _with_weights(found[0])
+    named = Path(name)
+    path = named.parent if named.is_file() else named
+    if name and ((path / CONFIG).is_file() or (path / SWEEP).is_file()):
+        return path
+    found = _starting([*runs.glob(f"*/{CONFIG}"), *sweeps.glob(f"*/{SWEEP}")], name) or _tracked(runs, sweeps, name)
+    if len(found) > 1:
+        raise ConfigError(f"{name} may be {', '.join(folder.name for folder in found)}. Give more of the id.")
+    if not found:
+        raise ConfigError(f"{name} is no run or sweep that is known in {runs.resolve().parent}. {HOW}.")
+    return found[0]
 
 
 def _starting(files: Iterable[Path], start: str) -> list[Path]:
@@ -64,68 +142,47 @@ def _starting(files: Iterable[Path], start: str) -> list[Path]:
     return [folder for folder in folders if folder.name == start] or folders
 
 
-def _tracked(runs: Path, run_id: str) -> list[Path]:
-    files = (file for name in (RECORD, TRACKED) for file in runs.glob(f"*/{name}"))
-    return [file.parent for file in files if read_json(file).get("run_id") == run_id][:1]
+def _tracked(runs: Path, sweeps: Path, run_id: str) -> list[Path]:
+    """The folder that a tracking store knows so; the same run in two stores has two ids."""
+    trials = (file.parent for file in runs.glob(f"*/{CONFIG}"))
+    ids = ((folder, _ids(folder / TRACKED) | {run_id_of(folder)}) for folder in trials)
+    parents = ((file.parent, _ids(file)) for file in sweeps.glob(f"*/{TRACKED_SWEEP}"))
+    return [folder for folder, known in (*ids, *parents) if run_id and run_id in known][:1]
+
+
+def _ids(file: Path) -> set[str]:
+    return {place.get("run_id", "") for place in read_tracked(file).values()}
 
 
 def _last(runs: Path, sweeps: Path) -> Path:
-    """What the user trained last: a sweep's trials are the sweep's."""
-    trials = [file for file in runs.glob(f"*/{BEST}") if not read_record(file.parent).get("sweep")]
-    files = [*trials, *sweeps.glob(f"*/{SWEEP}")]
-    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
-        if file.name != SWEEP:
-            return _with_weights(file.parent)
-        known = read_sweep_or_tell(file.parent)
-        if known is not None:
-            return _winner(file.parent.name, known, runs)
-    raise ModelError(f"There is no trained model in {runs.resolve()}. Train one: python run.py")
+    """What was trained last: a sweep's trials are the sweep's."""
+    files = [*runs.glob(f"*/{CONFIG}"), *sweeps.glob(f"*/{SWEEP}")]
+    for file in sorted(files, key=_modified, reverse=True):
+        if file.name == SWEEP:
+            if any(_whole([file])):
+                return file.parent
+        elif not read_record(file.parent).get("sweep"):
+            return file.parent
+    raise ConfigError(f"{LAST_RUN}: there is no run in {runs.resolve()}. Train one: python run.py")
 
 
-def _winner(sweep: str, known: Mapping[str, Any], runs: Path) -> Path:
+def _modified(file: Path) -> int:
+    """When a run had its last epoch, or a sweep its last trial."""
+    metrics = file.with_name(METRICS)
+    return max(path.stat().st_mtime_ns for path in (file, metrics) if path == file or path.exists())
+
+
+def _whole(files: Iterable[Path]) -> Iterator[Path]:
+    """The sweeps that can be read; of the others a line says so."""
+    return (file.parent for file in files if read_sweep_or_tell(file.parent) is not None)
+
+
+def _winner(sweep: Path, runs: Path) -> Path:
+    known = read_sweep(sweep)
     folder = winner(known, runs)
     if folder is None:
-        raise ModelError(f"sweep {sweep} has no finished trial yet. To go on: {known['command']}")
-    return _with_weights(folder)
-
-
-def _with_weights(folder: Path) -> Path:
-    if not (folder / BEST).exists():
-        record = read_record(folder)
-        why = "sweep.keep_checkpoints let them go" if record.get("sweep") else f"it has no {BEST}"
-        raise ModelError(f"{folder} keeps no weights: {why}. Train it again, or take another run.")
+        raise ModelError(f"sweep {sweep.name} has no finished trial yet. To go on: {known['command']}")
     return folder
-
-
-def _not_one(run: str, found: list[Path], runs: Path) -> str:
-    if not found:
-        return f"{run} is no run, sweep or exported model that is known in {runs.resolve().parent}. {HOW}."
-    return f"{run} may be {', '.join(folder.name for folder in found)}. Give more of the id."
-
-
-def find(resume: str) -> TrialFolder:
-    """Find the folder of a run to go on with.
-
-    Args:
-        resume: An MLflow run's id, a folder below runs/, or a checkpoint in one.
-
-    Returns:
-        The folder, locked.
-
-    Raises:
-        ConfigError: If there is none, or another process is training there.
-    """
-    named = Path(resume)
-    for path in (named.parent if named.is_file() else named, RUNS / resume):
-        if (path / CONFIG).exists():
-            return _locked(path)
-    for record in RUNS.glob(f"*/{RECORD}"):
-        if run_id_of(record.parent) == resume:
-            return _locked(record.parent)
-    raise ConfigError(
-        f"resume={resume} is neither an MLflow run of {RUNS.resolve()} nor a checkpoint in a run's folder. "
-        "Start in the folder of the first run, or give the path of its last.ckpt."
-    )
 
 
 def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[str]) -> Settings:
@@ -161,10 +218,3 @@ def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     for part in parts[:-1]:
         values = values[part]
     values[parts[-1]] = value
-
-
-def _locked(path: Path) -> TrialFolder:
-    folder = lock(path)
-    if folder is None:
-        raise ConfigError(f"resume={path}: another process is training there. Wait for it, or stop it.")
-    return folder

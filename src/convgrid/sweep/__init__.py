@@ -1,8 +1,6 @@
 """Many trials of one command line: planned together, run side by side, each found again by what it is."""
 
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -16,8 +14,6 @@ from convgrid.sweep.search_plan import plan_random, plan_search
 from convgrid.sweep.train import train_sweep
 from convgrid.system.processes import warm_up
 
-RUN = " run"  # behind the program, as `__main__` puts it there for Hydra
-
 
 def run(config: DictConfig, arguments: Sequence[str], composer: Composer, command: str) -> int:
     """Plan a sweep, show the plan, and train its trials unless `dry_run` says to stop there.
@@ -25,7 +21,7 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer, comman
     Args:
         config: Composed from what is not swept, with its `hydra` node.
         arguments: The overrides that were typed, with their quotes.
-        command: What goes on with the sweep.
+        command: What was typed, which also continues the sweep.
 
     Returns:
         The exit status.
@@ -50,32 +46,3 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer, comman
     if settings.dry_run:
         return 0
     return train_sweep(survey, settings, command, console, learns)
-
-
-def retyped(program: str, *words: str) -> str:
-    """Write what was typed, to be typed again in the same folder.
-
-    Args:
-        program: As in `sys.argv[0]`; behind it, "run" where that is the command.
-        words: What was typed behind it.
-
-    Returns:
-        The command.
-
-    Example:
-        >>> retyped("../run.py", "-m", "arch.n=1,2")
-        'python ../run.py -m arch.n=1,2'
-        >>> retyped("/venv/convgrid/__main__.py run", "-m", "arch.n=1,2")
-        'python -m convgrid run -m arch.n=1,2'
-        >>> retyped("/venv/bin/convgrid run", "-m", "arch.n=range(1,3)")
-        "convgrid run -m 'arch.n=range(1,3)'"
-    """
-    path = Path(program.removesuffix(RUN))
-    match path.name, path.suffix:
-        case "__main__.py", _:
-            start = ["python", "-m", path.parent.name, "run"]
-        case _, ".py":
-            start = ["python", program]
-        case _:
-            start = [path.name, "run"]
-    return shlex.join([*start, *words])

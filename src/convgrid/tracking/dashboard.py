@@ -1,61 +1,26 @@
-"""`python -m convgrid ui`: MLflow's dashboard on loopback, opened where the last sweep's trials stand side by side."""
+"""MLflow's dashboard on loopback, opened where the last sweep's trials stand side by side."""
 
-import argparse
 import json
 import os
 import socket
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from convgrid.config.address import SERVERS, check_uri, database
+from convgrid.config.address import database
 from convgrid.errors import TrackingError
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep_or_tell
 from convgrid.runs.trial import read_tracked
-from convgrid.tracking.sync_all import EXPERIMENT, newest_tracking, open_store
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
 
-HOST, PORT = "127.0.0.1", 5000
+HOST = "127.0.0.1"
 LAST_PORT = 65535
-DEFAULT = "sqlite:///mlflow.db"
 SHARED = "mlflow.sharedViewState."  # an experiment's tag, by which MLflow keeps a view under a key
 MOST_RUNS_SHOWN = 100  # runs in a chart
-
-
-def main(words: Sequence[str]) -> int:
-    """Read the command's words, and show the dashboard until Ctrl-C.
-
-    Args:
-        words: What was typed behind `ui`.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        TrackingError: If there is nothing to show, or the port is taken or none.
-    """
-    parser = argparse.ArgumentParser("convgrid ui", description="Show MLflow's dashboard on 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
-    parser.add_argument("--tracking-uri", metavar="URI", help="of the store; else that of the last sweep or run here")
-    asked = parser.parse_args(words)
-    uri = asked.tracking_uri or newest_tracking().get("uri") or DEFAULT
-    check_uri(uri, "--tracking-uri" if asked.tracking_uri else None)
-    is_server = uri.partition(":")[0] in SERVERS
-    address = uri.rstrip("/") if is_server else f"http://{HOST}:{asked.port}"
-    if not is_server:
-        _check(uri, asked.port)
-    print(address if is_server else f"{address}  (Ctrl-C ends it)")
-    sweep = _last_sweep(uri)
-    if sweep is not None:
-        store = open_store(uri, sweep.get("tracking", {}).get("experiment", EXPERIMENT))
-        print(f"the last sweep, side by side: {address}{share_view(store, sweep)}", flush=True)
-    if not is_server:
-        _serve(uri, asked.port)
-    return 0
 
 
 def share_view(store: "Store", sweep: Mapping[str, Any]) -> str:
@@ -124,7 +89,12 @@ def _id(sweep: Mapping[str, Any], part: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, f"convgrid {sweep['id']} {part}").hex
 
 
-def _check(uri: str, port: int) -> None:
+def check_place(uri: str, port: int) -> None:
+    """Refuse a store that is missing, and a port that cannot be used.
+
+    Raises:
+        TrackingError: If either is so.
+    """
     if not 1 <= port <= LAST_PORT:  # 0 is any free one, whose address could not be told
         raise TrackingError(f"--port {port} is no port: they go from 1 to {LAST_PORT}.")
     file = database(uri)
@@ -140,8 +110,12 @@ def _check(uri: str, port: int) -> None:
             raise TrackingError(f"--port {port} cannot be used: {error.strerror}. Give another one.") from None
 
 
-def _last_sweep(uri: str) -> Mapping[str, Any] | None:
-    """The youngest one that is in the store."""
+def last_sweep(uri: str) -> Mapping[str, Any] | None:
+    """Find the youngest sweep of this folder that is in a store.
+
+    Returns:
+        What its `sweep.json` holds; None where there is none.
+    """
     read = {file.parent: read_sweep_or_tell(file.parent) for file in sorted(SWEEPS.glob(f"*/{SWEEP}"))}
     sweeps = [sweep for folder, sweep in read.items() if sweep is not None and uri in _stores(folder / TRACKED_SWEEP)]
     return max(sweeps, key=lambda sweep: sweep["created"], default=None)
@@ -151,8 +125,8 @@ def _stores(file: Path) -> list[str]:
     return [known["uri"] for known in read_tracked(file).values()]
 
 
-def _serve(uri: str, port: int) -> NoReturn:
-    """Become the server, so that Ctrl-C and signals are its own."""
+def serve(uri: str, port: int) -> NoReturn:
+    """Become MLflow's server, so that Ctrl-C and signals are its own."""
     words = ["--host", HOST, "--port", str(port), "--backend-store-uri", uri]
     words += ["--artifacts-destination", Path("mlartifacts").absolute().as_uri()]
     words += ["--workers", "1"]  # enough for one person: the usual four take a gigabyte

@@ -1,7 +1,5 @@
-"""`python -m convgrid sync`: what a store lacks of all runs and sweeps of a folder is sent."""
+"""What a store lacks of all runs and sweeps of a folder is sent."""
 
-import argparse
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from convgrid.config.address import check_uri, knock
+from convgrid.config.address import knock
 from convgrid.errors import SweepError, TrackingError, reason_of
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, winner
 from convgrid.runs.trial import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
-from convgrid.tracking.writer import MLFLOW_ENVIRONMENT
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
@@ -46,28 +43,6 @@ class _Report:
         what = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for count, noun in counts if count) or "nothing"
         already = f"; {len(self.there)} {'was' if len(self.there) == 1 else 'were'} there already" if self.there else ""
         return f"sent {what} to {uri}, experiment {experiment}{already}"
-
-
-def main(words: Sequence[str]) -> int:
-    """Read the command's words, and send.
-
-    Args:
-        words: What was typed behind `sync`.
-
-    Returns:
-        The exit status: 1 where something could not be sent.
-
-    Raises:
-        TrackingError: If a store cannot be used.
-    """
-    parser = argparse.ArgumentParser("convgrid sync", description="Send runs and sweeps of this folder to MLflow.")
-    parser.add_argument("--tracking-uri", metavar="URI", help="send everything there, not to where each belongs")
-    parser.add_argument("--experiment", metavar="NAME", help="of that store; else each one's own")
-    asked = parser.parse_args(words)
-    if asked.tracking_uri:
-        check_uri(asked.tracking_uri, "--tracking-uri")
-    os.environ.update({key: value for key, value in MLFLOW_ENVIRONMENT.items() if key not in os.environ})
-    return sync_everything(Console(), asked.tracking_uri, asked.experiment)
 
 
 def sync_everything(console: Console, uri: str | None = None, experiment: str | None = None) -> int:

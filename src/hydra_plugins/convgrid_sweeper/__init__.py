@@ -1,6 +1,5 @@
 """Hydra's door to convgrid's sweeps. Hydra imports this at every start, so the work is imported when it begins."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from omegaconf import DictConfig
 
 
 class ConvgridSweeper(Sweeper):
-    """Hand a sweep's overrides to convgrid; no launcher, no folder, no multirun.yaml.
+    """Hand a sweep's overrides to convgrid's task; no launcher, no folder, no multirun.yaml.
 
     Args:
         params: Overrides by key; they are read from the config, where an experiment's stand as well.
@@ -20,21 +19,13 @@ class ConvgridSweeper(Sweeper):
         del params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what composes the points; each is trained by convgrid, not by the task function."""
-        del task_function
-        self._loader, self._config = hydra_context.config_loader, config
+        """Keep what composes the points, and the task of `convgrid.cli.hydra_flags`, which runs sweeps as well."""
+        self._loader, self._config, self._task = hydra_context.config_loader, config, task_function
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        """Run the sweep; the user's mistake must not become Hydra's traceback."""
+        """Run the sweep."""
+        from convgrid.cli.hydra_flags import Task
         from convgrid.config import Composer
-        from convgrid.errors import ConvgridError
-        from convgrid.sweep import retyped, run
 
-        composer = Composer(self._config.hydra.job.config_name, self._loader)
-        try:
-            status = run(self._config, arguments, composer, retyped(*sys.argv))
-        except ConvgridError as error:
-            print(error.tell(), file=sys.stderr)
-            status = 1
-        if status:
-            sys.exit(status)
+        assert isinstance(self._task, Task)
+        self._task.sweep(self._config, arguments, Composer(self._config.hydra.job.config_name, self._loader))

@@ -1,0 +1,38 @@
+"""`convgrid export`: a run's model in one file; a mistake is told before torch is imported."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from convgrid.errors import ModelError
+from convgrid.model.suffixes import SUFFIXES
+from convgrid.runs.find import find_model
+
+
+def export(asked: Namespace) -> int:
+    """Write a model file with its card, and print what they are.
+
+    Args:
+        asked: `run`, `format`, `out` and `images`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConvgridError: If there is no such model, or a file cannot be written.
+    """
+    folder, suffix = find_model(asked.run), SUFFIXES[asked.format]
+    out: Path = asked.out or Path(f"{folder.resolve().name}{suffix}")
+    card = out.with_name(f"{out.name}.md")
+    if out.suffix != suffix:
+        raise ModelError(f"--out {out} must end in {suffix}, or --format be another one.")
+    if not out.parent.is_dir():
+        raise ModelError(f"--out {out}: {out.parent} is not a folder.")
+    for file in (out, card):
+        if file.exists():
+            raise ModelError(f"{file} is there already. Remove it, or give another --out.")
+    from convgrid.model.export import export as write  # torch takes 2 s to import
+
+    agreement = write(folder, asked.format, out, card, asked.images)
+    print(f"{out}  {agreement}, on {agreement.count} {'given' if asked.images else 'validation'} images")
+    print(f"{card}  what it is, how good it is, how to load it")
+    return 0

@@ -1,0 +1,77 @@
+"""What Hydra itself does: --help, --cfg and --info, and runs and sweeps by its own launchers and sweepers."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from convgrid.config import CONF, Composer
+
+Train = Callable[[DictConfig, DictConfig], None]
+Sweep = Callable[[DictConfig, Sequence[str], Composer], int]
+
+
+def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
+    """Let Hydra do what a command line says.
+
+    Args:
+        words: Its overrides and flags, checked.
+        train: Is given each config that Hydra composes for a run, and its `hydra` node.
+        sweep: Is given what `hydra_plugins.convgrid_sweeper` gets for a sweep.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        Exception: What a run raised, without Hydra's words about it.
+    """
+    version.setbase("1.3")
+    parser = get_args_parser()
+    args = parser.parse_args([*words])
+    task, printed = Task(train, sweep), io.StringIO()
+    try:
+        if args.help or args.hydra_help or args.cfg or args.info:  # Hydra would show a traceback for a broken pipe
+            with redirect_stdout(printed):
+                _run_hydra(args, parser, task, str(CONF), "config")
+        else:
+            _run_hydra(args, parser, task, str(CONF), "config")
+    except SystemExit as end:
+        if task.error is not None:
+            raise task.error from None
+        if end.code:
+            raise
+    finally:
+        print(printed.getvalue(), end="")
+    return task.status
+
+
+class Task:
+    """What Hydra calls for each run, and convgrid's sweeper for a sweep."""
+
+    def __init__(self, train: Train, sweep: Sweep) -> None:
+        self._train, self._sweep = train, sweep
+        self.status, self.error = 0, None
+
+    def __call__(self, config: DictConfig) -> None:
+        """Train what Hydra has composed."""
+        with self._kept():
+            self._train(config, HydraConfig.get())
+
+    def sweep(self, config: DictConfig, arguments: Sequence[str], composer: Composer) -> None:
+        """Run convgrid's sweep."""
+        with self._kept():
+            self.status = self._sweep(config, arguments, composer)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep an exception for the caller: Hydra would print it with a traceback, but lets SystemExit pass."""
+        try:
+            yield
+        except Exception as error:
+            self.error: Any = error
+            raise SystemExit(1) from None

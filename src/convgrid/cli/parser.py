@@ -1,0 +1,164 @@
+"""What can be typed: every command with its options, in one parser that imports nothing of what they do."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from convgrid.model.suffixes import SUFFIXES
+
+RUN = "last, a run's folder or checkpoint, its id (or the start of it) or MLflow's; a sweep stands for its winner"
+SWEEP = "last (default), a sweep's id or the start of it, its folder, or the id of its MLflow run"
+STORE = "sqlite:///mlflow.db or a server's address"
+DESCRIPTION = """\
+Train the ConvNet that a pattern describes, sweep over its settings, and say which is best.
+
+commands:
+{commands}
+
+convgrid COMMAND --help shows what a command takes; that of run, all groups, options and keys.
+Every command looks at runs/ and sweeps/ of the folder in which it is started."""
+NO_FLAGS = "\0"  # no word starts so: those with dashes are left to Hydra's parser
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read a command line.
+
+    Args:
+        words: What was typed behind `convgrid`.
+
+    Returns:
+        `command`, and what that one takes.
+
+    Raises:
+        SystemExit: With status 0 after a help, with 2 where the line cannot be parsed, of which stderr tells.
+    """
+    parser, commands = _parsers()
+    first = next(iter(words), None)
+    if first is None:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    if first not in commands and not first.startswith("-"):
+        from convgrid.config.nearest import nearest_option
+
+        parser.error(f"there is no command {first!r}.{nearest_option(first, commands)}")
+    asked, unknown = parser.parse_known_args(words)
+    if unknown:
+        commands[asked.command].error(f"there is no {' '.join(unknown)}")
+    if asked.command == "preview" and {"-h", "--help"} & {*asked.words}:
+        commands["preview"].print_help()
+        raise SystemExit(0)
+    return asked
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The whole, and the commands by name, in the order of the help."""
+    parser = argparse.ArgumentParser(
+        prog="convgrid",
+        usage="%(prog)s COMMAND ...",
+        description=DESCRIPTION.format(commands="\n".join(f"  {name:<9} {COMMANDS[name][0]}" for name in COMMANDS)),
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, prog="convgrid", help=argparse.SUPPRESS)
+    for name, (line, add) in COMMANDS.items():
+        hydra = name in ("run", "preview")
+        add(
+            commands.add_parser(
+                name,
+                description=f"{line[0].upper()}{line[1:]}.",
+                allow_abbrev=False,
+                add_help=not hydra,
+                prefix_chars=NO_FLAGS if hydra else "-",
+                formatter_class=argparse.RawDescriptionHelpFormatter if hydra else argparse.HelpFormatter,
+            )
+        )
+    return parser, commands.choices
+
+
+def _add_nothing(_: argparse.ArgumentParser) -> None:
+    """The command takes none."""
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs=argparse.REMAINDER)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Without options: the last sweep of this folder. A metric that --map names and convgrid does not know "
+        "is better when higher, unless its name ends in loss or error."
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("named", nargs="?", metavar="SWEEP", help=SWEEP)
+    which.add_argument("--sweep", metavar="SWEEP", help="the same")
+    parser.add_argument("--experiment", metavar="NAME", help="an MLflow experiment; convgrid with a store or filter")
+    parser.add_argument("--filter", metavar="F", help="MLflow's filter: \"params.optimizer = 'adam'\"")
+    parser.add_argument("--tracking-uri", metavar="URI", help=f"where the experiment is: {STORE}")
+    parser.add_argument(
+        "--map", nargs="+", metavar="OURS=THEIRS", default=[], help="names of others: val/accuracy=valid_acc seed=rs"
+    )
+    parser.add_argument(
+        "--keys",
+        nargs="+",
+        metavar="KEY",
+        help="what tells settings apart, where not all that differs: others count as repetitions, with a warning",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where the report goes instead of sweeps/ID/report, or report-KEYS"
+    )
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Images are turned upright, made grey or RGB, resized and cropped as those of the training."
+    parser.add_argument("run", metavar="RUN", help=f"{RUN}; or an exported file ({', '.join(SUFFIXES.values())})")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_const", dest="show", const="json", help="a list, with all predictions")
+    shown.add_argument("--csv", action="store_const", dest="show", const="csv", help="a table, with all predictions")
+    parser.set_defaults(show="text")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "It is held against the trained model, on images of its validation or those given, before it is kept."
+    )
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument("--format", choices=SUFFIXES, default="torch_export", help="torch_export where not given")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to; the run's id in this folder otherwise")
+    parser.add_argument("--images", nargs="+", metavar="IMAGE", default=[], help="image files or folders of them")
+
+
+def _add_preview(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [group=option | key=value ...] [out=FILE.png]"
+    parser.epilog = """\
+  convgrid preview data=cifar10 augment=keras_blog
+  convgrid preview augment=custom augment.rotation_range=15 out=turned.png
+  convgrid preview experiments=very_little_data seed=1
+
+Draws the first 8 images of the training's first minibatch, a row each: its target, the image as it is, and what
+augmentation makes of it in each of 7 epochs. Another seed shows other images. The sheet is written to preview.png,
+or to what out= says. Groups, options and keys are those of convgrid run --help."""
+    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _add_sync(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tracking-uri", metavar="URI", help=f"send all there, not to where each belongs: {STORE}")
+    parser.add_argument("--experiment", metavar="NAME", help="of that store; else each one's own")
+
+
+def _add_ui(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=5000, help="of 127.0.0.1; default: %(default)s")
+    parser.add_argument("--tracking-uri", metavar="URI", help="of the store; else that of the last sweep or run here")
+
+
+COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {  # in the order of the help
+    "run": ("train a ConvNet, or with -m a sweep of them", _add_run),
+    "compare": ("say which setting of a sweep is best, by how much, and how sure that is", _add_compare),
+    "predict": ("say what a trained model predicts of images", _add_predict),
+    "export": ("write a trained model into one file: images in, predictions out", _add_export),
+    "preview": ("draw what augmentation makes of training images", _add_preview),
+    "sweeps": ("list the sweeps of this folder, and the command that goes on with each", _add_nothing),
+    "sync": ("send to MLflow what it lacks of this folder's runs and sweeps", _add_sync),
+    "ui": ("show MLflow's dashboard, with the last sweep's trials side by side", _add_ui),
+}
