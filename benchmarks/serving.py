@@ -27,7 +27,7 @@ import torch
 from convgrid.model.asking import answers_of, ask
 from convgrid.model.formats import Model, in_process
 from convgrid.model.trained import is_close, load
-from convgrid.runs.find import find_trained
+from convgrid.runs.find import find_model
 
 RUN = Path(__file__).parents[1] / "run.py"
 MODELS = {"digits": [], "angle": ["data=digits_angle", "loss=mean_squared_error"]}
@@ -45,7 +45,7 @@ def main() -> None:
         for name, overrides in MODELS.items():
             command = [sys.executable, str(RUN), "trainer.max_epochs=5", f"tracking.register={name}", *overrides]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            trained = load(find_trained("last"))
+            trained = load(find_model("last"))
             with served(f"models:/{name}/1", python) as address:
                 show(name, address, in_process(trained), trained.images)
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from convgrid.config import CONF, Composer
 
-Train = Callable[[DictConfig, DictConfig], None]
+Train = Callable[[DictConfig, Any], None]
 Sweep = Callable[[DictConfig, Sequence[str], Composer], int]
 
 

@@ -51,8 +51,8 @@ def _settings(overrides: Sequence[str]) -> Settings:
     if composed is None or composed.hydra.mode == RunMode.MULTIRUN:
         raise ConfigError("preview shows the images of one run. Leave out -m, Hydra's flags, experiments that sweep.")
     settings = from_hydra(composed, composed.hydra)
-    if settings.values["resume"] is not None:
-        raise ConfigError(f"resume={settings.values['resume']}: preview does not look at runs. Leave it out.")
+    if settings.resume is not None:
+        raise ConfigError(f"resume={settings.resume}: preview does not look at runs. Leave it out.")
     return settings
 
 
@@ -82,8 +82,8 @@ def draw(settings: Settings) -> "Image":
 
     components = Components(settings)
     components.check()
-    seed, balanced = settings.values["seed"], settings.values["imbalance"]["sampling"] == "balanced"
-    data, size = read(settings), settings.values["data"]["batch_size"]
+    seed, balanced = settings.seed, settings.imbalance.sampling == "balanced"
+    data, size = read(settings), settings.data.batch_size
     order = partial(derive, seed, "shuffle")
     chunk = next(iter(batches(data.train, batch_size=size, device="cpu", seed=order, balanced=balanced)))
     images, targets, _ = next(iter(chunk))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -60,7 +61,7 @@ def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, c
     return run_sweep(config, arguments, composer, command)
 
 
-def plan_or_train(config: DictConfig, hydra: DictConfig, *, console: Console) -> None:
+def plan_or_train(config: DictConfig, hydra: Any, *, console: Console) -> None:
     """Show the plan where `dry_run` asks for it; train otherwise, or show what a finished run came to.
 
     Args:
@@ -72,7 +73,7 @@ def plan_or_train(config: DictConfig, hydra: DictConfig, *, console: Console) ->
         Interrupted: If Ctrl-C or SIGTERM ended the training.
     """
     settings, folder = resumed(config, hydra)
-    if settings.values["dry_run"]:
+    if settings.dry_run:
         show_plan(planned(settings), console)
     elif folder is not None and is_finished(folder.record):
         show_finished(folder, settings, console)
@@ -80,7 +81,7 @@ def plan_or_train(config: DictConfig, hydra: DictConfig, *, console: Console) ->
         train(settings, folder, console)
 
 
-def resumed(config: DictConfig, hydra: DictConfig) -> tuple[Settings, TrialFolder | None]:
+def resumed(config: DictConfig, hydra: Any) -> tuple[Settings, TrialFolder | None]:
     """Make settings of a config: with `resume`, those that the run was started with.
 
     Args:
@@ -96,8 +97,8 @@ def resumed(config: DictConfig, hydra: DictConfig) -> tuple[Settings, TrialFolde
     settings = from_hydra(config, hydra)
     typed = {override.lstrip("+~").partition("=")[0]: override for override in hydra.overrides.task}
     folder = None
-    if settings.values["resume"] is not None:
-        folder = find_to_resume(str(settings.values["resume"]))
+    if settings.resume is not None:
+        folder = find_to_resume(settings.resume)
         settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
         typed = {}
     if folder is not None or hydra.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
@@ -108,7 +109,7 @@ def resumed(config: DictConfig, hydra: DictConfig) -> tuple[Settings, TrialFolde
 def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> None:
     """Say that nothing is left to train, and print what came of it."""
     console.print(f"{folder.path} has finished: nothing is left to train. Its result:", highlight=False, soft_wrap=True)
-    show_result(result_rows(folder.path, settings.values["tracking"].get("uri")), console)
+    show_result(result_rows(folder.path, settings.tracking.uri), console)
 
 
 def train(settings: Settings, folder: TrialFolder | None, console: Console) -> None:
