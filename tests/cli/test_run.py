@@ -60,7 +60,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 def swept(monkeypatch: pytest.MonkeyPatch) -> list[Survey]:
     """What would have been swept."""
     seen: list[Survey] = []
-    monkeypatch.setattr(sweep, "train", lambda survey, *_: seen.append(survey) or 3)
+    monkeypatch.setattr(sweep, "train_sweep", lambda survey, *_: seen.append(survey) or 3)
     monkeypatch.setattr(sweep, "warm_up", lambda: None)
     return seen
 
