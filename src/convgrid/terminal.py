@@ -46,8 +46,6 @@ def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
         By name.
     """
     record = read_record(folder)
-    if "result" in record:  # written by the first versions
-        return record["result"]
     metrics, params = record["metrics"], record["params"]
     test = _metrics(metrics, "test/")
     return {

@@ -35,18 +35,6 @@ def test_the_folder_alone_makes_the_model_that_was_tested(copied: Path, monkeypa
     assert Meta.loads(model.meta.dumps()) == model.meta
 
 
-def test_a_folder_of_before_is_read_with_its_data(copied: Path) -> None:
-    expected = load(copied)
-    best = torch.load(copied / "best.ckpt", weights_only=True)
-    del best["examples"]
-    torch.save(best, copied / "best.ckpt")
-    (copied / "data.json").unlink()
-    found = load(copied)
-    assert found.meta == expected.meta
-    torch.testing.assert_close(found.images, expected.images)
-    torch.testing.assert_close(found.predictor(found.images), expected.predictor(expected.images))
-
-
 def test_weights_of_another_network_are_not_taken_for_the_trained_ones(copied: Path) -> None:
     best = torch.load(copied / "best.ckpt", weights_only=True)
     (bias,) = (name for name in best["state_dict"] if "output" in name and name.endswith("bias"))

@@ -390,7 +390,6 @@ def test_trials_that_a_run_has_finished_are_counted(in_tmp: Path) -> None:
         {"status": "pruned", "config_key": trials[1].config_key},
         {"status": "failed", "config_key": trials[2].config_key},
         {"status": "running", "config_key": trials[3].config_key},
-        {"result": {}, "config_key": trials[4].config_key},
         {"status": "finished"},
     ]
     for number, record in enumerate(records):
@@ -398,7 +397,7 @@ def test_trials_that_a_run_has_finished_are_counted(in_tmp: Path) -> None:
         (in_tmp / "runs" / str(number) / "run.json").write_text(json.dumps(record))
     (in_tmp / "runs" / "torn").mkdir()
     (in_tmp / "runs" / "torn" / "run.json").write_text('{"status": "fini')
-    assert look("arch.n=1,2,3", "seed=0,1").finished == {trials[0].key, trials[1].key, trials[4].key}
+    assert look("arch.n=1,2,3", "seed=0,1").finished == {trials[0].key, trials[1].key}
     assert look("arch.n=1,2,3", "seed=0,1", "sweep.rerun=all").finished == frozenset()
 
 

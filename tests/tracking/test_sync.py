@@ -289,60 +289,6 @@ def test_a_trial_left_running_by_a_dead_process_becomes_killed(opened: Store) ->
     assert run.data.tags["convgrid.reason"] == "its process ended"
 
 
-def early_run(store: Store, status: str = "RUNNING", epochs: int = 0) -> str:
-    """A single run as the first versions made it: they sent its values themselves, and kept its id in its record."""
-    run = store.client.create_run(store.experiment_id, STARTED, {"convgrid.trial": "abc"}, "n1 m2 k1 adam")
-    for epoch in range(1, epochs + 1):
-        store.client.log_metric(run.info.run_id, "train/loss", 1 / epoch, STARTED + 1000 * epoch, epoch)
-    if status != "RUNNING":
-        store.client.set_terminated(run.info.run_id, status)
-    return run.info.run_id
-
-
-def early_folder(run_id: str, uri: str, **known: Any) -> Path:
-    folder = RUNS / "abc"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"run_id": run_id, "uri": uri, **known}))
-    return folder
-
-
-def test_an_early_single_run_left_running_by_a_dead_process_becomes_killed(opened: Store) -> None:
-    folder = early_folder(early_run(opened), opened.uri)
-    with FileLock(folder / "lock"):
-        assert set_right(RUNS) == []
-        assert not sync(folder, opened)
-        assert the_run(opened).info.status == "RUNNING"
-    assert set_right(RUNS) == [folder]
-    assert sync(folder, opened)
-    assert the_run(opened).info.status == "KILLED"
-    assert the_run(opened).data.tags["convgrid.reason"] == "its process ended"
-
-
-def test_an_early_single_run_that_goes_on_stays_one_run(opened: Store) -> None:
-    run_id = early_run(opened, "KILLED", epochs=2)
-    folder = make_trial(RUNS, "abc", epochs=4, began=STARTED + 500_000, run_id=run_id, uri=opened.uri)
-    sync(folder, opened)
-    assert the_run(opened).info.status == "RUNNING"
-    finish(folder, epochs=4)
-    assert sync(folder, opened)
-    run = the_run(opened)
-    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
-    steps = [(step, time) for step, _, time in points(opened, run_id, "train/loss")]
-    assert steps == [(1, STARTED + 1000), (2, STARTED + 2000), (3, STARTED + 503_000), (4, STARTED + 504_000)]
-
-
-def test_a_finished_early_single_run_is_only_made_a_member(opened: Store) -> None:
-    run_id = early_run(opened, "FINISHED")
-    folder = early_folder(run_id, opened.uri, result={}, status="finished")
-    assert set_right(RUNS) == []
-    parent = sync_sweep(make_sweep(SWEEPS, "s1", ["abc"]), opened)
-    assert sync(folder, opened, parent)
-    run = opened.client.get_run(run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["convgrid.sweep.s1"] == "member"
-    assert "mlflow.parentRunId" not in run.data.tags
-
-
 def test_a_single_run_is_a_member_of_a_sweep_but_nobodys_child(opened: Store) -> None:
     folder = make_trial(RUNS, "abc", epochs=3)
     finish(folder)

@@ -199,16 +199,6 @@ def test_a_finished_run_only_shows_its_result(
     assert re.fullmatch(r"[12] of 2, by val/accuracy", screen.row("best epoch"))
 
 
-def test_a_result_that_the_first_versions_wrote_is_shown(
-    settings: SettingsMaker, in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = create("abc", settings("tracking=none"))
-    folder.update(run_id="f00", uri="sqlite:///mlflow.db", result={"test": "accuracy 0.9", "MLflow run": "f00"})
-    folder.lock.release()
-    assert main(["run", "resume=f00"]) == 0
-    assert capsys.readouterr().out == "test        accuracy 0.9\nMLflow run  f00\n"
-
-
 def test_a_run_that_diverges_is_failed_and_says_why(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
     chosen = settings(
         *SMALL, "tracking=none", "optimizer=sgd", "optimizer.lr=1e30", "loss=mean_squared_error", "activation=linear"

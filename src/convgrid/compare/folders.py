@@ -115,7 +115,7 @@ def _read(folder: Path, record: dict[str, Any]) -> Read:
     return Read(
         trial=folder.name,
         known={
-            "status": "finished" if "result" in record else record.get("status", "running"),
+            "status": record.get("status", "running"),
             "reason": record.get("reason", ""),
             "name": record.get("name", folder.name),
             "epochs": record.get("epochs", 0),
@@ -130,7 +130,7 @@ def _read(folder: Path, record: dict[str, Any]) -> Read:
 
 
 def _params(folder: Path) -> dict[str, str]:
-    """Of a run whose record has none: it failed before its network was built, or is of an earlier version."""
+    """Of a run whose record has none: it failed before its network was built."""
     stored = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     values = dict(flatten(stored["values"])) | stored.get("choices", {})
     layers = read_json(folder / PLAN).get("layers", [])

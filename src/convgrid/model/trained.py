@@ -99,7 +99,7 @@ def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
 
 
 def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
-    """As the training did: for folders of earlier versions, and scales of the user's own that weights do not tell."""
+    """As the training did: for scales of the user's own that weights do not tell."""
     from convgrid.training.recording import profile  # Lightning takes seconds to import
     from convgrid.training.setup import prepare, read
 
@@ -121,8 +121,6 @@ def _at_rest(predictor: Predictor) -> Predictor:
 
 def _check(trained: Trained, best: dict[str, Any], folder: Path) -> None:
     """The model predicts what the training did: neither is a part missing nor has the code of one changed."""
-    if not best.get("examples"):  # of earlier versions
-        return
     expected = best["examples"]["predictions"].float()
     with torch.inference_mode():
         found = trained.predictor(best["examples"]["images"])

@@ -166,7 +166,7 @@ def best_of(outcomes: Iterable[Outcome], metric: str, mode: str) -> Outcome | No
 
 
 def _outcome(folder: Path, record: Mapping[str, Any]) -> Outcome | None:
-    status = "finished" if "result" in record else record.get("status")
+    status = record.get("status")
     if status not in (*DONE, "killed"):
         return None
     known = {name: record[name] for name in ("reason", "metrics", "best_epoch", "epochs", "seconds") if name in record}

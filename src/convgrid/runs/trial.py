@@ -191,7 +191,7 @@ def is_finished(record: Mapping[str, Any]) -> bool:
         >>> is_finished({"status": "finished"}), is_finished({"status": "killed"})
         (True, False)
     """
-    return record.get("status") == "finished" or "result" in record  # the second in the first versions
+    return record.get("status") == "finished"
 
 
 def set_right(runs: Path = RUNS) -> list[Path]:
@@ -213,19 +213,13 @@ def set_one_right(path: Path) -> bool:
         Whether it was so.
     """
     record = read_record(path)
-    left = record.get("status") == "running" or _is_plain_and_interrupted(record)
-    folder = lock(path) if left else None
+    folder = lock(path) if record.get("status") == "running" else None
     if folder is None:
         return False
     last = max((epoch["time"] for epoch in read_epochs(path)), default=0)
     folder.update(status="killed", reason=ENDED, ended=max(last, record.get("started", 0)) or now())
     folder.lock.release()
     return True
-
-
-def _is_plain_and_interrupted(record: Mapping[str, Any]) -> bool:
-    """As plain runs were written at first: without a status before the end."""
-    return "run_id" in record and not {"status", "result"} & record.keys()
 
 
 def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
@@ -249,7 +243,7 @@ def run_id_of(path: Path) -> str:
         The run's id; "" where the store does not have it yet.
     """
     first = next(iter(read_tracked(path / TRACKED).values()), {})
-    return first.get("run_id") or read_record(path).get("run_id", "")
+    return first.get("run_id", "")
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:

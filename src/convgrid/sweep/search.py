@@ -23,6 +23,7 @@ from convgrid.objective.glossary import Mode
 from convgrid.sweep.grid import Point
 from convgrid.sweep.interfaces import Outcome, Trial, Wait
 from convgrid.sweep.objectives import objective_values, objectives_of
+from convgrid.sweep.optuna_internals import asked_again
 from convgrid.sweep.space import Space
 from convgrid.system.seeding import derive
 
@@ -190,7 +191,7 @@ class Search:
     def _recall(self, frozen: FrozenTrial) -> None:
         """Take up what an earlier process told, or left behind."""
         if frozen.state == TrialState.RUNNING:
-            self._draw(Asked(self.study, frozen._trial_id))
+            self._draw(asked_again(self.study, frozen))
             return
         overrides = self.space.point(FixedTrial(frozen.params))
         if INFEASIBLE in frozen.user_attrs:

@@ -208,7 +208,7 @@ def finished(trials: Iterable[Trial]) -> frozenset[str]:
     """
     done: set[str | None] = set()
     for record in read_records():
-        if record.get("status") in WITH_RESULT or ("status" not in record and "result" in record):
+        if record.get("status") in WITH_RESULT:
             done.add(record.get("config_key"))
     return frozenset(trial.key for trial in trials if trial.config_key in done)
 

@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 from convgrid.errors import ModelError, SweepError, reason_of
 from convgrid.model.store import store as store_model
 from convgrid.runs.sweep import TRACKED_SWEEP, read_sweep
-from convgrid.runs.trial import BEST, CURVES, RUNS, TRACKED, is_finished, now, read_record, read_tracked
+from convgrid.runs.trial import BEST, CURVES, RUNS, TRACKED, now, read_record, read_tracked
 from convgrid.tracking.run_contents import (
     BEST_EPOCH_TAG,
     OUTCOME_TAG,
@@ -73,8 +73,6 @@ class _Tracked:
         known = read_tracked(file).get(store.place)
         if known is None:  # a file that did not read may have known of a run, which is looked for
             return cls(store.place, store.uri) if file.exists() else None
-        if isinstance(known["files"], list):  # as the first versions wrote them
-            known["files"] = dict.fromkeys(known["files"], 0)
         return cls(**known)
 
     def write(self, file: Path) -> None:
@@ -111,12 +109,9 @@ def sync(
     """
     with FileLock(folder / LOCK):
         record = read_record(folder)
-        if is_finished(record) and "tags" not in record:  # of the first versions, whose single runs sent themselves
-            _join(record, store, parent)
-            return True
         if "status" not in record:
             return False
-        tracked = _Tracked.read(folder / TRACKED, store) or _adopted(record, store)
+        tracked = _Tracked.read(folder / TRACKED, store)
         wanted = wanted_of_trial(folder, record, whole=whole)
         if tracked and tracked.began and wanted.epochs and tracked.began != wanted.epochs[0]["time"]:
             _forget(store, tracked.run_id)
@@ -178,22 +173,6 @@ def _member(wanted: Wanted, record: Mapping[str, Any], tracked: _Tracked | None,
 
 def _membership(parent: Parent) -> dict[str, str]:
     return {f"convgrid.sweep.{parent.sweep}": "member"}
-
-
-def _join(record: Mapping[str, Any], store: Store, parent: Parent | None) -> None:
-    if parent is not None and record.get("uri") == store.uri:
-        for key, value in _membership(parent).items():
-            store.client.set_tag(record["run_id"], key, value)
-
-
-def _adopted(record: Mapping[str, Any], store: Store) -> _Tracked | None:
-    """What the store has of a single run that the first versions began."""
-    run_id = record.get("run_id", "")
-    if record.get("uri") != store.uri or _is_gone(store, run_id):
-        return None
-    steps = [metric.step for metric in store.client.get_metric_history(run_id, "train/loss")]
-    tags = store.client.get_run(run_id).data.tags
-    return _Tracked(store.place, store.uri, run_id, has_params=True, sent=max(steps, default=0), tags=dict(tags))
 
 
 def _draw(folder: Path) -> None:

@@ -110,16 +110,12 @@ def newest_tracking() -> Mapping[str, Any]:
 
 
 def _tracking_of_sweep(path: Path) -> Mapping[str, Any]:
-    sweep = read_sweep(path)
-    if "tracking" in sweep:
-        return sweep["tracking"]
-    known = (RUNS / trial for trial in sweep["trials"] if trial)  # the first versions did not note it
-    return next((_tracking_of_trial(trial) for trial in known if (trial / RECORD).exists()), {})
+    return read_sweep(path).get("tracking", {})
 
 
 def _tracking_of_trial(path: Path) -> Mapping[str, Any]:
     params = read_record(path).get("params")
-    if params is None:  # it failed before its network was built, or the first versions wrote it
+    if params is None:  # it failed before its network was built
         return read_settings(path).values.get("tracking", {})
     return {key: params[f"tracking.{key}"] for key in ("uri", "experiment") if f"tracking.{key}" in params}
 
