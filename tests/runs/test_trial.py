@@ -7,7 +7,7 @@ import pytest
 from convgrid.config import Settings
 from convgrid.errors import ConfigError
 from convgrid.runs.find import find_to_resume, stored_settings
-from convgrid.runs.trial import EpochLog, create, read_epochs
+from convgrid.runs.trial import TRACKED, EpochLog, create, read_epochs
 
 SettingsMaker = Callable[..., Settings]
 
@@ -18,9 +18,10 @@ def test_runs_of_one_trial_get_folders_of_their_own(settings: SettingsMaker, in_
 
 
 def test_a_folder_is_found_by_run_checkpoint_and_name(settings: SettingsMaker, in_tmp: Path) -> None:
-    create("other", settings()).update(run_id="run-1")
-    folder = create("abc", settings())
-    folder.update(run_id="run-2")
+    for name, run in ("other", "run-1"), ("abc", "run-2"):
+        folder = create(name, settings())
+        folder.update(status="running")
+        (folder.path / TRACKED).write_text(json.dumps({"place": "p", "run_id": run}))
     (folder.path / "last.ckpt").touch()
     folder.lock.release()
     for name in ("run-2", "runs/abc/last.ckpt", "runs/abc", "abc", str(folder.path.resolve())):

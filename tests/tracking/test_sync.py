@@ -298,14 +298,6 @@ def test_a_single_run_is_a_member_of_a_sweep_but_nobodys_child(opened: Store) ->
     assert "mlflow.parentRunId" not in run.data.tags
 
 
-def test_an_early_single_run_without_tracking_is_left_alone(opened: Store) -> None:
-    folder = RUNS / "abc"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text('{"result": {}}')
-    assert sync(folder, opened)
-    assert runs_of(opened) == []
-
-
 def test_a_trial_that_failed_before_its_network_was_built_stands_in_mlflow(opened: Store) -> None:
     folder = RUNS / "abc"
     folder.mkdir(parents=True)

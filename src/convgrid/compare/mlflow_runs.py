@@ -34,6 +34,7 @@ from convgrid.compare.trials import Trials
 from convgrid.config.address import database, knock
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.objective.glossary import METRICS, Mode, objective_of
+from convgrid.system.mlflow_internals import bulk_histories
 
 EXPERIMENT, URI = "convgrid", "sqlite:///mlflow.db"  # as in conf/tracking/mlflow.yaml
 FOLDER = Path("comparison")
@@ -231,7 +232,7 @@ def _curves(client: MlflowClient, ids: Sequence[str], metric: str, ours: Mapping
 
 def _histories(client: MlflowClient, ids: Sequence[str], name: str) -> Iterator[tuple[str, int, float]]:
     """A database gives those of many runs at once; a server is asked for one after the other, by some threads."""
-    bulk = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
+    bulk = bulk_histories(client)
     if bulk is None:
         with ThreadPoolExecutor(THREADS) as threads:
             histories = threads.map(lambda trial: client.get_metric_history(trial, name), ids)

@@ -22,10 +22,10 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from mlflow.utils import requirements_utils
 
 from convgrid.model.parts import ADDRESS, CARD, EXAMPLES, META, PROGRAM, make
 from convgrid.runs.trial import BEST, read_record
+from convgrid.system.mlflow_internals import packages_known
 
 NAME = "model"
 WEIGHTS = "convgrid.weights"  # tag: a digest of what the model was made of
@@ -108,7 +108,7 @@ def _save(parts: Path, meta: Mapping[str, Any], model: Model, place: Path) -> No
     text = (parts / CARD).read_text(encoding="utf-8").replace(ADDRESS, ADDRESS.format(model_id=model.model_id))
     (place / CARD).write_text(text, encoding="utf-8")
     profile = meta["profile"]
-    with _packages_known():
+    with packages_known(PACKAGES):
         save_model(
             str(place / NAME),
             mlflow_model=model,
@@ -148,21 +148,6 @@ def _register(client: MlflowClient, model: LoggedModel, name: str) -> str:
         return str(made[0].version)
     set_tracking_uri(client.tracking_uri)  # where the store looks the model up, whatever client asks
     return str(register_model(source, name).version)
-
-
-@contextmanager
-def _packages_known() -> Iterator[None]:
-    """MLflow would read the file lists of all installed packages, half a second, to find the modules of these few."""
-    name = "_MODULES_TO_PACKAGES"
-    if not hasattr(requirements_utils, name):  # another version's own affair
-        yield
-        return
-    before = getattr(requirements_utils, name)
-    setattr(requirements_utils, name, {package: [package] for package in PACKAGES})
-    try:
-        yield
-    finally:
-        setattr(requirements_utils, name, before)
 
 
 @contextmanager

@@ -83,6 +83,8 @@ class Choice:
 
     def draw(self, draw: Draw) -> Point:
         """Numbers with even steps keep their order and distances; all else is one of several."""
+        # A sampler learns from neighbours where it is told of numbers; of categories it learns each by itself. Optuna
+        # knows ranges with one step only, so that 1,2,4 is a category.
         values = [_value(step) for step in self.steps]
         step = _even_step(values)
         if step is None:
@@ -121,7 +123,7 @@ class Interval:
             value = draw.suggest_int(self.key, self.low, self.high, log=self.log)
         else:
             drawn = float(f"{draw.suggest_float(self.key, self.low, self.high, log=self.log):.{DIGITS}g}")
-            value = min(max(drawn, self.low), self.high)
+            value = min(max(drawn, self.low), self.high)  # rounding may leave the interval
         return (with_value(self.override, value),)
 
 
@@ -151,6 +153,7 @@ class Space:
         Raises:
             ConfigError: If a condition calculates with what is no number.
         """
+        # Conditions ask for what was drawn before; of a key that was not drawn they find the config's own value.
         names, drawn = dict(self.names), list(self.fixed)
         for dimension in self.dimensions:
             if dimension.when.applies(names):
@@ -206,6 +209,7 @@ def random_points(space: Space, seed: int) -> Iterator[Point]:
         Overrides of a point, until there seem to be no others.
     """
     dice, seen, repeats = Dice(random.Random(derive(seed, "search"))), set(), 0  # noqa: S311
+    # Nobody knows how many points a space with conditions has, so that it counts as empty after so many repeats.
     while repeats < MOST_REPEATS:
         point = space.point(dice)
         texts = tuple(str(override.input_line) for override in point)
@@ -228,6 +232,7 @@ class Dice:
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """Choose a whole number; both ends belong to it."""
         if log:
+            # Half a step more at either end: rounding would give the ends half the share of the others.
             drawn = math.exp(self.rng.uniform(math.log(low - 0.5), math.log(high + 0.5)))
             return min(max(round(drawn), low), high)
         return self.rng.randrange(low, high + 1, step)
@@ -334,6 +339,7 @@ def _predicates(
 def _in_order(found: Mapping[str, Dimension]) -> Iterator[Dimension]:
     """As typed, but each after those that its conditions name."""
     keys = {_dotted(key): key for key in found}
+    # A condition is asked while a point is drawn: what it names must have its value by then.
     named = {key: [keys[name] for name in dim.when.named() if name in keys] for key, dim in found.items()}
     try:
         order = list(TopologicalSorter(named).static_order())
