@@ -19,7 +19,6 @@ from convgrid.runs.trial import (
     read_record,
     read_settings,
     read_tracked,
-    run_id_of,
 )
 
 LAST_RUN = "last"
@@ -145,7 +144,7 @@ def _starting(files: Iterable[Path], start: str) -> list[Path]:
 def _tracked(runs: Path, sweeps: Path, run_id: str) -> list[Path]:
     """The folder that a tracking store knows so; the same run in two stores has two ids."""
     trials = (file.parent for file in runs.glob(f"*/{CONFIG}"))
-    ids = ((folder, _ids(folder / TRACKED) | {run_id_of(folder)}) for folder in trials)
+    ids = ((folder, _ids(folder / TRACKED)) for folder in trials)
     parents = ((file.parent, _ids(file)) for file in sweeps.glob(f"*/{TRACKED_SWEEP}"))
     return [folder for folder, known in (*ids, *parents) if run_id and run_id in known][:1]
 
