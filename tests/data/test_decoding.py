@@ -113,12 +113,15 @@ def images() -> list[bytes]:
     return [*(saved(colour, kind) for kind in kinds), saved(deep), saved(deep, "TIFF"), saved(GREY.convert("P"))]
 
 
+ONES = np.ones((6, 4, 4))
+
+
 def npzs() -> list[bytes]:
     found = []
     for content in (
         {"images": np.arange(128, dtype=np.uint8).reshape(8, 4, 4), "targets": np.arange(8) % 2},
-        {"x_train": np.ones((6, 4, 4)), "y_train": np.eye(3)[np.arange(6) % 3], "x_val": np.ones((3, 4, 4)), "y_val": np.eye(3)},
-    ):  # fmt: skip
+        {"x_train": ONES, "y_train": np.eye(3)[np.arange(6) % 3], "x_val": ONES[:3], "y_val": np.eye(3)},
+    ):
         buffer = BytesIO()
         np.savez(buffer, **content)  # pyright: ignore[reportArgumentType]
         found.append(buffer.getvalue())
@@ -143,13 +146,14 @@ def read_table(folder: Path, content: bytes, draw: random.Random) -> None:
     table_images(table=str(folder / "fuzzed.csv"), shape=[1, 4, 4], split=[0.5, 0.5], task=task, workers=1, **options)
 
 
-TABLES = [b"file,target,w,g\na/1.png,1,1,x\na/2.png,0,2,y\nb/1.png,1,1,z\nb/2.png,0,1,z\n"]
+TABLE = b"file,target,w,g\na/1.png,1,1,x\na/2.png,0,2,y\nb/1.png,1,1,z\nb/2.png,0,1,z\n"
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    ("read", "seeds"), [(read_folder, images()), (read_npz, npzs()), (read_table, [*TABLES, TABLES[0].replace(b",", b";")])]
-)  # fmt: skip
+    ("read", "seeds"),
+    [(read_folder, images()), (read_npz, npzs()), (read_table, [TABLE, TABLE.replace(b",", b";")])],
+)
 def test_mutated_files_are_read_or_refused_in_a_line(tmp_path: Path, read: Any, seeds: list[bytes]) -> None:
     for label in "ab":
         (tmp_path / label).mkdir()
@@ -161,9 +165,8 @@ def test_mutated_files_are_read_or_refused_in_a_line(tmp_path: Path, read: Any, 
         content = mutated(seeds[number % len(seeds)], draw)
         try:
             read(tmp_path, content, draw)
-        except ConvgridError as error:
+        except ConvgridError:
             refused += 1
-            assert str(error)
         except Exception as error:
             raise AssertionError(f"file number {number} ends in a traceback") from error
         number += 1

@@ -64,8 +64,9 @@ def test_what_stands_beside_the_parts_is_told(tmp_path: Path) -> None:
 def test_folders_of_the_same_names_are_no_classes(tmp_path: Path) -> None:
     photos(*(tmp_path / part / label for part in ("lot1", "lot2") for label in ("cat", "dog")))
     assert refusal(tmp_path) == (
-        f"{tmp_path}: its folders lot1, lot2 are no classes: they hold only folders of the same names (cat, dog). Use "
-        f"the one whose folders are classes, such as data.root={tmp_path}/lot1, or name them train, validation and test."
+        f"{tmp_path}: its folders lot1, lot2 are no classes: they hold only folders of the same names (cat, dog). "
+        f"Use the one whose folders are classes, such as data.root={tmp_path}/lot1, "
+        "or name them train, validation and test."
     )
 
 
