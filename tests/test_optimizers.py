@@ -12,6 +12,7 @@ import torch
 
 from convgrid import optimizers
 from convgrid.errors import ConfigError
+from convgrid.system.torch_internals import bare_step
 
 NAMES = ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "nadam"]
 CURVATURES = [0.01, 0.1, 1.0, 10.0]
@@ -353,7 +354,7 @@ def test_a_bare_step_is_the_step_and_runs_the_hooks_that_there_are() -> None:
             weight.grad = torch.tensor([0.5, 0.25])
             made = optimizers.adam([{"params": [weight], "kernels": True}], lr=0.1, weight_decay=weight_decay)
             for _ in range(3):
-                (optimizers.bare_step(made) if is_bare else made.step)()
+                (bare_step(made) if is_bare else made.step)()
             ended.append(weight.detach())
     plain, bare, decayed, bare_decayed = ended
     assert torch.equal(plain, bare)
@@ -365,7 +366,7 @@ def test_a_bare_step_leaves_out_torchs_label_for_its_profiler() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.ones(2)
     made = optimizers.sgd([{"params": [weight], "kernels": True}])
-    for step, labels in ((made.step, 1), (optimizers.bare_step(made), 0)):
+    for step, labels in ((made.step, 1), (bare_step(made), 0)):
         with torch.profiler.profile() as profiled:
             step()
         assert sum("Optimizer.step" in event.name for event in profiled.events() or ()) == labels
@@ -381,7 +382,7 @@ def test_a_bare_step_of_another_kind_of_adam_is_that_kinds(option: str) -> None:
         for scale in (1.0, 0.1, -0.2):
             for weight in weights:
                 weight.grad = torch.full_like(weight, scale)
-            (optimizers.bare_step(made) if is_bare else made.step)()
+            (bare_step(made) if is_bare else made.step)()
         ended.append(torch.cat([weight.detach() for weight in weights]))
     assert torch.equal(*ended)
 
@@ -394,7 +395,7 @@ def test_a_bare_step_takes_all_parameters_of_all_groups() -> None:
         for scale in (1.0, 0.1, -0.2):
             for weight in weights:
                 weight.grad = scale * weight.detach()
-            (optimizers.bare_step(made) if is_bare else made.step)()
+            (bare_step(made) if is_bare else made.step)()
         ended.append(torch.cat([weight.detach() for weight in weights]))
     assert torch.equal(*ended)
 
@@ -403,5 +404,5 @@ def test_a_bare_step_is_the_optimizers_own_where_somebody_replaced_it(monkeypatc
     made = optimizers.sgd([{"params": [torch.nn.Parameter(torch.ones(1))], "kernels": True}])
     said: list[str] = []
     monkeypatch.setattr(made, "step", lambda: said.append("mine"))
-    optimizers.bare_step(made)()
+    bare_step(made)()
     assert said == ["mine"]

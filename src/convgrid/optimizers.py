@@ -12,7 +12,6 @@ runs after that, so compute the gradients first and call `step()` bare.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from convgrid.errors import ConfigError
+from convgrid.system.torch_internals import foreach_mul_
 
 __all__ = ["adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd"]
 
@@ -347,65 +347,6 @@ def nadam(
     return _decaying(optimizer, weight_decay)
 
 
-def bare_step(optimizer: Optimizer) -> Callable[[], object]:
-    """Find an optimizer's step without torch's label for its profiler, which takes longer than to update few weights.
-
-    That of a fused Adam, once it has been taken, is its kernel alone: the rest takes 30 us, each time for the same.
-
-    Args:
-        optimizer: Any of torch's kind, whose parameters have gradients.
-
-    Returns:
-        What `optimizer.step` does; itself where somebody hooked into it, or it has no label.
-
-    Example:
-        >>> w = torch.nn.Parameter(torch.tensor([1.0]))
-        >>> w.grad = torch.tensor([2.0])
-        >>> bare_step(sgd([{"params": [w], "kernels": True}], lr=0.1))()
-        >>> w.data
-        tensor([0.8000])
-
-    Source: `torch.optim.Optimizer.profile_hook_step`; `torch.optim.adam._fused_adam`.
-    """
-    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
-    step: Any = type(optimizer).step
-    if any(hooks) or "step" in vars(optimizer) or not getattr(step, "hooked", False):
-        return optimizer.step
-    groups = optimizer.param_groups
-    is_fused = type(optimizer) is torch.optim.Adam and all(group["fused"] and _is_plain(group) for group in groups)
-    is_begun = all(weights in optimizer.state for group in groups for weights in group["params"])
-    return partial(_step_adam if is_fused and is_begun else step.__wrapped__, optimizer)
-
-
-def _is_plain(group: dict[str, Any]) -> bool:
-    return not (group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"])
-
-
-@torch.no_grad()
-def _step_adam(optimizer: Optimizer) -> None:
-    for group in optimizer.param_groups:
-        states = [optimizer.state[weights] for weights in group["params"]]
-        averages, squares, steps = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step"))
-        for step in steps:
-            step += 1
-        beta1, beta2 = group["betas"]
-        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
-            group["params"],
-            [weights.grad for weights in group["params"]],
-            averages,
-            squares,
-            [],
-            steps,
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
-
-
 def _groups(parameters: ParameterGroups, weight_decay: float) -> ParameterGroups:
     """One group where nothing tells kernels from others: each costs 50 us a step."""
     if weight_decay or any(group.keys() != {"params", "kernels"} for group in parameters):
@@ -423,7 +364,7 @@ def _decaying(optimizer: Optimizer, weight_decay: float) -> Optimizer:
             trained = [kernel for kernel in group["params"] if kernel.requires_grad]
             if group["kernels"] and trained:
                 keep = 1 - group["lr"] * weight_decay
-                torch._foreach_mul_(trained, keep)  # pyright: ignore[reportPrivateImportUsage]
+                foreach_mul_(trained, keep)
 
     if weight_decay > 0:
         optimizer.register_step_pre_hook(decay)

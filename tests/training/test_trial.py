@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -29,7 +28,7 @@ from convgrid.config import Settings
 from convgrid.errors import ConfigError, DataError, Mistakes, TrainingError
 from convgrid.runs.find import find_to_resume
 from convgrid.runs.trial import EpochLog, create
-from convgrid.tracking.writer import followed, start_writer
+from convgrid.tracking.writer import following
 from convgrid.training.setup import read
 from convgrid.training.trial import run
 
@@ -76,9 +75,9 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> T
     uri, before = f"sqlite:///{place / 'mlflow.db'}", Path.cwd()
     chosen = compose_settings(f"tracking.uri={uri}", "layer/norm=batch", "arch.m=3", "trainer.max_epochs=3")
     os.chdir(place)
-    writer = start_writer(chosen)
     try:
-        run(chosen, screen, follow=partial(followed, writer=writer))
+        with following(chosen) as follow:
+            run(chosen, screen, follow=follow)
     finally:
         os.chdir(before)
     client = MlflowClient(uri)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convgrid.augment.erasing import box
+from convgrid.system.torch_internals import sample_dirichlet
 
 
 class Mixed(NamedTuple):
@@ -115,5 +116,5 @@ def draw_shares(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     """
     # torch.distributions.Beta, which takes no generator, is this; in float32 a small alpha would underflow
     both = torch.full((count, 2), alpha, dtype=torch.float64, device=generator.device)
-    shares = torch._sample_dirichlet(both, generator)  # pyright: ignore[reportPrivateImportUsage]
+    shares = sample_dirichlet(both, generator)
     return shares[:, 0].float()

@@ -1,7 +1,6 @@
 """`python run.py` and `convgrid run`: check -> compose -> plan, train or sweep."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from hydra.types import RunMode
@@ -13,7 +12,7 @@ from convgrid.errors import refuse
 from convgrid.runs.find import find_to_resume, stored_settings
 from convgrid.runs.trial import TrialFolder, is_finished
 from convgrid.terminal import result_rows, show_plan, show_result
-from convgrid.tracking.writer import followed, start_writer
+from convgrid.tracking.writer import following
 
 
 def run(words: Sequence[str], command: str) -> int:
@@ -122,14 +121,10 @@ def train(settings: Settings, folder: TrialFolder | None, console: Console) -> N
         ConvgridError: If the data or a value cannot be used; or if the training diverged.
         Interrupted: If Ctrl-C or SIGTERM ended the training.
     """
-    writer = start_writer(settings)  # MLflow is imported beside torch, which a plan does without
-    try:
-        from convgrid.system.imports import import_lightning
+    with following(settings) as follow:  # its process imports MLflow while this one imports torch
+        from convgrid.system.imports import import_lightning  # a plan does without
 
         import_lightning()
         from convgrid.training.trial import run as run_trial
 
-        run_trial(settings, console, folder, partial(followed, writer=writer))
-    finally:
-        if writer is not None:
-            writer.end()
+        run_trial(settings, console, folder, follow)

@@ -74,9 +74,9 @@ def _make(sweep: Connection) -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
 
-    with suppress(ImportError):  # else the first export imports it
-        import torch.export._trace  # noqa: F401
+    from convgrid.system.torch_internals import import_exporter  # torch takes seconds to import, in this process only
 
+    import_exporter()
     from convgrid.model.parts import make
     from convgrid.tracking.learning_curves import draw_curves
 

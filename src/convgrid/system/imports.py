@@ -17,6 +17,8 @@ def import_lightning() -> None:
     Example:
         >>> import_lightning()
     """
+    # Seconds of processor time of a whole run of 1 epoch, least of 6 in turns: 2.65; with both seen 3.75, with the
+    # collector 4.11, with both 5.60.
     with uncollected(), unseen("scipy", "matplotlib"):
         import lightning.pytorch  # noqa: F401
 

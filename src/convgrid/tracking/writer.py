@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from convgrid.config import Settings
 STARTS = 4  # of a writer that dies every time
 SECONDS_TO_END = 5.0  # seconds to end in
 FLUSH = 60.0  # seconds that the store has at the end for what it lacks
+
+Follow = Callable[[Path], AbstractContextManager[Callable[[], None]]]
 
 # The store is tried again here, so that one call ends in seconds and arrives once; nothing is printed over the display.
 MLFLOW_ENVIRONMENT = {
@@ -52,15 +55,23 @@ def start_writer(settings: Settings, sweep: Path | None = None) -> "Writer | Non
 
 
 @contextmanager
-def followed(folder: Path, writer: "Writer | None") -> Iterator[Callable[[], None]]:
-    """Let a single run's folder be sent while it is trained in, and wait a while at the end for what is left.
-
-    Args:
-        writer: Sends it; None where nothing is tracked.
+def following(settings: Settings) -> Iterator[Follow]:
+    """Start the writer of a single run, which imports MLflow while the caller imports torch; it ends with the block.
 
     Yields:
-        What to call when there is news.
+        With the run's folder, a context: the folder is sent while it is trained in, and left when the store has it all.
     """
+    writer = start_writer(settings)
+    try:
+        yield partial(_followed, writer=writer)
+    finally:
+        if writer is not None:
+            writer.end()
+
+
+@contextmanager
+def _followed(folder: Path, writer: "Writer | None") -> Iterator[Callable[[], None]]:
+    """Gives what to call when there is news; waits a while at the end for what is left."""
     if writer is None:
         yield lambda: None
         return

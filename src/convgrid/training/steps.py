@@ -11,8 +11,8 @@ from convgrid.augment import mixed_losses
 from convgrid.data import Batch, Chunk
 from convgrid.network.build import kernels
 from convgrid.objective.predictor import Predictor
-from convgrid.optimizers import bare_step
 from convgrid.system.seeding import derive
+from convgrid.system.torch_internals import bare_step
 from convgrid.training.flat import flatten
 from convgrid.training.recipe import Recipe
 from convgrid.training.tape import Tape, crossentropy
