@@ -1,6 +1,7 @@
 """`python run.py` and `convgrid run`: check -> compose -> plan, train or sweep."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hydra.types import RunMode
