@@ -68,7 +68,7 @@ def _without_output(error: OSError) -> int:
 def _failure(stream: TextIO) -> OSError | None:
     """Why a stream takes nothing; None where it does."""
     try:
-        stream.write("\n")
+        stream.write("\n" if stream is sys.stdout else "")  # stderr keeps what it could not write
         stream.flush()
     except OSError as error:
         return error

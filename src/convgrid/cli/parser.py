@@ -51,6 +51,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return asked
 
 
+def flags_of(command: str) -> list[str]:
+    """List a command's flags, for a shell to complete; none of a command that does not exist."""
+    _, commands = _parsers()
+    return list(commands[command]._option_string_actions) if command in commands else []
+
+
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The whole, and the commands by name, in the order of the help."""
     parser = argparse.ArgumentParser(

@@ -29,8 +29,12 @@ def run(words: Sequence[str], command: str) -> int:
     Raises:
         ConvgridError: After the user's mistake.
     """
-    console = Console()
     register_experiments()
+    if words and words[0] in ("-sc", "--shell-completion"):
+        from convgrid.cli.completion import shell_completion
+
+        return shell_completion(words[1:])
+    console = Console()
     line = check(words)
     if line.composed is None:
         from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
