@@ -507,7 +507,7 @@ def test_a_persons_own_option_without_a_target_is_told(tmp_path: Path) -> None:
 def test_a_persons_own_loss_without_a_fit_is_told_what_to_add(tmp_path: Path) -> None:
     line = own_option(tmp_path, "loss", "_target_: own.poly1\nepsilon: 1.0\n")
     assert told(*line) == (
-        "ConfigError: loss/mine.yaml does not say how the loss goes with targets (README, Your own components). "
+        "ConfigError: loss/mine.yaml does not say how the loss goes with targets (docs/components.md). "
         "Add to it, for a classification:\n"
         "fit: {classification: {form: index, link: softmax, from_scores: true}}"
     )

@@ -92,7 +92,7 @@ def test_a_fit_is_of_a_trials_identity(settings: SettingsMaker) -> None:
 @pytest.mark.parametrize("task", NOUNS)
 def test_a_file_without_a_fit_is_told_what_to_add(settings: SettingsMaker, task: Task) -> None:
     assert told(own(settings(), task=task)) == (
-        "loss/poly1.yaml does not say how the loss goes with targets (README, Your own components). "
+        "loss/poly1.yaml does not say how the loss goes with targets (docs/components.md). "
         f"Add to it, for a {NOUNS[task]}:\nfit: {{{task}: {EXAMPLES[task]}}}"
     )
 

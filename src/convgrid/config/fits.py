@@ -49,7 +49,7 @@ def fits(settings: Settings) -> Mapping[str, Mapping[Task, Fit]]:
     task = settings.data.task
     task = task if task in NOUNS else "classification"
     raise ConfigError(
-        f"loss/{name}.yaml does not say how the loss goes with targets (README, Your own components). "
+        f"loss/{name}.yaml does not say how the loss goes with targets (docs/components.md). "
         f"Add to it, for a {NOUNS[task]}:\nfit: {{{task}: {EXAMPLES[task]}}}"
     )
 

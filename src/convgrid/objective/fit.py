@@ -223,7 +223,7 @@ def check_target(target: str, loss: str, task: Task, table: Table = FITS) -> Non
 
 
 def table() -> str:
-    """Render which loss goes with which targets and link, as the README shows it.
+    """Render which loss goes with which targets and link, as docs/losses.md shows it.
 
     Returns:
         Markdown, one row for all losses that agree.

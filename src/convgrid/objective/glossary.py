@@ -122,7 +122,7 @@ def objective_of(
 
 
 def glossary() -> str:
-    """Render what each metric means, as the README shows it.
+    """Render what each metric means, as docs/losses.md shows it.
 
     Returns:
         Markdown, one row a metric, or two where tasks differ.
