@@ -9,8 +9,8 @@ import yaml
 
 from convgrid.config import Settings, fits, identity, outputs
 from convgrid.config.fits import EXAMPLES, FORMS, OF_CLASSES, OF_NUMBERS, WITHOUT_EFFECT
-from convgrid.config.values import mistakes_in_values
-from convgrid.errors import ConfigError
+from convgrid.config.values import check_values
+from convgrid.errors import ConfigError, gather
 from convgrid.objective.fit import FITS, NOUNS, Fit, Task
 
 SettingsMaker = Callable[..., Settings]
@@ -161,7 +161,7 @@ def test_a_fit_that_is_none_is_told_with_its_file(settings: SettingsMaker, fit: 
 
 def test_all_that_is_wrong_with_a_fit_is_told_at_once_and_once(settings: SettingsMaker) -> None:
     made = own(settings("data.batch_size=0"), {"classification": {"link": "sofmax", "domain": "any"}})
-    lines = "\n".join(dict.fromkeys(error.tell() for error in mistakes_in_values(made, {}))).splitlines()
+    lines = "\n".join(dict.fromkeys(error.tell() for error in gather([lambda: check_values(made, {})]))).splitlines()
     assert [line.partition(" must")[0].partition(" has")[0] for line in lines] == [
         "ConfigError: data.batch_size=0",
         "ConfigError: loss/poly1.yaml: fit.classification.link=sofmax",
@@ -172,7 +172,7 @@ def test_all_that_is_wrong_with_a_fit_is_told_at_once_and_once(settings: Setting
 
 def test_a_task_that_a_fit_lacks_is_refused_before_any_work(settings: SettingsMaker) -> None:
     made = own(settings(), {"regression": {"form": "numbers", "link": "identity"}})
-    (error,) = mistakes_in_values(made, {})
+    (error,) = gather([lambda: check_values(made, {})])
     assert error.tell().startswith(
         "ConfigError: loss=poly1 does not fit a classification: the fit in its file has no row for that. Use one of "
     )

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from convgrid.component import Component
 from convgrid.config import CONF, Settings, architecture, component, flatten, from_hydra, identity, is_outside_identity
-from convgrid.config.values import mistakes_in_values
-from convgrid.errors import ConfigError
+from convgrid.config.values import check_values
+from convgrid.errors import ConfigError, gather
 from convgrid.network.plan import plan
 
 SettingsMaker = Callable[..., Settings]
@@ -151,7 +151,7 @@ def test_keys_outside_the_identity_are_told_by_whole_names(key: str, outside: bo
 
 
 def told(made: Settings, **typed: str) -> list[str]:
-    return [error.tell() for error in mistakes_in_values(made, typed)]
+    return [error.tell() for error in gather([lambda: check_values(made, typed)])]
 
 
 def test_the_default_config_has_no_mistake(settings: SettingsMaker) -> None:

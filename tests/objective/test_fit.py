@@ -140,19 +140,19 @@ def test_counts_of_0_and_errors_below_0_are_fine() -> None:
 @pytest.mark.parametrize("loss", ["poisson", "mean_absolute_percentage_error", "mean_squared_logarithmic_error"])
 def test_a_scale_that_crosses_0_does_not_fit_a_loss_of_positive_numbers(target: str, loss: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_target(target, loss, "regression")
+        check_target(target, loss, "regression", FITS[loss].get("regression"))
     assert str(caught.value) == (
         f"target={target} does not fit loss={loss}: it takes some targets to 0 or below, where that loss means "
         "nothing. Use target=auto or target=none."
     )
-    check_target(target, "logcosh", "regression")
+    check_target(target, "logcosh", "regression", FITS["logcosh"].get("regression"))
 
 
 @pytest.mark.parametrize(("task", "kind"), [("classification", "classes"), ("multilabel", "labels")])
 @pytest.mark.parametrize("target", ["standardize", "minmax", "log", "none"])
 def test_a_scale_of_numbers_has_no_effect_on_classes_and_labels(target: str, task: Task, kind: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_target(target, "hinge", task)
+        check_target(target, "hinge", task, FITS["hinge"].get(task))
     assert str(caught.value) == (
         f"target={target} has no effect: it scales numbers, and the data has {kind}. Leave it out."
     )
@@ -161,7 +161,7 @@ def test_a_scale_of_numbers_has_no_effect_on_classes_and_labels(target: str, tas
 @pytest.mark.parametrize("target", ["auto", "none"])
 def test_auto_and_none_fit_every_loss_of_numbers(target: str) -> None:
     for loss in FITS:
-        check_target(target, loss, "regression")
+        check_target(target, loss, "regression", FITS[loss].get("regression"))
 
 
 def test_the_readme_shows_the_table_of_the_code() -> None:

@@ -1,6 +1,5 @@
 """A sweep's points before anything trains: which there are, which are infeasible, which are one."""
 
-import importlib
 import io
 import json
 import math
@@ -12,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from rich.console import Console
 
 from convgrid.component import Component
-from convgrid.config import Composer, check, config_key, files, from_hydra, register_experiments
+from convgrid.config import Composer, check, command, config_key, files, from_hydra, register_experiments
 from convgrid.config.composer import find_options
 from convgrid.errors import ConfigError, ConvgridError
 from convgrid.sweep.grid_plan import plan_grid
@@ -39,19 +38,18 @@ def varying(survey: Survey) -> list[str]:
     return [" ".join(f"{key}={value}" for key, value in trial.varying.items()) for trial in survey.trials]
 
 
-CHECK = importlib.import_module("convgrid.config.check")  # convgrid.config.check is the function
 COMPOSER = Composer("config", find_options(None))
 
 
 @pytest.fixture(autouse=True)
 def beforehand(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder; what one test has composed, the next has at once."""
-    monkeypatch.setattr(CHECK, "Composer", lambda *_: COMPOSER)
+    monkeypatch.setattr(command, "Composer", lambda *_: COMPOSER)
 
 
 @pytest.fixture
 def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    monkeypatch.setattr(CHECK, "Composer", Composer)
+    monkeypatch.setattr(command, "Composer", Composer)
     store = ConfigStore.instance()
     before = store.repo.pop("experiments", None)
     monkeypatch.setattr(files, "EXPERIMENTS", tmp_path)

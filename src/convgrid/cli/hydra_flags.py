@@ -6,11 +6,11 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from hydra import version
-from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from convgrid.config import CONF, Composer
+from convgrid.config.hydra_internals import flags_parser, run_hydra
 
 Train = Callable[[DictConfig, Any], None]
 Sweep = Callable[[DictConfig, Sequence[str], Composer], int]
@@ -31,15 +31,15 @@ def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
         Exception: What a run raised, without Hydra's words about it.
     """
     version.setbase("1.3")
-    parser = get_args_parser()
+    parser = flags_parser()
     args = parser.parse_args([*words])
     task, printed = Task(train, sweep), io.StringIO()
     try:
         if args.help or args.hydra_help or args.cfg or args.info:  # Hydra would show a traceback for a broken pipe
             with redirect_stdout(printed):
-                _run_hydra(args, parser, task, str(CONF), "config")
+                run_hydra(args, parser, task, CONF, "config")
         else:
-            _run_hydra(args, parser, task, str(CONF), "config")
+            run_hydra(args, parser, task, CONF, "config")
     except SystemExit as end:
         if task.error is not None:
             raise task.error from None

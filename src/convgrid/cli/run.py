@@ -8,8 +8,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from convgrid.config import Composer, Settings, check, from_hydra, mistakes_in_values, planned, register_experiments
-from convgrid.errors import refuse
+from convgrid.config import Composer, Settings, check, check_values, from_hydra, planned, register_experiments
 from convgrid.runs.find import find_to_resume, stored_settings
 from convgrid.runs.trial import TrialFolder, is_finished
 from convgrid.terminal import result_rows, show_plan, show_result
@@ -106,7 +105,7 @@ def resumed(config: DictConfig, hydra: Any) -> tuple[Settings, TrialFolder | Non
         settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
         typed = {}
     if folder is not None or hydra.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
-        refuse(mistakes_in_values(settings, typed))
+        check_values(settings, typed)
     return settings, folder
 
 

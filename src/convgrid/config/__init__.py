@@ -1,31 +1,22 @@
 """From what the user typed to typed values: every mistake is told before any work starts."""
 
-from convgrid.config.check import check
+from convgrid.config.command import Command, check
 from convgrid.config.composer import Composer
 from convgrid.config.composition import Composition
 from convgrid.config.files import CONF, register_experiments
-from convgrid.config.fits import fits, outputs
+from convgrid.config.fits import fit_of, fits, outputs
 from convgrid.config.grids import Grid, grids
+from convgrid.config.identity import PLACES, config_key, counted, digest_of, identity, is_outside_identity
+from convgrid.config.mappings import flatten, look_up, replaced
 from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import assignments, elements_of, shown, values_of
-from convgrid.config.settings import (
-    PLACES,
-    Settings,
-    architecture,
-    component,
-    config_key,
-    counted,
-    digest_of,
-    flatten,
-    from_hydra,
-    identity,
-    is_outside_identity,
-)
-from convgrid.config.values import idle_keys, is_idle, mistakes_in_sweep, mistakes_in_values, no_effect, planned
+from convgrid.config.settings import Settings, architecture, component, from_hydra
+from convgrid.config.values import check_values, idle_keys, is_idle, mistakes_in_sweep, no_effect, planned
 
 __all__ = [
     "CONF",
     "PLACES",
+    "Command",
     "Composer",
     "Composition",
     "Grid",
@@ -33,11 +24,13 @@ __all__ = [
     "architecture",
     "assignments",
     "check",
+    "check_values",
     "component",
     "config_key",
     "counted",
     "digest_of",
     "elements_of",
+    "fit_of",
     "fits",
     "flatten",
     "from_hydra",
@@ -46,13 +39,14 @@ __all__ = [
     "idle_keys",
     "is_idle",
     "is_outside_identity",
+    "look_up",
     "mistakes_in_sweep",
-    "mistakes_in_values",
     "nearest_key",
     "no_effect",
     "outputs",
     "planned",
     "register_experiments",
+    "replaced",
     "shown",
     "values_of",
 ]

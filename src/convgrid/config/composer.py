@@ -1,25 +1,20 @@
 """Hydra's composition of a config, without running anything."""
 
-import copy
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.default_element import ConfigDefault
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from convgrid.config.files import CONF
+from convgrid.config.hydra_internals import defaults_beside, load, make_loader, option_file, with_keys
+from convgrid.config.mappings import MISSING
 from convgrid.errors import ConfigError
 
 
@@ -32,7 +27,6 @@ class Composer:
     """
 
     def __init__(self, config_name: str, loader: ConfigLoader) -> None:
-        assert isinstance(loader, ConfigLoaderImpl)
         setup_globals()  # Hydra's resolvers, such as ${now:...}
         self.loader = loader
         self._config_name = config_name
@@ -61,18 +55,12 @@ class Composer:
         key = tuple(texts)
         try:
             if key not in self._composed:
-                self._composed[key] = self.loader.load_configuration(
-                    self._config_name, list(texts), RunMode.MULTIRUN, validate_sweep_overrides=False
-                )
-            if not keys:
-                return self._composed[key]
-            composed = copy.deepcopy(self._composed[key])
-            ConfigLoaderImpl._apply_overrides_to_config(list(keys), composed)
+                self._composed[key] = load(self.loader, self._config_name, texts)
+            return with_keys(self._composed[key], keys) if keys else self._composed[key]
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             cause = str(error).partition("Config search path:")[0].replace("\n\t", " ")
             lines = [line.strip() for line in cause.splitlines() if line.strip()]
             raise ConfigError("\n  ".join(lines[:3])) from None
-        return composed
 
     def schema(self, choices: Mapping[str, Any]) -> DictConfig:
         """Compose all keys with their defaults; what an experiment sets beside its choices is left out.
@@ -100,12 +88,11 @@ class Composer:
         Returns:
             False where its file has a package, or names other groups in its defaults.
         """
-        loaded = self.loader.repository.load_config(f"{group}/{option}")
-        if loaded is None or loaded.header["package"] is not None:
+        file = option_file(self.loader, group, option)
+        if file is None or file.header["package"] is not None:
             return False
-        beside = [default.path for default in loaded.defaults_list or [] if isinstance(default, ConfigDefault)]
-        alone = len(beside) == len(loaded.defaults_list or []) and not any("/" in str(name) for name in beside)
-        return alone and all(self.stands_alone(group, str(name)) for name in beside if name != "_self_")
+        beside = defaults_beside(file)
+        return beside is not None and all(self.stands_alone(group, name) for name in beside if name != "_self_")
 
     def options_with(self, group: str, key: str) -> list[str]:
         """Find the options of a group that have a key.
@@ -117,8 +104,8 @@ class Composer:
         Returns:
             Their names.
         """
-        loaded = {option: self.loader.repository.load_config(f"{group}/{option}") for option in self.options(group)}
-        return [name for name, found in loaded.items() if found and _has(found.config, key)]
+        files = {option: option_file(self.loader, group, option) for option in self.options(group)}
+        return [option for option, file in files.items() if file and _has(file.config, key)]
 
 
 def find_options(config_dir: str | None) -> ConfigLoader:
@@ -133,18 +120,13 @@ def find_options(config_dir: str | None) -> ConfigLoader:
     Raises:
         ConfigError: If the folder does not exist.
     """
-    search_path = create_config_search_path(str(CONF))
-    if config_dir is not None:
-        if not Path(config_dir).is_dir():
-            raise ConfigError(f"--config-dir {config_dir} is not a folder.")
-        path = f"file://{os.path.abspath(config_dir)}"
-        search_path.prepend(provider="command-line", path=path, anchor=SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(config_search_path=search_path)
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise ConfigError(f"--config-dir {config_dir} is not a folder.")
+    return make_loader(CONF, config_dir)
 
 
 def _has(config: Any, key: str) -> bool:
-    nothing = object()
-    return OmegaConf.select(config, key, default=nothing) is not nothing
+    return OmegaConf.select(config, key, default=MISSING) is not MISSING
 
 
 def _texts(choices: Mapping[str, Any]) -> list[str]:

@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from convgrid.config.composer import Composer
 from convgrid.config.grids import Grid
+from convgrid.config.hydra_internals import with_dictionary
+from convgrid.config.mappings import MISSING, flatten, look_up, replaced
 from convgrid.config.overrides import assignments, refers, shown, values_of
-from convgrid.config.settings import Settings, choices_of, flatten, folders_of, from_hydra
+from convgrid.config.settings import Settings, choices_of, folders_of, from_hydra
 from convgrid.config.types import wrong_type
 from convgrid.errors import ConfigError, refuse
 
-Values = Mapping[str, Any]
-NOTHING = object()
 # What does not change from point to point, and so is looked up once.
 OF_THE_ENVIRONMENT = re.compile(r"\$\{oc\.env:[^${}]*\}")
 
@@ -32,7 +32,7 @@ class _Chosen:
     """
 
     texts: tuple[str, ...]
-    values: Values
+    values: Mapping[str, Any]
     refers: bool
     choices: Mapping[str, str]
     folders: tuple[Path, ...]
@@ -83,7 +83,7 @@ class Composition:
             return settings, tuple(kept)
         values = chosen.values
         for override in keys:
-            values = _set(values, override.key_or_group.split("."), override.value())
+            values = replaced(values, override.key_or_group.split("."), override.value())
         return Settings(values, chosen.choices, chosen.folders), tuple(kept)
 
     def keys(self, grids: Iterable[Grid]) -> set[str]:
@@ -126,7 +126,7 @@ class Composition:
         first = self._composed(self._texts(self._first))
         values, choices = first.values, dict(first.choices)
         for group, chosen in found.items():
-            values = _set(values, group.split("/"), _get(chosen.values, group))
+            values = replaced(values, group.split("/"), look_up(chosen.values, group))
             choices[group] = chosen.choices[group]
         referring = first.refers or any(chosen.refers for chosen in found.values())
         return replace(first, texts=self._texts(options), values=values, choices=choices, refers=referring)
@@ -136,7 +136,7 @@ class Composition:
         texts = self._texts({**self._first, group: option})
         if texts not in self._alone:
             chosen, first = self._composed(texts), self._composed(self._texts(self._first))
-            same = _set(chosen.values, group.split("/"), None) == _set(first.values, group.split("/"), None)
+            same = replaced(chosen.values, group.split("/"), None) == replaced(first.values, group.split("/"), None)
             alone = same and self._composer.stands_alone(group, option)
             self._alone[texts] = chosen if alone else None
         return self._alone[texts]
@@ -159,29 +159,29 @@ def _plain(composed: DictConfig) -> tuple[dict[str, Any], bool]:
     plain: dict[str, Any] = {str(key): value for key, value in values.items() if key != "hydra"}
     for key, value in list(flatten(plain)):
         if isinstance(value, str) and OF_THE_ENVIRONMENT.fullmatch(value):
-            plain = _set(plain, key.split("."), OmegaConf.select(composed, key))
+            plain = replaced(plain, key.split("."), OmegaConf.select(composed, key))
     return plain, any(refers(value) for _, value in flatten(plain))
 
 
-def _is_slow(override: Override, values: Values) -> bool:
+def _is_slow(override: Override, values: Mapping[str, Any]) -> bool:
     """What OmegaConf merges or looks up is left to it."""
     value = override.value()
-    return refers(value) or isinstance(value, dict) or isinstance(_get(values, override.key_or_group), dict)
+    return refers(value) or isinstance(value, dict) or isinstance(look_up(values, override.key_or_group), dict)
 
 
 def _wrong_reference(override: Override, chosen: _Chosen, settings: Settings) -> Iterator[str]:
     """An interpolation that leads to a value of another type."""
     for key, value, text in assignments(override):
-        default, found = _get(chosen.values, key), _get(settings.values, key)
+        default, found = look_up(chosen.values, key), look_up(settings.values, key)
         wrong = None if refers(default) or not refers(value) else wrong_type(key, found, default)
         if wrong is not None:
             yield f"{text} is {shown(found)}, but {wrong}."
 
 
-def _existing(override: Override, values: Values) -> Iterator[Override]:
+def _existing(override: Override, values: Mapping[str, Any]) -> Iterator[Override]:
     """An override, less what the values have no key for."""
-    value, there = override.value(), _get(values, override.key_or_group)
-    if there is NOTHING:
+    value, there = override.value(), look_up(values, override.key_or_group)
+    if there is MISSING:
         return
     if not isinstance(value, dict) or not isinstance(there, dict) or _holds(there, value):
         yield override
@@ -189,23 +189,8 @@ def _existing(override: Override, values: Values) -> Iterator[Override]:
     kept = {key: item for key, item in value.items() if key in there}
     if kept:
         text = f"{override.key_or_group}={shown(kept)}"
-        yield replace(override, _value=kept, input_line=text)
+        yield with_dictionary(override, kept, text)
 
 
-def _holds(there: Values, value: Values) -> bool:
-    return all(_get(there, key) is not NOTHING for key, _ in flatten(value))
-
-
-def _get(values: Values, name: str) -> Any:
-    found: Any = values
-    for part in re.split(r"[./]", name):
-        if not isinstance(found, Mapping) or part not in found:
-            return NOTHING
-        found = found[part]
-    return found
-
-
-def _set(values: Values, parts: Sequence[str], value: Any) -> dict[str, Any]:
-    """The same values but for one; what does not change is shared."""
-    first, *rest = parts
-    return {**values, first: _set(values[first], rest, value) if rest else value}
+def _holds(there: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    return all(look_up(there, key) is not MISSING for key, _ in flatten(value))

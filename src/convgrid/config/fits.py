@@ -1,14 +1,14 @@
 """Which targets and link the chosen loss goes with: the table's row, or what the file of the user's own loss says."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
 from convgrid.config.nearest import nearest_option
 from convgrid.config.overrides import shown
 from convgrid.config.settings import Settings, component
 from convgrid.errors import ConfigError, refuse
-from convgrid.objective.fit import FITS, NOUNS, Fit, Form, Task, num_outputs
+from convgrid.objective.fit import FITS, NOUNS, Fit, Form, Task, fit, num_outputs
 
 LOSSES = "convgrid.losses."
 FORMS: Mapping[Task, tuple[Form, ...]] = {
@@ -54,11 +54,24 @@ def fits(settings: Settings) -> Mapping[str, Mapping[Task, Fit]]:
     )
 
 
+def fit_of(settings: Settings, task: Task, count: int | None = None) -> Fit:
+    """Look up how the chosen loss goes with a task.
+
+    Args:
+        task: Of the data, which knows it better than the config of a user's own option.
+        count: Classes, labels, or columns of numbers; None where only the data tells.
+
+    Raises:
+        ConfigError: If they do not go together; it names the losses that do.
+    """
+    return fit(settings.choices["loss"], task, count, fits(settings))
+
+
 def fit_so_far(settings: Settings) -> Fit | None:
     """How the chosen loss goes with the task as far as the config tells.
 
     Returns:
-        Its row; None where there is none, which `fits` and `convgrid.objective.fit.fit` tell.
+        Its row; None where there is none, which `fit_of` tells.
     """
     try:
         return fits(settings)[settings.choices["loss"]].get(settings.data.task)
@@ -108,7 +121,8 @@ def _wrong_keys(task: Task, row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place}.{key} is not a key of a fit.{nearest_option(str(key), known)} Keys: {', '.join(known)}."
         elif wrong := _wrong_value(value, FORMS[task] if key == "form" else get_args(kinds[key]), kinds[key]):
             yield f"{place}.{key}={shown(value)} must be {wrong}"
-    for key in (field.name for field in fields(Fit) if field.default is MISSING and field.name not in row):
+    needed = [field.name for field in dataclasses.fields(Fit) if field.default is dataclasses.MISSING]
+    for key in (key for key in needed if key not in row):
         yield f"{place} has no {key}. Add it, as in {EXAMPLES[task]}."
     if row.get("one_unit") is True and (row.get("form") == "index" or row.get("link") == "softmax"):
         yield f"{place}.one_unit goes with form signs or zero_one, and link identity or sigmoid. Leave it out."

@@ -7,8 +7,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from convgrid.config.mappings import flatten
 from convgrid.config.overrides import quoted, read, shown
-from convgrid.config.settings import flatten
 from convgrid.errors import ConfigError
 
 Grid = tuple[Override, ...]
@@ -65,15 +65,12 @@ def union(value: Any) -> list[list[str]]:
         >>> union([["arch=linear"], ["arch.n=1,2", "arch.m=1,2"]])
         [['arch=linear'], ['arch.n=1,2', 'arch.m=1,2']]
     """
-    members = _plain(value) or [[]]
+    members = OmegaConf.to_container(value) if isinstance(value, ListConfig | DictConfig) else value
+    members = members or [[]]
     if isinstance(members, list) and all(_is_texts(member) for member in members):
         return [[quoted(text, multirun=True) for text in member] for member in members]
     example = """[["arch=linear"],["arch.n=1,2"]]"""
     raise ConfigError(f"sweep.union={shown(members)} must be a list of lists of overrides, such as {example}.")
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if isinstance(value, ListConfig | DictConfig) else value
 
 
 def _is_texts(member: Any) -> bool:

@@ -3,7 +3,6 @@
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -11,7 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from convgrid.config.settings import flatten
+from convgrid.config.hydra_internals import in_order, value_as_written, without_quotes
+from convgrid.config.mappings import flatten
 from convgrid.errors import ConfigError
 
 # Keys of free text: what the shell leaves of it is meant literally, so Hydra's grammar must not read it.
@@ -86,7 +86,7 @@ def values_of(override: Override) -> list[Any]:
     Returns:
         Values; none where a glob or a range holds nothing.
     """
-    return [Override._convert_value(element) for element in elements_of(override)]
+    return [without_quotes(element) for element in elements_of(override)]
 
 
 def elements_of(override: Override) -> list[Any]:
@@ -98,13 +98,13 @@ def elements_of(override: Override) -> list[Any]:
     Returns:
         Elements of Hydra's grammar.
     """
-    swept = override._value
+    swept = value_as_written(override)
     if isinstance(swept, IntervalSweep):
         return [swept.start, swept.end]
     if not override.is_sweep_override():
         return [swept]
     if isinstance(swept, ChoiceSweep | RangeSweep) and swept.shuffle:  # Hydra draws anew with every look
-        elements = list(replace(override, _value=replace(swept, shuffle=False)).sweep_iterator())
+        elements = list(in_order(override, swept))
         random.Random(override.input_line).shuffle(elements)  # noqa: S311  (an order, no secret)
         return elements
     return list(override.sweep_iterator())

@@ -3,8 +3,9 @@
 A field without a default is in every option's file; a default stands in for a key that only some options have.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
@@ -137,10 +138,11 @@ def read_section(kind: type[Section], group: str, values: Mapping[str, Any], cho
 
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 @cache
 def _required(kind: Any) -> tuple[tuple[str, bool], ...]:
     """The keys that every option has, and whether each may be null."""
-    return tuple((field.name, type(None) in get_args(field.type)) for field in fields(kind) if field.default is MISSING)
+    needed = [field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+    return tuple((field.name, type(None) in get_args(field.type)) for field in needed)

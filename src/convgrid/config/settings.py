@@ -1,9 +1,7 @@
-"""One resolved config as plain values, what it says of each part, and the identity of the trial that it describes."""
+"""One resolved config as plain values, and what it says of each part."""
 
 import functools
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,18 +27,6 @@ from convgrid.config.sections import (
 from convgrid.errors import ConfigError
 from convgrid.network.plan import Architecture
 from convgrid.network.planned import Groups
-
-PLACES = ("data.root", "data.path", "data.table")
-# Keys that cannot change a trial's result. The data's digest stands in for its place.
-NOT_IDENTITY = (
-    "dry_run",
-    "resume",
-    "tracking",
-    "sweep",
-    "data.workers",
-    "data.memory_gib",
-    *PLACES,
-)
 
 # Keys of an option that the pipeline reads itself; all others are given to what `_target_` names.
 PIPELINES: Mapping[str, tuple[str, ...]] = {"loss": ("fit",), "data": ("batch_size",)}
@@ -207,95 +193,8 @@ def architecture(settings: Settings) -> Architecture:
     return Architecture(arch.pattern, groups, n=arch.n, m=arch.m, k=arch.k)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Go through nested values by their dotted keys.
-
-    Args:
-        prefix: What the keys start with.
-
-    Yields:
-        Dotted key and value.
-
-    Example:
-        >>> list(flatten({"arch": {"n": 1, "m": 2}, "seed": 0}))
-        [('arch.n', 1), ('arch.m', 2), ('seed', 0)]
-    """
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def identity(settings: Settings, *, device: str, digest: str) -> str:
-    """Hash all that can change a trial's result: the canonical config, the kind of device, the data.
-
-    Args:
-        device: Kind of accelerator, such as "cpu" or "cuda".
-
-    Returns:
-        12 hexadecimal digits.
-    """
-    kept = {key: value for key, value in flatten(settings.values) if not is_outside_identity(key)}
-    return digest_of(kept | {"trainer.accelerator": device, "data": digest})
-
-
-def config_key(settings: Settings) -> str:
-    """Hash the canonical config, with the data's place instead of its digest: known before anything is read.
-
-    Returns:
-        12 hexadecimal digits.
-    """
-    return digest_of(counted(settings))
-
-
-def counted(settings: Settings) -> dict[str, Any]:
-    """List all that may change a result, with the data's place instead of its digest.
-
-    Returns:
-        Values by dotted key.
-    """
-    return {key: value for key, value in flatten(settings.values) if key in PLACES or not is_outside_identity(key)}
-
-
-def digest_of(values: Mapping[str, Any]) -> str:
-    """Hash values by their keys; 0 and 0.0 agree.
-
-    Args:
-        values: What JSON can hold.
-
-    Returns:
-        12 hexadecimal digits.
-    """
-    kept = {key: _canonical(value) for key, value in values.items()}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def is_outside_identity(key: str) -> bool:
-    """Say whether a key cannot change a trial's result.
-
-    Args:
-        key: A dotted key, or a group.
-
-    Returns:
-        True for paths, tracking and how a run is started.
-
-    Example:
-        >>> is_outside_identity("tracking.uri"), is_outside_identity("optimizer.lr")
-        (True, False)
-    """
-    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
-
-
 def _resolved(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _canonical(value: Any) -> Any:
-    """0 and 0.0 agree."""
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _component(group: str, name: str, options: Mapping[str, Any]) -> Component | None:

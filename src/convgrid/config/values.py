@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any
 
 from convgrid.config.address import check_uri
-from convgrid.config.fits import fit_so_far, fits, outputs
+from convgrid.config.fits import fit_of, fit_so_far, outputs
+from convgrid.config.mappings import flatten
 from convgrid.config.overrides import shown
-from convgrid.config.settings import Settings, architecture, component, flatten
+from convgrid.config.settings import Settings, architecture, component
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
 from convgrid.network.pattern import Pattern, parse
 from convgrid.network.plan import Plan, plan
 from convgrid.network.planned import PlannedLayer
-from convgrid.objective.fit import NOUNS, check_target, fit
+from convgrid.objective.fit import NOUNS, check_target
 from convgrid.objective.glossary import objective_of
 from convgrid.objective.imbalance import check_imbalance
 
@@ -86,18 +87,25 @@ def _measured(layer: PlannedLayer) -> PlannedLayer:
     return measure(layer)
 
 
-def mistakes_in_values(
-    settings: Settings, typed: Mapping[str, str], make_plan: Callable[[Settings], Plan] = planned
-) -> list[ConvgridError]:
-    """Find all values that are not allowed.
+def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callable[[Settings], Plan] = planned) -> Plan:
+    """Find all values that are not allowed, and plan the network on the way.
 
     Args:
         typed: The text by the key or group, of what the user typed; one of these without effect is a mistake.
         make_plan: Plans the network; a sweep's many trials share the plans of those alike.
 
     Returns:
-        A line or more a mistake.
+        The plan, as far as the config tells without the data.
+
+    Raises:
+        ConvgridError: With a line or more a mistake.
     """
+    plans: list[Plan] = []
+
+    def plan_network() -> None:
+        plans.append(make_plan(settings))
+        _check_size(settings, plans[0])
+
     checks: list[Callable[[], object]] = [
         *(
             partial(component, settings, group)
@@ -110,10 +118,11 @@ def mistakes_in_values(
         lambda: _check_views(settings),
         lambda: _check_register(settings.tracking.register),
         lambda: _check_store(settings.tracking.uri),
-        lambda: _check_size(settings, make_plan(settings)),
-        *(partial(check, settings) for check in (_check_loss, _check_target, _check_objective)),
+        plan_network,
+        lambda: _check_fit(settings),
     ]
-    return [*_out_of_range(settings.values), *gather(checks)]
+    refuse([*_out_of_range(settings.values), *gather(checks)])
+    return plans[0]
 
 
 def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
@@ -169,20 +178,18 @@ def _check_imbalance(settings: Settings) -> None:
     check_imbalance(stated.class_weights, stated.sampling, data.task, data.num_classes)
 
 
-def _check_loss(settings: Settings) -> None:
-    if settings.data.task in NOUNS:
-        fit(settings.choices["loss"], settings.data.task, settings.data.num_classes, fits(settings))
-
-
-def _check_target(settings: Settings) -> None:
-    if settings.data.task in NOUNS:
-        check_target(settings.choices["target"], settings.choices["loss"], settings.data.task, fits(settings))
-
-
-def _check_objective(settings: Settings) -> None:
-    data, stated = settings.data, settings.objective
-    if data.task in NOUNS:
-        objective_of(data.task, stated.metric, stated.mode, fit_so_far(settings), data.num_classes)
+def _check_fit(settings: Settings) -> None:
+    """Loss, target and objective go with the task."""
+    data, loss, stated = settings.data, settings.choices["loss"], settings.objective
+    if data.task not in NOUNS:  # told with the other words
+        return
+    row = fit_so_far(settings)
+    checks = (
+        lambda: fit_of(settings, data.task, data.num_classes),
+        lambda: check_target(settings.choices["target"], loss, data.task, row),
+        lambda: objective_of(data.task, stated.metric, stated.mode, row, data.num_classes),
+    )
+    refuse(gather(checks))
 
 
 def _check_timeout(settings: Settings) -> None:

@@ -196,25 +196,25 @@ def check_domain(loss: str, fit: Fit, least: float, part: str) -> None:
         )
 
 
-def check_target(target: str, loss: str, task: Task, table: Table = FITS) -> None:
+def check_target(target: str, loss: str, task: Task, row: Fit | None) -> None:
     """Hold the option of `target` against loss and task.
 
     Args:
         target: Name of the scale, as in `target=log`.
         loss: Name of the loss.
+        row: How the loss goes with the task; None where it does not.
 
     Raises:
         ConfigError: If it has no effect, or makes numbers that the loss means nothing for.
 
     Example:
-        >>> check_target("log", "mean_squared_error", "regression")
+        >>> check_target("log", "mean_squared_error", "regression", FITS["mean_squared_error"]["regression"])
     """
     if target == "auto":
         return
     if task != "regression":
         kind = "classes" if task == "classification" else "labels"
         raise ConfigError(f"target={target} has no effect: it scales numbers, and the data has {kind}. Leave it out.")
-    row = table[loss].get(task)
     if target in CROSSING_0 and row is not None and row.domain != "any":
         raise ConfigError(
             f"target={target} does not fit loss={loss}: it takes some targets to 0 or below, where that loss means "

@@ -13,11 +13,11 @@ from hydra.core.override_parser.types import Override
 from convgrid.config import (
     Composition,
     Settings,
+    check_values,
     counted,
     digest_of,
     idle_keys,
     is_idle,
-    mistakes_in_values,
     no_effect,
     outputs,
     planned,
@@ -95,8 +95,8 @@ class Surveyor:
         settings, kept = self._composition.settings(point)
         if self._where is not None and not self._where.holds(partial(self._named, settings)):
             raise Rejected(f"sweep.where={self._where.text}")
-        refuse(mistakes_in_values(settings, {}, self._plan))
-        plan, texts = self._plan(settings), {item.key_or_group: str(item.input_line) for item in kept}
+        plan = check_values(settings, {}, self._plan)
+        texts = {item.key_or_group: str(item.input_line) for item in kept}
         told = counted(settings)
         rest = {key: value for key, value in told.items() if key in NOT_CONSUMED or key.split(".")[0] not in CONSUMED}
         key = digest_of(rest | {"plan": self._digest(plan), "loss": settings.choices["loss"]})

@@ -1,0 +1,88 @@
+"""The identity of the trial that a config describes: a hash of all that can change its result, and of nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from convgrid.config.mappings import flatten
+from convgrid.config.settings import Settings
+
+PLACES = ("data.root", "data.path", "data.table")
+# Keys that cannot change a trial's result. The data's digest stands in for its place.
+NOT_IDENTITY = (
+    "dry_run",
+    "resume",
+    "tracking",
+    "sweep",
+    "data.workers",
+    "data.memory_gib",
+    *PLACES,
+)
+
+
+def identity(settings: Settings, *, device: str, digest: str) -> str:
+    """Hash all that can change a trial's result: the canonical config, the kind of device, the data.
+
+    Args:
+        device: Kind of accelerator, such as "cpu" or "cuda".
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    kept = {key: value for key, value in flatten(settings.values) if not is_outside_identity(key)}
+    return digest_of(kept | {"trainer.accelerator": device, "data": digest})
+
+
+def config_key(settings: Settings) -> str:
+    """Hash the canonical config, with the data's place instead of its digest: known before anything is read.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    return digest_of(counted(settings))
+
+
+def counted(settings: Settings) -> dict[str, Any]:
+    """List all that may change a result, with the data's place instead of its digest.
+
+    Returns:
+        Values by dotted key.
+    """
+    return {key: value for key, value in flatten(settings.values) if key in PLACES or not is_outside_identity(key)}
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """Hash values by their keys; 0 and 0.0 agree.
+
+    Args:
+        values: What JSON can hold.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    kept = {key: _canonical(value) for key, value in values.items()}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def is_outside_identity(key: str) -> bool:
+    """Say whether a key cannot change a trial's result.
+
+    Args:
+        key: A dotted key, or a group.
+
+    Returns:
+        True for paths, tracking and how a run is started.
+
+    Example:
+        >>> is_outside_identity("tracking.uri"), is_outside_identity("optimizer.lr")
+        (True, False)
+    """
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+
+
+def _canonical(value: Any) -> Any:
+    """0 and 0.0 agree."""
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

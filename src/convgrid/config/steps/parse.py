@@ -1,0 +1,78 @@
+"""The first step: what was typed becomes overrides, with what an experiment's file and `sweep.union` add to them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from convgrid.config.composer import Composer
+from convgrid.config.grids import params, union
+from convgrid.config.line import Line, Mistakes, leave_out
+from convgrid.config.overrides import read, values_of
+from convgrid.errors import ConfigError
+
+SEARCH = "Add sweep=optuna sweep.max_trials=30 (or sweep=random), or give values: range(start,stop,step)"
+
+
+def parse(texts: Sequence[str], composer: Composer, *, multirun: bool) -> tuple[Line, Mistakes]:
+    """Read what was typed, and what an experiment's file and `sweep.union` add to it."""
+    overrides, hydra, mistakes = _read(texts, composer)
+    line = Line(tuple(texts), hydra, overrides, multirun=multirun)
+    line, wrong = _look_beside(line, composer)
+    line, unreadable = leave_out(line, partial(_unreadable, line=line), line.overrides)
+    return line, [*mistakes, *wrong, *unreadable]
+
+
+def _read(texts: Sequence[str], composer: Composer) -> tuple[tuple[Override, ...], tuple[str, ...], Mistakes]:
+    """The overrides that can be parsed, and Hydra's own among them."""
+    overrides: list[Override] = []
+    mistakes: Mistakes = []
+    for text in texts:
+        try:
+            overrides.append(read(text, composer.loader))
+        except ConfigError as error:
+            mistakes.append(error)
+    hydra = tuple(str(override.input_line) for override in overrides if override.is_hydra_override())
+    return tuple(override for override in overrides if not override.is_hydra_override()), hydra, mistakes
+
+
+def _look_beside(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
+    """Find what makes the command a sweep, and adds to what is typed, in Hydra's node and in an experiment."""
+    named = {override.key_or_group: override for override in line.common if not override.is_sweep_override()}
+    experiment = named.get("experiments")
+    chosen = [experiment] if experiment and experiment.value() in composer.options("experiments") else []
+    try:
+        base = composer.compose([*line.hydra, *(str(override.input_line) for override in chosen)])
+    except ConfigError:  # told with the other mistakes of its file
+        return line, []
+    sweep = str(named["sweep"].value() if "sweep" in named else base.hydra.runtime.choices.get("sweep"))
+    line = replace(line, multirun=line.multirun or base.hydra.mode == RunMode.MULTIRUN, sweep=sweep)
+    if not line.multirun:
+        return line, []
+    common, hydra, mistakes = _read(params(base), composer)
+    line = replace(line, common=(*common, *line.common), hydra=(*line.hydra, *hydra))
+    stated = named["sweep.union"].value() if "sweep.union" in named else OmegaConf.select(base, "sweep.union")
+    try:
+        members = [_read(texts, composer) for texts in union(stated)]
+    except ConfigError as error:
+        return line, [*mistakes, error]
+    return (
+        replace(
+            line,
+            members=tuple(overrides for overrides, _, _ in members),
+            hydra=(*line.hydra, *(text for _, texts, _ in members for text in texts)),
+        ),
+        [*mistakes, *(error for _, _, wrong in members for error in wrong)],
+    )
+
+
+def _unreadable(override: Override, line: Line) -> Iterator[str]:
+    if override.is_interval_sweep() and (line.sweep == "grid" or not line.multirun):
+        yield f"{override.input_line}: an interval is for a search. {SEARCH}."
+    elif any(isinstance(value, IntervalSweep) for value in values_of(override)):
+        yield f"{override.input_line}: an interval stands alone. Leave out what is beside it."
+    elif not values_of(override):
+        yield f"{override.input_line} stands for no value at all."
