@@ -1,95 +1,19 @@
 """The user's own components from outside the project: those of the README word for word, and one of each group."""
 
-import json
-import os
 import re
-import shlex
-import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from convgrid.cli.main import main
 from convgrid.model.trained import load
-from convgrid.objective.fit import Fit
 
 ROOT = Path(__file__).parents[1]
 Typed = Callable[..., tuple[int, str, str]]
-
-# --- the README's, in a process of its own
-
-SECTION = (ROOT / "README.md").read_text().partition("\n## Your own components\n")[2].partition("\n## ")[0]
-BLOCKS = textwrap.dedent("\n".join(line for line in SECTION.splitlines() if re.match(r"    |$", line)))
-COMMANDS = [shlex.split(line) for line in BLOCKS.splitlines() if "python run.py " in line]
-EACH_COMMAND = """
-import json, sys
-from convgrid.cli.main import main
-for argv in json.loads(sys.argv[1]):
-    assert main(["run", *argv, "tracking=none", "trainer=debug"]) == 0, argv
-"""
-
-
-def write_blocks(folder: Path) -> list[str]:
-    """Every file that the README shows, under the name in its first line."""
-    names = []
-    for text in re.split(r"^# (?=mine/)", BLOCKS, flags=re.MULTILINE)[1:]:
-        name, _, content = text.partition("\n")
-        content = "\n".join(line for line in content.splitlines() if "python run.py " not in line)
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-        names.append(name)
-    return names
-
-
-def test_the_readmes_components_train_from_a_folder_outside_the_project(tmp_path: Path) -> None:
-    assert write_blocks(tmp_path) == [
-        "mine/my_activations.py", "mine/activation/squareplus.yaml", "mine/optimizer/radam.yaml",
-        "mine/layer/norm/rms.yaml", "mine/my_losses.py", "mine/loss/poly1.yaml", "mine/my_data.py",
-        "mine/data/rows.yaml",
-    ]  # fmt: skip
-    assert [command[-1] for command in COMMANDS] == [
-        "activation.b=2.0", "layer/norm=rms", "loss.epsilon=2.0", "data=rows",
-    ]  # fmt: skip
-    argv = [command[command.index("run.py") + 1 :] for command in COMMANDS]
-    environment = {**os.environ, "PYTHONPATH": f"mine{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    done = subprocess.run(
-        [sys.executable, "-c", EACH_COMMAND, json.dumps(argv)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("best epoch") == 4
-    stored = [yaml.safe_load(path.read_text()) for path in (tmp_path / "runs").glob("*/config.yaml")]
-    assert {one["choices"][group] for one in stored for group in ("activation", "layer/norm", "loss", "data")} >= {
-        "squareplus", "rms", "poly1", "rows",
-    }  # fmt: skip
-    (poly1,) = (one["values"]["loss"] for one in stored if one["choices"]["loss"] == "poly1")
-    assert poly1["epsilon"] == 2.0
-    assert poly1["fit"] == {"classification": {"form": "index", "link": "softmax", "from_scores": True}}
-
-
-def test_the_readmes_table_has_every_group_that_makes_something() -> None:
-    rows = re.findall(r"^\| `([a-z/]+)` \|", SECTION.partition("| group |")[2], re.MULTILINE)
-    files = [path for path in (ROOT / "conf").rglob("*.yaml") if "hydra" not in path.parts]
-    made = {path.parent for path in files if "\n_target_: " in path.read_text()}
-    assert sorted(rows) == sorted(path.relative_to(ROOT / "conf").as_posix() for path in made)
-
-
-def test_the_readmes_fit_has_every_key_with_its_default_first() -> None:
-    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", SECTION.partition("| group |")[0], re.MULTILINE))
-    assert list(rows) == [field.name for field in fields(Fit)]
-    for field in fields(Fit):
-        if field.default is not MISSING:
-            assert rows[field.name].startswith(f"`{str(field.default).lower()}`"), field.name
-
-
-# --- one of each group, in this process
 
 PARTS = '''
 import numpy as np

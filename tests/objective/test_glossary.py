@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import pytest
 
 from convgrid.errors import ConfigError
-from convgrid.objective.fit import NOUNS, Task, fit
-from convgrid.objective.glossary import METRICS, glossary, metrics_of, objective_of
+from convgrid.objective.fit import Task, fit
+from convgrid.objective.glossary import metrics_of, objective_of
 
 
 @pytest.mark.parametrize(
@@ -83,16 +81,3 @@ def test_a_metric_that_a_task_has_not_is_refused_with_those_that_it_has(
     with pytest.raises(ConfigError) as caught:
         objective_of(task, metric, "auto", fit(loss, task), count)
     assert str(caught.value) == f"objective.metric={metric} {said}"
-
-
-def test_the_readme_shows_the_glossary_of_the_code() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert f"\n\n{glossary()}\n\n" in readme
-    rows = [[cell.strip() for cell in row.split("|")[1:5]] for row in glossary().splitlines()[2:]]
-    kinds = {"classification": "classes", "multilabel": "labels", "regression": "numbers"}
-    for task in NOUNS:
-        named = {row[0].strip("`") for row in rows if kinds[task] in row[1].split(", ")}
-        assert named == set(METRICS[task])
-    assert ["`calibration_error`", "classes", "lower"] in [row[:3] for row in rows]
-    assert ["`r2`", "numbers", "higher"] in [row[:3] for row in rows]
-    assert all(len(line) <= 120 for line in glossary().splitlines())
