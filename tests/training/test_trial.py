@@ -194,7 +194,9 @@ def test_a_finished_run_only_shows_its_result(
     assert main(["run", f"resume={folder.name}"]) == 0
     assert (folder / "last.ckpt").stat().st_mtime_ns == before
     shown = capsys.readouterr().out
-    assert shown.splitlines() == [line.rstrip() for line in screen.text().splitlines()[-len(shown.splitlines()) :]]
+    said, *result = shown.splitlines()
+    assert said == f"runs/{folder.name} has finished: nothing is left to train. Its result:"
+    assert result == [line.rstrip() for line in screen.text().splitlines()[-len(result) :]]
     assert re.fullmatch(r"[12] of 2, by val/accuracy", screen.row("best epoch"))
 
 
