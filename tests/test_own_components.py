@@ -1,4 +1,4 @@
-"""The user's own components from outside the project: those of the README word for word, and one of each group."""
+"""The user's own components from outside the project: one of each group (docs: test_docs.py)."""
 
 import re
 import sys
