@@ -86,7 +86,7 @@ def folder_has(name: str) -> bool:
     return (run_folder() / name).exists()
 
 
-def in_child(work: Callable[[], None]) -> int:
+def in_child(work: Callable[[], object]) -> int:
     """The wait status of a forked child."""
     child = os.fork()
     if child:

@@ -57,7 +57,10 @@ def test_the_root_holds_what_a_yaml_names() -> None:
 
 def test_every_room_imports_downwards_only() -> None:
     upwards = [
-        f"{module} -> {target}" for module in MODULES for target in imports(module) if floor(target) > floor(module)
+        f"{module} -> {target}"
+        for module in MODULES
+        for target in imports(module)
+        if floor(target) > floor(module) and module != "convgrid"  # whose face names the API, for type checkers
     ]
     assert upwards == []
 

@@ -18,6 +18,7 @@ from convgrid.cli.main import main
 from convgrid.config import Settings, files
 from convgrid.errors import DataError, Interrupted
 from convgrid.sweep.interfaces import Survey
+from convgrid.sweep.train import Swept
 from convgrid.training import trial
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 def swept(monkeypatch: pytest.MonkeyPatch) -> list[Survey]:
     """What would have been swept."""
     seen: list[Survey] = []
-    monkeypatch.setattr(sweep, "train_sweep", lambda survey, *_: seen.append(survey) or 3)
+    monkeypatch.setattr(sweep, "train_sweep", lambda survey, *_: seen.append(survey) or Swept("", 3))
     monkeypatch.setattr(sweep, "warm_up", lambda: None)
     return seen
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from convgrid.config import CONF, Composer
 from convgrid.config.hydra_internals import flags_parser, run_hydra
 
-Train = Callable[[DictConfig, Any], None]
+Train = Callable[[DictConfig, Any], object]
 Sweep = Callable[[DictConfig, Sequence[str], Composer], int]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
@@ -38,14 +39,16 @@ def run(words: Sequence[str], command: str) -> int:
     if line.composed is None:
         from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
 
-        return ask_hydra(line.argv, partial(plan_or_train, console=console), partial(sweep, command=command))
+        return ask_hydra(
+            line.argv, partial(plan_or_train, console=console), partial(sweep, command=command, console=console)
+        )
     if line.composed.hydra.mode == RunMode.MULTIRUN:
-        return sweep(line.composed, line.arguments, line.composer, command=command)
+        return sweep(line.composed, line.arguments, line.composer, command=command, console=console)
     plan_or_train(line.composed, line.composed.hydra, console=console)
     return 0
 
 
-def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, command: str) -> int:
+def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, command: str, console: Console) -> int:
     """Plan a sweep, and train it unless `dry_run` says to stop there.
 
     Args:
@@ -61,27 +64,36 @@ def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, c
     """
     from convgrid.sweep import run as run_sweep
 
-    return run_sweep(config, arguments, composer, command)
+    swept = run_sweep(config, arguments, composer, command, console)
+    return 0 if swept is None else swept.status
 
 
-def plan_or_train(config: DictConfig, hydra: Any, *, console: Console) -> None:
+def plan_or_train(config: DictConfig, hydra: Any, *, console: Console) -> Path | None:
     """Show the plan where `dry_run` asks for it; train otherwise, or show what a finished run came to.
 
     Args:
         config: Composed.
         hydra: Its node of Hydra's own.
 
+    Returns:
+        The run's folder, free for others; None of a plan.
+
     Raises:
         ConvgridError: If a value or the data cannot be used.
         Interrupted: If Ctrl-C or SIGTERM ended the training.
     """
     settings, folder = resumed(config, hydra)
-    if settings.dry_run:
-        show_plan(planned(settings), console)
-    elif folder is not None and is_finished(folder.record):
-        show_finished(folder, settings, console)
-    else:
-        train(settings, folder, console)
+    try:
+        if settings.dry_run:
+            show_plan(planned(settings), console)
+            return None
+        if folder is not None and is_finished(folder.record):
+            show_finished(folder, settings, console)
+            return folder.path
+        return train(settings, folder, console)
+    finally:
+        if folder is not None:
+            folder.lock.release()
 
 
 def resumed(config: DictConfig, hydra: Any) -> tuple[Settings, TrialFolder | None]:
@@ -115,11 +127,14 @@ def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> 
     show_result(result_rows(folder.path, settings.tracking.uri), console)
 
 
-def train(settings: Settings, folder: TrialFolder | None, console: Console) -> None:
+def train(settings: Settings, folder: TrialFolder | None, console: Console) -> Path:
     """Train, with the run brought to the tracking store meanwhile.
 
     Args:
         folder: Of a run to go on with; None makes a new one.
+
+    Returns:
+        The run's folder.
 
     Raises:
         ConvgridError: If the data or a value cannot be used; or if the training diverged.
@@ -131,4 +146,4 @@ def train(settings: Settings, folder: TrialFolder | None, console: Console) -> N
         import_lightning()
         from convgrid.training.trial import run as run_trial
 
-        run_trial(settings, console, folder, follow)
+        return run_trial(settings, console, folder, follow)

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from convgrid.data.files import left_out
 from convgrid.data.profile import FILE_SCALE, Profile
+from convgrid.errors import ModelError
 from convgrid.model.asking import BATCH, answers_of, ask, best_of
 from convgrid.model.formats import Model, in_process, read
 from convgrid.model.images import check_readable, find_images, read_images
@@ -22,11 +26,12 @@ class Prediction:
     """What is said of one image.
 
     Args:
+        file: That holds it; None of an array.
         answer: Its class, its labels, or None of numbers.
         values: A probability or score of each class or label, or the numbers.
     """
 
-    file: Path
+    file: Path | None
     answer: Any
     values: Sequence[float]
 
@@ -45,19 +50,61 @@ def predict(source: Path, named: Sequence[str], show: str) -> bool:
     Raises:
         ConvgridError: If there is no such model, or none of images that files can hold.
     """
-    (files, hidden), model, unread = find_images(named), _model(source), []
+    unread: list[str] = []
+    (files, hidden), model = find_images(named), model_of(source)
     for line in left_out(hidden, Path()):
         _tell(line)
+    SHOW[show](predictions_of_files(model, files, unread), model.meta)
+    return not unread
+
+
+def model_of(source: Path) -> Model:
+    """Make a model of a trial's folder or an exported file."""
+    return in_process(load(source)) if source.is_dir() else read(source)
+
+
+def predictions_of_files(model: Model, files: Sequence[Path], unread: list[str]) -> Iterator[Prediction]:
+    """Predict image files, some at a time.
+
+    Args:
+        unread: Is added a line for each that cannot be read, which stderr is told.
+
+    Raises:
+        ModelError: If no file can hold such images.
+    """
     profile = model.meta.profile
     check_readable(profile)
     if profile.scale != FILE_SCALE:
         _tell(_on_scale(profile))
-    SHOW[show](_predictions(model, files, unread), model.meta)
-    return not unread
+    return _predictions(model, files, unread)
 
 
-def _model(source: Path) -> Model:
-    return in_process(load(source)) if source.is_dir() else read(source)
+def predictions_of_arrays(model: Model, images: np.ndarray) -> list[Prediction]:
+    """Predict images as the training had them.
+
+    Args:
+        images: Shape (B, C, H, W), (B, H, W, C), or of one image; grey ones without C, too.
+
+    Raises:
+        ModelError: If their shape or type is another than in the training.
+    """
+    profile = model.meta.profile
+    found = np.asarray(images)
+    channels, *size = profile.shape
+    shapes = {(channels, *size): (0, 1, 2), (*size, channels): (2, 0, 1)}
+    if channels == 1 and found.shape[-2:] == tuple(size):
+        found = found[..., None, :, :] if found.shape[-3:] != (1, *size) else found
+    axes = shapes.get(found.shape[-3:])
+    if axes is None or found.ndim not in (3, 4) or str(found.dtype) != profile.dtype:
+        raise ModelError(
+            f"images is {found.dtype} of shape {[*np.shape(images)]}. The model takes {profile.dtype} of shape "
+            f"[images, {', '.join(map(str, (*size, channels)))}], as in its training."
+        )
+    batch = found.reshape(-1, *found.shape[-3:]).transpose(0, *(axis + 1 for axis in axes))
+    predictions = ask(model, torch.from_numpy(np.ascontiguousarray(batch)))
+    return [
+        Prediction(None, *said) for said in zip(answers_of(predictions, model.meta), predictions.tolist(), strict=True)
+    ]
 
 
 def _on_scale(profile: Profile) -> str:

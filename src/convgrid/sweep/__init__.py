@@ -11,11 +11,13 @@ from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Survey
 from convgrid.sweep.plan_table import show_space, show_survey
 from convgrid.sweep.search_plan import plan_random, plan_search
-from convgrid.sweep.train import train_sweep
+from convgrid.sweep.train import Swept, train_sweep
 from convgrid.system.processes import warm_up
 
 
-def run(config: DictConfig, arguments: Sequence[str], composer: Composer, command: str) -> int:
+def run(
+    config: DictConfig, arguments: Sequence[str], composer: Composer, command: str, console: Console
+) -> Swept | None:
     """Plan a sweep, show the plan, and train its trials unless `dry_run` says to stop there.
 
     Args:
@@ -24,12 +26,11 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer, comman
         command: What was typed, which also continues the sweep.
 
     Returns:
-        The exit status.
+        What was trained, and how it ended; None after a dry run.
 
     Raises:
         ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
     """
-    console = Console()
     settings = from_hydra(config, config.hydra)
     if not settings.dry_run:
         warm_up()  # where the words alone did not tell that it is a sweep
@@ -44,5 +45,5 @@ def run(config: DictConfig, arguments: Sequence[str], composer: Composer, comman
         seconds, pruner = estimate_seconds(todo, settings), component(settings, "sweep/pruner")
         show_survey(survey, console, seconds=seconds, pruner=pruner)
     if settings.dry_run:
-        return 0
+        return None
     return train_sweep(survey, settings, command, console, learns)

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
@@ -79,9 +79,20 @@ class Crew:
         return unsent
 
 
+class Swept(NamedTuple):
+    """A sweep that has ended.
+
+    Args:
+        status: The exit status: 0; 1 where trials failed or the sweep was stopped; 130 after Ctrl-C.
+    """
+
+    id: str
+    status: int
+
+
 def train_sweep(
     survey: Survey, settings: Settings, command: str, console: Console, search: SearchPlan | None = None
-) -> int:
+) -> Swept:
     """Train what a survey found, each trial once, or what a search asks for; and show which is best.
 
     Args:
@@ -90,7 +101,7 @@ def train_sweep(
         search: Where a search looks that learns; None trains the survey's trials.
 
     Returns:
-        The exit status: 0; 1 where trials failed or the sweep was stopped; 130 after Ctrl-C.
+        What it was, and how it ended.
 
     Raises:
         ConfigError: If another process runs the same search.
@@ -115,7 +126,7 @@ def train_sweep(
                 _tell_search(asked, results, settings, console)
             unsent = crew.send_rest(winner)
     _tell_ending(ending, results, unsent, settings, console)
-    return _exit_status(ending, results)
+    return Swept(folder.id, _exit_status(ending, results))
 
 
 @contextmanager

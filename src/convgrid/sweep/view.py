@@ -1,4 +1,4 @@
-"""What the user sees of a sweep that runs: a live view in a terminal, a line for each trial's end elsewhere."""
+"""What the user sees of a sweep: a live view in a terminal or a notebook, a line for each trial's end elsewhere."""
 
 import textwrap
 import time
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from convgrid.objective.glossary import Mode
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
+from convgrid.system.notebook import InPlace, NotebookConsole
 from convgrid.terminal import duration, printable
 
 BAR = 20  # characters
@@ -166,7 +167,11 @@ class LiveView:
     def __init__(self, console: Console, metric: str, mode: Mode) -> None:
         self._console, self._metric = console, metric
         self._mode: Mode = mode
-        self._live = Live(console=console, auto_refresh=False, transient=True)  # a thread would be one more to fork
+        self._live = (
+            InPlace()
+            if isinstance(console, NotebookConsole)
+            else Live(console=console, auto_refresh=False, transient=True)  # a thread would be one more to fork
+        )
         self._drawn = 0.0
 
     def start(self, survey: Survey, num_workers: int, total: int | None = None) -> None:
@@ -202,7 +207,9 @@ class LiveView:
         self._console.print(Text(printable(text, self._console)))
 
     def close(self) -> None:
-        """Clear the view."""
+        """Clear the view; that of a notebook stays, as it is at the end."""
+        if self._drawn and isinstance(self._live, InPlace):
+            self._live.update(screen(self.progress, self._console))
         self._live.stop()
 
     def _draw(self) -> None:
@@ -216,14 +223,15 @@ def view_for(console: Console, metric: str, mode: Mode) -> LineView | LiveView:
     """Choose what suits the console.
 
     Args:
-        console: A terminal, or something that keeps every line.
+        console: A terminal, a notebook's, or one that keeps every line.
         metric: What is best, such as "val/accuracy".
         mode: "max" or "min".
 
     Returns:
         A view, not yet started.
     """
-    return LiveView(console, metric, mode) if console.is_terminal else LineView(console, metric, mode)
+    is_live = console.is_terminal or isinstance(console, NotebookConsole)
+    return LiveView(console, metric, mode) if is_live else LineView(console, metric, mode)
 
 
 def screen(progress: SweepProgress, console: Console) -> Group:

@@ -9,6 +9,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing import popen_forkserver, process, reduction, util
@@ -39,7 +40,17 @@ class Server:
             with self._lock:
                 self._users -= 1
                 if not self._users:
-                    self._server._stop()
+                    self._end()
+
+    def _end(self) -> None:
+        """By a signal: by itself it ends after all that it has forked, which a Ctrl-C may have left half started."""
+        for child in multiprocessing.active_children():
+            if isinstance(child, Forked):
+                child.kill()
+                child.join()
+        if self._server._forkserver_pid is not None:
+            os.kill(self._server._forkserver_pid, signal.SIGKILL)
+        self._server._stop()
 
     def ensure_running(self) -> None:
         """Start it, where it does not run yet; it imports what its processes need."""
@@ -90,9 +101,13 @@ class _Popen(popen_forkserver.Popen):
         self.sentinel, write = SERVER.connect(self._fds)  # pyright: ignore[reportAttributeAccessIssue]
         parent_sentinel = os.dup(write)  # the process waits for its end
         self.finalizer = util.Finalize(self, _close, (parent_sentinel, self.sentinel))
-        with open(write, "wb", closefd=True) as pipe:
-            pipe.write(sent.getbuffer())
-        self.pid = read_signed(self.sentinel)
+        try:
+            with open(write, "wb", closefd=True) as pipe:
+                pipe.write(sent.getbuffer())
+            self.pid = read_signed(self.sentinel)
+        except BaseException:  # Ctrl-C, while the server still imports
+            self.finalizer()  # the process takes it for the end of this one
+            raise
 
 
 def _close(*fds: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of mallopt(3)
+_DEFAULTS = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024}
 
 
 def keep_freed_memory() -> None:
@@ -20,12 +21,34 @@ def keep_freed_memory() -> None:
 
     Source: mallopt(3).
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Keep it for a while, and give it back at the end: the process may go on, as a notebook's does.
+
+    Example:
+        >>> with freed_memory_kept():
+        ...     steps = 3
+    """
+    keep_freed_memory()
+    try:
+        yield
+    finally:
+        library = _glibc()
+        if library is not None:
+            for name, value in _DEFAULTS.items():
+                library.mallopt(name, value)
+            library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None  # musl has neither
 
 
 @contextmanager

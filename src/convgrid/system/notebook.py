@@ -21,7 +21,7 @@ class Written:
         total 3
     """
 
-    def __init__(self, write: Callable[[Console], None], width: int = WIDTH) -> None:
+    def __init__(self, write: Callable[[Console], object], width: int = WIDTH) -> None:
         self._console = Console(file=io.StringIO(), record=True, width=width, force_jupyter=False, color_system=None)
         write(self._console)
 
@@ -30,6 +30,19 @@ class Written:
 
     def _repr_html_(self) -> str:
         return self._console.export_html(clear=False, inline_styles=True, code_format=PAGE)
+
+
+class NotebookConsole(Console):
+    """Prints in a notebook as to a file; rich would make an output of its own of every line."""
+
+    def __init__(self) -> None:
+        super().__init__(force_jupyter=False, force_terminal=False, width=WIDTH)
+
+
+def find_console() -> Console:
+    """The console of where this runs: a terminal, a file, or a notebook."""
+    console = Console()
+    return NotebookConsole() if console.is_jupyter else console
 
 
 class InPlace:

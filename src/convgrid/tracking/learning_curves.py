@@ -1,5 +1,6 @@
 """The learning curves of a run as a picture."""
 
+import io
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,8 +14,24 @@ LOSS_LINES = {"train/loss": ("#0072b2", "--"), "val/loss": ("#d55e00", "-")}
 OBJECTIVE_LINE, BEST_LINE = ("#d55e00", "-"), ("#777777", ":")
 
 
+class Curves(Figure):
+    """A figure that a notebook shows, whether or not pyplot is imported there."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        FigureCanvasAgg(self).print_png(drawn)
+        return drawn.getvalue()
+
+
 def draw_curves(folder: Path) -> None:
-    """Draw the losses, and what is best, by epoch, into `learning_curves.png`.
+    """Draw the learning curves of a trial into its `learning_curves.png`."""
+    partial = folder / f"partial.{CURVES}"
+    FigureCanvasAgg(curves_of(folder)).print_png(partial)
+    partial.replace(folder / CURVES)
+
+
+def curves_of(folder: Path) -> Curves:
+    """Draw the losses, and what is best, by epoch.
 
     Args:
         folder: The trial's, with an epoch at least.
@@ -22,7 +39,7 @@ def draw_curves(folder: Path) -> None:
     epochs, record = read_epochs(folder), read_record(folder)
     objective = record.get("objective", ["val/loss"])[0]
     panels = {"loss": LOSS_LINES, **({objective: {objective: OBJECTIVE_LINE}} if objective not in LOSS_LINES else {})}
-    figure = Figure(figsize=(4.5 * len(panels), 3.2), dpi=110, layout="constrained")
+    figure = Curves(figsize=(4.5 * len(panels), 3.2), dpi=110, layout="constrained")
     steps = [epoch["epoch"] for epoch in epochs]
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, (colour, style) in lines.items():
@@ -33,6 +50,4 @@ def draw_curves(folder: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    partial = folder / f"partial.{CURVES}"
-    FigureCanvasAgg(figure).print_png(partial)
-    partial.replace(folder / CURVES)
+    return figure

@@ -1,7 +1,7 @@
 """A plain run, read top to bottom: settings -> data -> plan -> build -> train -> result."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -12,11 +12,11 @@ from convgrid.data import notes_on
 from convgrid.errors import Interrupted
 from convgrid.runs.trial import TrialFolder, create, run_id_of
 from convgrid.system.device import find_device
-from convgrid.system.memory import keep_freed_memory
+from convgrid.system.memory import freed_memory_kept
 from convgrid.terminal import result_rows, show_result
 from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
-from convgrid.training.progress import Bar, Lines
+from convgrid.training.progress import shown_on
 from convgrid.training.setup import prepare, read
 
 Follow = Callable[[Path], AbstractContextManager[Callable[[], None]]]
@@ -27,7 +27,7 @@ def untracked(_: Path) -> AbstractContextManager[Callable[[], None]]:
     return nullcontext(lambda: None)
 
 
-def run(settings: Settings, console: Console, folder: TrialFolder | None = None, follow: Follow = untracked) -> None:
+def run(settings: Settings, console: Console, folder: TrialFolder | None = None, follow: Follow = untracked) -> Path:
     """Train what the settings describe, and print what came of it.
 
     Args:
@@ -35,35 +35,52 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None,
         folder: Of a run to go on with; None makes a new one.
         follow: Has the run's folder brought to the tracking store, until it is left; gives what to call with news.
 
+    Returns:
+        The run's folder; its lock is free again, as is all that the training changed of the process.
+
     Raises:
         ConvgridError: If the data or a value cannot be used, before a new run exists; or if the training diverged.
         Interrupted: If Ctrl-C or SIGTERM ended the training.
     """
     components = Components(settings)
     components.check()
-    torch.set_num_threads(settings.trainer.threads)
-    keep_freed_memory()
-    device = find_device(settings.trainer.accelerator)
-    data = read(settings)
-    for note in notes_on(data):
-        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    learner, planned = prepare(settings, data, components)  # before there is a folder: what does not fit leaves none
-    folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
-    try:
-        with follow(folder.path) as tell:
-            attempt(
-                settings,
-                folder,
-                lambda: (learner, planned),
-                device=device,
-                raises=True,
-                callbacks=[Lines(console), *([Bar(console)] if console.is_terminal else [])],
-                began=tell,
-                epoch_ended=lambda _: tell(),
-            )
-    except (KeyboardInterrupt, SystemExit):
-        name = run_id_of(folder.path) or folder.path
-        raise Interrupted(
-            f"Stopped after epoch {len(learner.history)}. To go on: python run.py resume={name}"
-        ) from None
+    with _threads(settings.trainer.threads), freed_memory_kept():
+        device = find_device(settings.trainer.accelerator)
+        data = read(settings)
+        for note in notes_on(data):
+            console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        # Before there is a folder: what does not fit leaves none.
+        learner, planned = prepare(settings, data, components)
+        folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
+        try:
+            with follow(folder.path) as tell:
+                attempt(
+                    settings,
+                    folder,
+                    lambda: (learner, planned),
+                    device=device,
+                    raises=True,
+                    callbacks=shown_on(console),
+                    began=tell,
+                    epoch_ended=lambda _: tell(),
+                )
+        except (KeyboardInterrupt, SystemExit):
+            name = run_id_of(folder.path) or folder.path
+            raise Interrupted(
+                f"Stopped after epoch {len(learner.history)}. To go on: python run.py resume={name}"
+            ) from None
+        finally:
+            folder.lock.release()
     show_result(result_rows(folder.path, settings.tracking.uri), console)
+    return folder.path
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch use so many threads for a while: other numbers of them give other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
