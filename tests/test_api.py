@@ -355,6 +355,7 @@ def test_the_process_is_as_before(
     in_tmp: Path, call: Callable[..., object], words: list[str], error: type[Exception] | None
 ) -> None:
     convgrid.train([*TINY, "trainer=debug"], quiet=True)  # what is imported, and registered once
+    gc.unfreeze()  # what commands of other tests have frozen
     before = state()
     with pytest.raises(error) if error else contextlib.nullcontext():
         call(words)
