@@ -1,10 +1,13 @@
 """What the user sees: the plan, the progress, the result."""
 
+import io
+import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from convgrid.network.plan import Plan
@@ -26,7 +29,7 @@ def show_plan(plan: Plan, console: Console) -> None:
     rows = [HEADINGS, *map(_row, plan.layers)]
     totals = (f"{plan.parameters:,}", f"{plan.multiply_adds:,}", _bytes(plan.activation_bytes))
     rows.append(("total", "", "", *totals, ""))
-    head, *lines, total = _columns(_folded(rows))
+    head, *lines, total = aligned(_folded(rows), words=range(ARGUMENTS + 2))
     _write(console, f"INPUT {_shape(plan.input_shape)}", "bold")
     _write(console, head, "bold")
     for line in lines:
@@ -69,12 +72,37 @@ def _metrics(metrics: Mapping[str, float], prefix: str) -> str:
 
 def show_result(rows: Mapping[str, str], console: Console) -> None:
     """Print what a run came to, a line for each thing; a value's further lines stand below its first."""
-    width = max(map(len, rows), default=0) + GAP
-    for name, value in rows.items():
-        first, *further = value.splitlines() or [""]
-        console.print(Text.assemble((f"{name:<{width}}", "bold"), first), soft_wrap=True)
-        for line in further:
-            _write(console, f"{'':<{width}}{line}")
+    lines = [
+        (name * (number == 0), line) for name, text in rows.items() for number, line in enumerate(text.split("\n"))
+    ]
+    width = max(map(len, rows), default=0)
+    for line in aligned(lines, words=range(2), gap=GAP):
+        console.print(Text.assemble((line[:width], "bold"), line[width:]), soft_wrap=True)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, words: Collection[int], gap: int = 1) -> list[str]:
+    """Set rows in columns, each as wide as its cells, however narrow the screen is: a line is never broken to copy.
+
+    Args:
+        rows: As many cells in each.
+        words: Places of the columns that stand to the left; numbers stand to the right.
+        gap: Spaces between columns.
+
+    Returns:
+        A line a row, without spaces at its end.
+
+    Example:
+        >>> aligned([("layer", "parameters"), ("fc1", "640")], words=[0])
+        ['layer parameters', 'fc1          640']
+    """
+    table = Table.grid(padding=(0, gap, 0, 0), pad_edge=False)
+    for place in range(max(map(len, rows), default=0)):
+        table.add_column(justify="left" if place in words else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(file=io.StringIO(), color_system=None)
+    lines = console.render_lines(table, console.options.update_width(sys.maxsize), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in lines]
 
 
 def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: float) -> str:
@@ -113,21 +141,6 @@ def _folded(rows: Sequence[Row]) -> list[Row]:
         folded.append((name, first, *rest))
         folded += [("", line, *("" for _ in rest)) for line in further]
     return folded
-
-
-def _columns(rows: Sequence[Row]) -> list[str]:
-    """Words to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    words, numbers = slice(ARGUMENTS + 2), slice(ARGUMENTS + 2, None)
-    return [
-        " ".join(
-            [
-                *(text.ljust(width) for text, width in zip(row[words], widths[words], strict=True)),
-                *(text.rjust(width) for text, width in zip(row[numbers], widths[numbers], strict=True)),
-            ]
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _shape(shape: Sequence[int]) -> str:

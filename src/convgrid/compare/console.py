@@ -10,7 +10,7 @@ from rich.text import Text
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import chance, clock, decimals, text, value
 from convgrid.compare.trials import Trials
-from convgrid.terminal import printable
+from convgrid.terminal import aligned, printable
 
 MOST = 20  # settings shown
 LEAST = 16  # characters of a reason on a narrow screen
@@ -88,11 +88,12 @@ def _table(settings: Sequence[Setting], trials: Trials, width: int) -> list[str]
     numbers = _numbers(settings, trials.metric)
     places = ["", *(str(each.place) for each in settings)]
     words = [[*keys], *([text(each.values[key]) if key in each.values else "" for key in keys] for each in settings)]
-    for gap in ("  ", " "):
-        lines = _aligned(places, words, numbers, gap)
+    rows = [[place, *of_keys, *row] for place, of_keys, row in zip(places, words, numbers, strict=True)]
+    for gap in (2, 1):
+        lines = aligned(rows, words=range(1, 1 + len(keys)), gap=gap)
         if max(map(len, lines)) < width:
             return lines
-    head, *lines = _aligned(places, [[] for _ in numbers], numbers, "  ")
+    head, *lines = aligned([[place, *row] for place, row in zip(places, numbers, strict=True)], words=(), gap=2)
     indent = " " * (len(places[-1]) + 2)
     below = (indent + " ".join(f"{key}={text(each.values[key])}" for key in each.values) for each in settings)
     return [head, *(line for pair in zip(lines, below, strict=True) for line in pair)]
@@ -115,22 +116,6 @@ def _numbers(settings: Sequence[Setting], metric: str) -> list[list[str]]:
 
 def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
-
-
-def _aligned(
-    places: Sequence[str], words: Sequence[Sequence[str]], numbers: Sequence[Sequence[str]], gap: str
-) -> list[str]:
-    """Words to the left, numbers to the right."""
-    rows = [[place, *text, *row] for place, text, row in zip(places, words, numbers, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    texts = range(1, 1 + len(words[0]))
-    return [
-        gap.join(
-            cell.ljust(width) if column in texts else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _print(line: str, console: Console, style: str = "") -> None:
