@@ -33,6 +33,7 @@ def test_a_fair_comparison_is_told_without_a_word() -> None:
         ("data.limit", (0, 600), "Different data"),
         ("data.split_seed", (0, 1), "Different divisions into training and validation"),
         ("data.split", ("[0.8, 0.2]", "[0.9, 0.1]"), "Different divisions"),
+        ("data.group", ("None", "patient"), "Different groups"),
         ("objective.metric", ("auto", "val/f1"), "Different objectives"),
         ("trainer.max_epochs", (10, 20), "Different lengths of training"),
         ("augment", ("none", "cifar"), "Different augmentation"),
@@ -53,7 +54,7 @@ def test_what_differs_though_nobody_asked_is_told(key: str, values: tuple[Any, A
 
 
 def test_every_check_of_sameness_is_tested() -> None:
-    assert len(RESULTS) + len(CIRCUMSTANCES) == 11  # as many kinds as the test above has; add a row there for another
+    assert len(RESULTS) + len(CIRCUMSTANCES) == 12  # as many kinds as the test above has; add a row there for another
 
 
 def test_what_was_swept_on_purpose_is_no_unfairness() -> None:

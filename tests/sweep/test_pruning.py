@@ -16,7 +16,7 @@ EPOCHS = 9
 
 
 def trial(name: str) -> Trial:
-    settings = SimpleNamespace(values={"trainer": {"max_epochs": EPOCHS}})
+    settings = SimpleNamespace(trainer=SimpleNamespace(max_epochs=EPOCHS))
     return Trial((f"x={name}",), cast(Any, settings), cast(Any, None), name, f"config {name}", {})
 
 

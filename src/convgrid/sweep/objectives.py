@@ -19,11 +19,6 @@ def objectives_of(settings: Settings) -> dict[str, Mode]:
 
     Raises:
         ConfigError: If there is no such metric or size.
-
-    Example:
-        >>> objective, several = {"metric": "auto", "mode": "auto"}, ["val/accuracy", "multiply_adds"]
-        >>> objectives_of(Settings({"sweep": {"objectives": several}, "data": {}, "objective": objective}, {}, ()))
-        {'val/accuracy': 'max', 'multiply_adds': 'min'}
     """
     several, task = settings.sweep.objectives, settings.data.task
     if not several:
