@@ -252,10 +252,11 @@ def plan(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None)
     if line.composed.hydra.mode == RunMode.MULTIRUN:
         line.composed.dry_run = True
         return Written(lambda console: _swept(line, "", console))
-    settings, folder = resumed(line.composed, line.composed.hydra)
+    assert line.settings is not None
+    settings, folder = resumed(line.settings, line.arguments)
     if folder is not None:
         folder.lock.release()
-    return Planned(planned(settings))
+    return Planned(line.plan or planned(settings))
 
 
 def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, quiet: bool = False) -> Run:
@@ -279,9 +280,10 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         raise ConfigError("This is a sweep. Use convgrid.multirun.")
     if line.composed.dry_run:
         raise ConfigError("dry_run=true trains nothing. Use convgrid.plan, or leave it out.")
+    assert line.settings is not None
     try:
         with _given_back():
-            folder = plan_or_train(line.composed, line.composed.hydra, console=_console(quiet))
+            folder = plan_or_train(line.settings, line.arguments, line.plan, console=_console(quiet))
     except Interrupted as stopped:
         words = re.sub(r"python run\.py (resume=\S+)", r'convgrid.train(["\1"])', str(stopped))
         raise Interrupted(words) from None

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.config import Composer, Settings, check, check_values, from_hydra, planned, register_experiments
+from convgrid.network.plan import Plan
 from convgrid.runs.find import find_to_resume, stored_settings
 from convgrid.runs.trial import TrialFolder, is_finished
 from convgrid.terminal import result_rows, show_plan, show_result
@@ -40,12 +41,24 @@ def run(words: Sequence[str], command: str) -> int:
         from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
 
         return ask_hydra(
-            line.argv, partial(plan_or_train, console=console), partial(sweep, command=command, console=console)
+            line.argv, partial(as_composed, console=console), partial(sweep, command=command, console=console)
         )
     if line.composed.hydra.mode == RunMode.MULTIRUN:
         return sweep(line.composed, line.arguments, line.composer, command=command, console=console)
-    plan_or_train(line.composed, line.composed.hydra, console=console)
+    assert line.settings is not None
+    plan_or_train(line.settings, line.arguments, line.plan, console=console)
     return 0
+
+
+def as_composed(config: DictConfig, hydra: Any, *, console: Console) -> None:
+    """Plan or train what Hydra has composed, such as a job of its own sweeper, whose values nobody has checked.
+
+    Args:
+        hydra: The config's node of Hydra's own.
+    """
+    settings = from_hydra(config, hydra)
+    texts = hydra.overrides.task
+    plan_or_train(settings, texts, check_values(settings, typed(texts)), console=console)
 
 
 def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, command: str, console: Console) -> int:
@@ -68,12 +81,12 @@ def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, c
     return 0 if swept is None else swept.status
 
 
-def plan_or_train(config: DictConfig, hydra: Any, *, console: Console) -> Path | None:
+def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *, console: Console) -> Path | None:
     """Show the plan where `dry_run` asks for it; train otherwise, or show what a finished run came to.
 
     Args:
-        config: Composed.
-        hydra: Its node of Hydra's own.
+        texts: The overrides that were typed.
+        plan: As far as the settings tell; None where they are those of a run to go on with.
 
     Returns:
         The run's folder, free for others; None of a plan.
@@ -82,10 +95,10 @@ def plan_or_train(config: DictConfig, hydra: Any, *, console: Console) -> Path |
         ConvgridError: If a value or the data cannot be used.
         Interrupted: If Ctrl-C or SIGTERM ended the training.
     """
-    settings, folder = resumed(config, hydra)
+    settings, folder = resumed(settings, texts)
     try:
         if settings.dry_run:
-            show_plan(planned(settings), console)
+            show_plan(plan or planned(settings), console)
             return None
         if folder is not None and is_finished(folder.record):
             show_finished(folder, settings, console)
@@ -96,12 +109,11 @@ def plan_or_train(config: DictConfig, hydra: Any, *, console: Console) -> Path |
             folder.lock.release()
 
 
-def resumed(config: DictConfig, hydra: Any) -> tuple[Settings, TrialFolder | None]:
-    """Make settings of a config: with `resume`, those that the run was started with.
+def resumed(settings: Settings, texts: Sequence[str]) -> tuple[Settings, TrialFolder | None]:
+    """Take, with `resume`, the settings that the run was started with.
 
     Args:
-        config: Composed.
-        hydra: Its node of Hydra's own.
+        texts: The overrides that were typed.
 
     Returns:
         The settings, and the folder to go on in, locked; None for a new run.
@@ -109,16 +121,17 @@ def resumed(config: DictConfig, hydra: Any) -> tuple[Settings, TrialFolder | Non
     Raises:
         ConvgridError: If there is no such run, or a value that was typed would change its result.
     """
-    settings = from_hydra(config, hydra)
-    typed = {override.lstrip("+~").partition("=")[0]: override for override in hydra.overrides.task}
-    folder = None
-    if settings.resume is not None:
-        folder = find_to_resume(settings.resume)
-        settings = stored_settings(folder, settings, [key for key in typed if key != "resume"])
-        typed = {}
-    if folder is not None or hydra.mode == RunMode.MULTIRUN:  # values that the command line alone does not tell
-        check_values(settings, typed)
+    if settings.resume is None:
+        return settings, None
+    folder = find_to_resume(settings.resume)
+    settings = stored_settings(folder, settings, [key for key in typed(texts) if key != "resume"])
+    check_values(settings, {})
     return settings, folder
+
+
+def typed(texts: Sequence[str]) -> dict[str, str]:
+    """The text of each override by its key."""
+    return {text.lstrip("+~").partition("=")[0]: text for text in texts}
 
 
 def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> None:

@@ -3,12 +3,13 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 
 from convgrid.config import Grid, elements_of
+from convgrid.config.hydra_internals import with_element
 from convgrid.errors import ConfigError
 
 Point = tuple[Override, ...]
@@ -91,21 +92,8 @@ def repetitions(point: Point, seed: int, seeds: int | None, folds: int | None) -
         yield (*point, *part, *draw)
 
 
-def with_value(override: Override, value: Any) -> Override:
-    """Give an override one value.
-
-    Args:
-        value: As Hydra's grammar reads it.
-
-    Returns:
-        The override that a job would have, such as "arch.n=1".
-    """
-    text = f"{override.get_key_element()}={Override._get_value_element_as_str(value)}"
-    return replace(override, value_type=ValueType.ELEMENT, _value=value, input_line=text)
-
-
 def _override(key: str, value: Any) -> Override:
-    return with_value(Override(OverrideType.CHANGE, key, ValueType.ELEMENT, value), value)
+    return with_element(Override(OverrideType.CHANGE, key, ValueType.ELEMENT, value), value)
 
 
 def _key(steps: Point) -> str:
@@ -121,7 +109,7 @@ def _single(override: Override) -> Point:
         raise ConfigError(
             f"{override.input_line}: an interval is for a search. Give values, or range(start,stop,step)."
         )
-    return tuple(with_value(override, value) for value in elements_of(override))
+    return tuple(with_element(override, value) for value in elements_of(override))
 
 
 def _tie(keys: Sequence[str], by_key: dict[str, Point]) -> Axis:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from convgrid.config.hydra_internals import with_element
 from convgrid.config.overrides import shown
 from convgrid.errors import ConfigError
-from convgrid.sweep.grid import Axis, Point, axes, with_value
+from convgrid.sweep.grid import Axis, Point, axes
 from convgrid.sweep.where import Where, parse_where
 from convgrid.system.seeding import derive
 
@@ -124,7 +125,7 @@ class Interval:
         else:
             drawn = float(f"{draw.suggest_float(self.key, self.low, self.high, log=self.log):.{DIGITS}g}")
             value = min(max(drawn, self.low), self.high)  # rounding may leave the interval
-        return (with_value(self.override, value),)
+        return (with_element(self.override, value),)
 
 
 Dimension = Choice | Interval
