@@ -1,6 +1,7 @@
 """How much of what the objective varies by is each key's doing: Optuna's functional analysis of variance."""
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,13 +43,19 @@ def _is_more_than_chance(found: Sequence[Sample]) -> bool:
 
 
 def _fanova(found: Sequence[Sample], trials: Trials) -> dict[str, float]:
-    import optuna  # half a second, and sklearn's trees two more
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook without ipywidgets
+        import optuna  # half a second, and sklearn's trees two more
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)
     columns = {key: _column([each.values.get(key) for each in found]) for key in trials.keys}
     ranges = {key: _distribution(column) for key, column in columns.items()}
-    study = optuna.create_study(direction="maximize" if trials.mode == "max" else "minimize")
+    try:
+        study = optuna.create_study(direction="maximize" if trials.mode == "max" else "minimize")
+    finally:
+        optuna.logging.set_verbosity(verbosity)
     results = [
         ({key: column[place] for key, column in columns.items()}, float(value))
         for place, each in enumerate(found)
