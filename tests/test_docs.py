@@ -29,7 +29,19 @@ TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"bash", "console", "python", "yaml", "text"}  # all of them run but text
 # no settings: of patterns and functions, and short names
-ARGUMENTS = ("n", "m", "class_names", "from_logits", "kernel", "kernel_size", "stride", "install", "lr")
+ARGUMENTS = (
+    "n",
+    "m",
+    "class_names",
+    "from_logits",
+    "kernel",
+    "kernel_size",
+    "stride",
+    "install",
+    "lr",
+    "quiet",
+    "config_dir",
+)
 FETCHED = {"data=mnist", "data=fashion_mnist", "data=cifar10", "data=cifar100"}  # their files may be missing
 ELSEWHERE = (  # what other tests and benchmarks run
     ("export MLFLOW_TRACKING_URI=", "benchmarks/serving.py"),
