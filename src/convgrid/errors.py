@@ -101,7 +101,7 @@ def refuse(mistakes: Sequence[ConvgridError]) -> None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a training that can go on later; the message says how."""
+    """Ctrl-C, SIGTERM or SIGUSR1 ended a training that can go on later; the message says how."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of a traceback."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -24,10 +25,11 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from conftest import compose_settings
 from convgrid.cli.main import main
+from convgrid.cli.run import train
 from convgrid.config import Settings
-from convgrid.errors import ConfigError, DataError, Mistakes, TrainingError
+from convgrid.errors import ConfigError, DataError, Interrupted, Mistakes, TrainingError
 from convgrid.runs.find import find_to_resume
-from convgrid.runs.trial import EpochLog, create
+from convgrid.runs.trial import EpochLog, create, read_epochs, read_record
 from convgrid.tracking.writer import following
 from convgrid.training.setup import read
 from convgrid.training.trial import run
@@ -312,8 +314,43 @@ def _interrupt(signal_number: signal.Signals, folder: Path, migrated_store: Path
     return client, run_id
 
 
-def test_a_terminated_run_is_killed(migrated_store: Path, in_tmp: Path) -> None:
-    _interrupt(signal.SIGTERM, in_tmp, migrated_store)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_that_a_cluster_stops_goes_on_bit_by_bit(
+    number: signal.Signals, in_tmp: Path, screen: Screen, settings: SettingsMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(*SMALL, "trainer.max_epochs=3", "tracking=none")
+    undisturbed = [epoch["metrics"] for epoch in read_epochs(train(chosen, None, screen))]
+    before, append = signal.getsignal(number), EpochLog.append
+
+    def stop(log: EpochLog, history: Any) -> None:
+        append(log, history)
+        signal.raise_signal(number)
+        signal.raise_signal(number)  # as a second word of warning: the end goes on
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLog, "append", stop)
+        with pytest.raises(Interrupted, match=r"Stopped after epoch 1\. To go on: "):
+            train(chosen, None, screen)
+    assert signal.getsignal(number) == before
+    folder = find_to_resume("last")
+    assert (folder.record["status"], folder.record["reason"]) == ("killed", "interrupted")
+    resumed = read_epochs(train(chosen, folder, screen))
+    assert [epoch["metrics"] for epoch in resumed] == undisturbed
+
+
+def test_a_cluster_around_a_run_is_not_looked_at(
+    in_tmp: Path, screen: Screen, settings: SettingsMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (in_tmp / "srun").write_text("#!/bin/sh\n")
+    (in_tmp / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(in_tmp), prepend=os.pathsep)
+    chosen = settings(*SMALL, "tracking=none")
+    run(chosen, screen)  # srun is there and not used
+    for name, value in {"NTASKS": "4", "JOB_NAME": "train", "JOB_ID": "7", "PROCID": "3", "LOCALID": "3"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    path = run(settings(*SMALL, "seed=1", "tracking=none"), screen)
+    assert read_record(path)["status"] == "finished"
+    assert not list(path.glob("hpc_ckpt*"))
 
 
 def test_a_run_interrupted_by_ctrl_c_goes_on(migrated_store: Path, in_tmp: Path) -> None:

@@ -13,6 +13,7 @@ from convgrid.config import Composer, Settings, check, check_values, from_hydra,
 from convgrid.network.plan import Plan
 from convgrid.runs.find import find_to_resume, stored_settings
 from convgrid.runs.trial import TrialFolder, is_finished
+from convgrid.system.processes import preempted_as_interrupted
 from convgrid.terminal import result_rows, show_plan, show_result
 from convgrid.tracking.writer import following
 
@@ -93,7 +94,7 @@ def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *
 
     Raises:
         ConvgridError: If a value or the data cannot be used.
-        Interrupted: If Ctrl-C or SIGTERM ended the training.
+        Interrupted: If Ctrl-C, SIGTERM or SIGUSR1 ended the training.
     """
     settings, folder = resumed(settings, texts)
     try:
@@ -151,9 +152,12 @@ def train(settings: Settings, folder: TrialFolder | None, console: Console) -> P
 
     Raises:
         ConvgridError: If the data or a value cannot be used; or if the training diverged.
-        Interrupted: If Ctrl-C or SIGTERM ended the training.
+        Interrupted: If Ctrl-C, SIGTERM or SIGUSR1 ended the training.
     """
-    with following(settings) as follow:  # its process imports MLflow while this one imports torch
+    with (
+        preempted_as_interrupted(),
+        following(settings) as follow,
+    ):  # its process imports MLflow while this one imports torch
         from convgrid.system.imports import import_lightning  # a plan does without
 
         import_lightning()

@@ -12,7 +12,7 @@ from convgrid.sweep.interfaces import Survey
 from convgrid.sweep.plan_table import show_space, show_survey
 from convgrid.sweep.search_plan import plan_random, plan_search
 from convgrid.sweep.train import Swept, train_sweep
-from convgrid.system.processes import warm_up
+from convgrid.system.processes import preempted_as_interrupted, warm_up
 
 
 def run(
@@ -46,4 +46,5 @@ def run(
         show_survey(survey, console, seconds=seconds, pruner=pruner)
     if settings.dry_run:
         return None
-    return train_sweep(survey, settings, command, console, learns)
+    with preempted_as_interrupted():
+        return train_sweep(survey, settings, command, console, learns)

@@ -19,6 +19,8 @@ from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 from convgrid.system.environment import cores
 from convgrid.system.processes import start
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
 
 @dataclass(frozen=True)
 class Died:
@@ -65,7 +67,8 @@ class Local:
         self._slots: list[str | None] = [None]
         first = self._start(0)
         gpus = 0 if accelerator == "cpu" else self._ready(first)
-        slots = [str(gpu) for gpu in range(gpus) for _ in range(trials_per_gpu)]
+        names = visible_gpus(os.environ.get(VISIBLE), gpus)
+        slots = [name for name in names for _ in range(trials_per_gpu)]
         count = workers or len(slots) or max(1, cores() // threads)
         self._slots = [slots[number % len(slots)] if slots else None for number in range(count)]
         if slots:  # the first one sees all GPUs
@@ -161,6 +164,27 @@ class Local:
         if worker.process.is_alive():
             self.kill(worker)
             worker.process.join()
+
+
+def visible_gpus(inherited: str | None, count: int) -> list[str]:
+    """Name the GPUs that this process may use, so that each worker sees one of them and no other.
+
+    Args:
+        inherited: What CUDA_VISIBLE_DEVICES holds: indices, or the start of names; None where it is not set.
+        count: How many of them torch finds. Of a GPU's instances (MIG) it finds one, and a process can use one.
+
+    Returns:
+        Values of CUDA_VISIBLE_DEVICES.
+
+    Example:
+        >>> visible_gpus("2,3", 2), visible_gpus(None, 2)
+        (['2', '3'], ['0', '1'])
+    """
+    if inherited is None or not count:
+        return [str(gpu) for gpu in range(count)]
+    names = [name.strip() for name in inherited.split(",")]
+    instances = [name for name in names if name.startswith("MIG-")]
+    return list(dict.fromkeys(instances)) or names[:count]
 
 
 def _work(scheduler: Connection, visible_gpu: str | None) -> None:

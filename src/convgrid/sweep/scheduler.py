@@ -102,8 +102,8 @@ class Scheduler:
         """Train all there is.
 
         Returns:
-            "complete"; "interrupted" by Ctrl-C or SIGTERM; "failing" where the first trials all failed alike; "disk"
-            where it is full.
+            "complete"; "interrupted" by Ctrl-C, SIGTERM or SIGUSR1; "failing" where the first trials all failed alike;
+            "disk" where it is full.
         """
         with handled_by(self._interrupt):
             self._loop()

@@ -36,7 +36,7 @@ def work(scheduler: Connection, visible_gpu: str | None) -> None:
 
     Args:
         scheduler: Jobs come in, what became of them goes out.
-        visible_gpu: Index of the one GPU to use; None leaves all in sight.
+        visible_gpu: Index or name of the one GPU to use; None leaves all in sight.
     """
     os.setpgrp()  # Ctrl-C in the terminal is the scheduler's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it

@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 PARENT = "CONVGRID_PARENT"  # the variable that says whose end is that of a process as well
 HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
+PREEMPTED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))  # as clusters do
+ENDING = (signal.SIGINT, *PREEMPTED)  # what asks a training to end
 _PDEATHSIG = 1  # of prctl(2)
 
 
@@ -22,7 +24,7 @@ def warm_up() -> None:
     if HAS_FORK_SERVER:
         from convgrid.system.forking import SERVER  # Windows cannot import it
 
-        # It inherits what is ignored: Ctrl-C, and SIGTERM to the whole group, are for the sweep's process.
+        # It inherits what is ignored: Ctrl-C, and signals to the whole group, are for the sweep's process.
         with handled_by(signal.SIG_IGN), _variable(PARENT, str(os.getpid())):
             SERVER.ensure_running()
 
@@ -38,14 +40,36 @@ def cooled_down() -> AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def handled_by(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
-    """Handle what asks a sweep to end, SIGINT and SIGTERM, otherwise for a while.
+    """Handle what asks a training to end, SIGINT, SIGTERM and SIGUSR1, otherwise for a while.
 
     Args:
         handler: As for `signal.signal`; nothing is handled outside of the main thread, where no signal arrives.
     """
+    with _handled(ENDING, handler):
+        yield
+
+
+@contextlib.contextmanager
+def preempted_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM and SIGUSR1, by which clusters announce an end, for Ctrl-C for a while: a run can go on later.
+
+    Only the first one counts, so that nothing that is written at the end is torn.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        came.append(number)
+        if len(came) == 1:
+            raise KeyboardInterrupt
+
+    with _handled(PREEMPTED, interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(numbers: Sequence[int], handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
     is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    before = {number: signal.signal(number, handler) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in numbers if is_main}
     try:
         yield
     finally:

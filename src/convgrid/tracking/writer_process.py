@@ -18,6 +18,7 @@ from convgrid.config.address import knock
 from convgrid.errors import ModelError
 from convgrid.runs.trial import METRICS, read_record, set_one_right
 from convgrid.system.memory import uncollected
+from convgrid.system.processes import ENDING
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
@@ -35,7 +36,8 @@ AWAY = 5.0  # seconds at the end for a store that was never there
 
 def serve() -> None:
     """Be the process: read news from stdin, send what they tell of, answer on stdout; end when stdin does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDING:  # to the whole group: they are for the training, whose end is this one's
+        signal.signal(number, signal.SIG_IGN)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
         sender = Sender(**json.loads(sys.argv[1]), note=lambda note: _answer(answers, {"note": note}))

@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
@@ -194,7 +195,7 @@ def train(
             precision=recipe.precision,  # pyright: ignore[reportArgumentType]  (a checked text)
             max_epochs=recipe.max_epochs,
             callbacks=[*callbacks, Keep(folder, recipe.metric, recipe.mode, lambda: learner.history, send)],
-            plugins=DirectIO(),
+            plugins=[DirectIO(), LightningEnvironment()],  # one device: no cluster is looked for
             detect_anomaly=recipe.detect_anomaly,
             num_sanity_val_steps=0,
             logger=False,
@@ -214,12 +215,13 @@ def train(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out Lightning's advertisements and one deprecation of its own."""
+    """Leave out Lightning's advertisements, its hint at srun, and one deprecation of its own."""
     # MLflow imports Lightning by its older name, which then takes over the log.
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
+        warnings.filterwarnings("ignore", "The `srun` command is available")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

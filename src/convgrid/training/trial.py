@@ -40,7 +40,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None,
 
     Raises:
         ConvgridError: If the data or a value cannot be used, before a new run exists; or if the training diverged.
-        Interrupted: If Ctrl-C or SIGTERM ended the training.
+        Interrupted: If Ctrl-C, or a signal that is taken for it, ended the training.
     """
     components = Components(settings)
     components.check()
