@@ -39,6 +39,7 @@ def test_a_fair_comparison_is_told_without_a_word() -> None:
         ("augment", ("none", "cifar"), "Different augmentation"),
         ("imbalance.class_weights", ("none", "balanced"), "Different weights of classes"),
         ("trainer.precision", ("32-true", "bf16-mixed"), "Different precision"),
+        ("tag.code.own_layers", ("a1", "b2"), "Different code of your own components"),
         ("tag.device", ("cpu", "H100"), "Different devices"),
         ("tag.git.commit", ("aaaa", "bbbb"), "Different versions of the code"),
         ("tag.git.dirty", ("true", "false"), "Changes of the code that were not committed"),

@@ -33,6 +33,7 @@ CIRCUMSTANCES: Same = (
     (("tag.git.dirty",), "changes of the code that were not committed: some trials may have run other code"),
     (("tag.host",), "different machines: times are not comparable"),
 )
+CODE = "different code of your own components: one name means several things"
 
 
 def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
@@ -46,6 +47,7 @@ def warnings(found: Sequence[Sample], trials: Trials) -> tuple[str, ...]:
         *_mixed(trials),
         *_chosen_by_test(trials),
         *_differing(RESULTS, trials),
+        *_differing([((key,), CODE) for key in map(str, trials.frame) if key.startswith("tag.code.")], trials),
         *_gathered_failures(trials),
         *_missing_repetitions(found, trials),
         *_unequal_tuning(found, trials),

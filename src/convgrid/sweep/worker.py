@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData
+from convgrid.data.files import some
 from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, outcome
 from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
@@ -27,8 +28,10 @@ from convgrid.training.attempt import Pruned, attempt, ending_of
 from convgrid.training.checkpoints import broken
 from convgrid.training.components import Components
 from convgrid.training.learner import Learner
+from convgrid.training.own_code import own_code
 from convgrid.training.recipe import History
 from convgrid.training.setup import prepare, read
+from convgrid.training.unchanged import code_changes
 
 
 def work(scheduler: Connection, visible_gpu: str | None) -> None:
@@ -142,7 +145,7 @@ def _attempt(
 
     def put_together() -> tuple[Learner, Plan]:
         made = prepare(job.trial.settings, data, components, accumulate=job.accumulate)
-        _make_way(job, folder)
+        _make_way(job, folder, own_code(job.trial.settings, made[1]))
         return made
 
     ended = attempt(
@@ -164,11 +167,14 @@ def _attempt(
     return Ended(*ended)
 
 
-def _make_way(job: Job, folder: TrialFolder) -> None:
-    """Remove what is not to be gone on from: what the job wants trained again, and a checkpoint that is broken."""
+def _make_way(job: Job, folder: TrialFolder, code: Mapping[str, str]) -> None:
+    """Remove what is not to be gone on from: what the job wants trained again, a broken checkpoint, other code's."""
     cause = broken(folder.path / LAST)
     if cause:
         print(f"{LAST} cannot be read: {cause}. The trial starts over.")
+    elif changed := code_changes(folder.path, code):
+        cause = f"the code of {some(changed)} has changed"
+        print(f"{cause}. The trial starts over.")
     for name in (LAST, BEST, METRICS, RECORD) if cause or "finished" in job.again else ():
         (folder.path / name).unlink(missing_ok=True)
 

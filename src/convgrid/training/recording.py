@@ -16,6 +16,7 @@ from convgrid.network.plan import Plan
 from convgrid.runs.trial import CONFUSION, DATA, ENVIRONMENT, PLAN, WORST, Outcome, TrialFolder, best_epoch, now
 from convgrid.system.environment import environment
 from convgrid.training.learner import Learner
+from convgrid.training.own_code import own_code
 from convgrid.training.recipe import Recipe
 from convgrid.training.worst import draw_worst
 
@@ -45,6 +46,7 @@ def begin(
         varying: What differs between the trials of its sweep, by key.
         known: What else is known of the run.
     """
+    code = own_code(settings, planned)
     profile(settings, learner.data).write(folder.path / DATA)
     (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
     (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
@@ -59,10 +61,12 @@ def begin(
             "host": platform.node(),
             "device": torch.cuda.get_device_name() if device == "cuda" else device,
             **environment(),
+            **{f"code.{module}": digest for module, digest in code.items()},
             **(tags or {}),
         },
         objective=[learner.recipe.metric, learner.recipe.mode],
         config_key=config_key(settings),
+        code=code,
         **known,
     )
 

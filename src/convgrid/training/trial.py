@@ -18,6 +18,7 @@ from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
 from convgrid.training.progress import shown_on
 from convgrid.training.setup import prepare, read
+from convgrid.training.unchanged import refuse_other_code, refuse_other_data
 
 Follow = Callable[[Path], AbstractContextManager[Callable[[], None]]]
 
@@ -39,7 +40,8 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None,
         The run's folder; its lock is free again, as is all that the training changed of the process.
 
     Raises:
-        ConvgridError: If the data or a value cannot be used, before a new run exists; or if the training diverged.
+        ConvgridError: If the data or a value cannot be used, before a new run exists; if a run that goes on would find
+            other data or other code of own components; or if the training diverged.
         Interrupted: If Ctrl-C, or a signal that is taken for it, ended the training.
     """
     components = Components(settings)
@@ -47,10 +49,14 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None,
     with _threads(settings.trainer.threads), freed_memory_kept():
         device = find_device(settings.trainer.accelerator)
         data = read(settings)
+        if folder is not None:
+            refuse_other_data(folder.path, settings, data)
         for note in notes_on(data):
             console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
         # Before there is a folder: what does not fit leaves none.
         learner, planned = prepare(settings, data, components)
+        if folder is not None:
+            refuse_other_code(folder.path, settings, planned)
         folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
         try:
             with follow(folder.path) as tell:
