@@ -16,7 +16,7 @@ conf/ holds every option and default.
 
 import sys
 
-from convgrid.cli.main import main
+from convgrid.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]], sys.argv))
+    sys.exit(main(["run"]))

@@ -188,7 +188,7 @@ def interrupt_when(file: str) -> threading.Thread:
 
 
 def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
-    words = [*TINY, "trainer.max_epochs=200"]
+    words = [*TINY, "trainer.max_epochs=80"]
     before = signal.getsignal(signal.SIGINT)
     thread = interrupt_when("runs/*/metrics.jsonl")
     with pytest.raises(convgrid.Interrupted) as stopped:
@@ -201,7 +201,7 @@ def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
     assert str(stopped.value).endswith(f"To go on: {going_on}")
     assert stopped.value._render_traceback_() == [str(stopped.value)]
     run = convgrid.train([f"resume=runs/{folder.name}"], quiet=True)
-    assert run.history.index.tolist() == list(range(1, 201))
+    assert run.history.index.tolist() == list(range(1, 81))
     assert run.metrics == convgrid.train(words, quiet=True).metrics
 
 
@@ -250,12 +250,12 @@ print("best", sweep.best.metrics["best/val/accuracy"])
 """
 
 
-@pytest.mark.parametrize("how", ["script", "stdin", "thread"])
+@pytest.mark.parametrize("how", ["stdin", "thread of a script"])
 def test_a_program_without_a_main_guard_is_run_once(in_tmp: Path, how: str, swept: convgrid.Sweep) -> None:
     lines = "".join(f"    {line}\n" for line in SCRIPT.splitlines())
     text = (
         f"import threading\ndef work():\n{lines}\nthread = threading.Thread(target=work)\nthread.start()\nthread.join()"
-        if how == "thread"
+        if how != "stdin"
         else SCRIPT
     )
     (in_tmp / "sweep.py").write_text(text)
@@ -347,8 +347,7 @@ def state() -> dict[str, object]:
         (convgrid.train, [*TINY, "optimizer=sgd", "optimizer.lr=1e30"], convgrid.ConvgridError),
         (convgrid.train, [*TINY, "optimizer.lr=-1"], convgrid.ConvgridError),
         (convgrid.train, [*TINY, "trainer.detect_anomaly=true", "trainer.threads=2"], None),
-        (convgrid.multirun, SWEPT, None),
-        (convgrid.multirun, [*SWEPT, "optimizer=sgd", "optimizer.lr=1e30"], None),
+        (convgrid.multirun, [*SWEPT, "optimizer=sgd", "optimizer.lr=0.1,1e30"], None),  # the second diverges
         (convgrid.multirun, [*SWEPT, "arch.m=6"], convgrid.ConvgridError),
     ],
 )

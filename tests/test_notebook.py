@@ -128,13 +128,13 @@ def test_a_mistake_is_its_line_without_a_traceback(kernel: Kernel) -> None:
 
 
 def test_an_interrupted_training_says_how_to_go_on_and_does(kernel: Kernel) -> None:
-    words = f"[{TINY}, 'trainer.max_epochs=300']"
-    cell = kernel.run(f"convgrid.train({words})", interrupt_at="epoch   3/300")
+    words = f"[{TINY}, 'trainer.max_epochs=80']"
+    cell = kernel.run(f"convgrid.train({words})", interrupt_at="epoch  3/80")
     assert cell.error is not None
     (line,) = cell.error
     going_on = re.fullmatch(r"Stopped after epoch \d+\. To go on: (convgrid\.train\(\[.*\]\))", line)
     assert going_on is not None
-    assert kernel.run(f"again = {going_on[1]}; len(again.history)").texts[-1] == "300"
+    assert kernel.run(f"again = {going_on[1]}; len(again.history)").texts[-1] == "80"
     assert kernel.run(f"again.metrics == convgrid.train({words}, quiet=True).metrics").texts == ["True"]
 
 

@@ -2,13 +2,45 @@
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO, cast
 
 from convgrid.errors import ConvgridError, Interrupted
 
 BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
+
+
+class Lasting:
+    """A stream that takes what it cannot write, so that work goes on: what is printed of a training is not all of it.
+
+    Args:
+        stream: Where to, as long as that can be written.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write, or drop, a text."""
+        self._unless_failed(lambda: self.stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write, or drop, what is left."""
+        self._unless_failed(self.stream.flush)
+
+    def _unless_failed(self, write: Callable[[], object]) -> None:
+        try:
+            if self.failure is None:
+                write()
+        except OSError as error:
+            self.failure = error
+            _drop(self.stream)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
 
 
 def exit_status(work: Callable[[], int]) -> int:
@@ -26,15 +58,41 @@ def exit_status(work: Callable[[], int]) -> int:
         0
     """
     _open_closed_streams()
-    try:
-        status = _work(work)
-        sys.stdout.flush()  # what is left would fail behind the last line of Python
-    except OSError as error:
-        cause = _failure(sys.stdout) or _failure(sys.stderr)
-        if cause is None:  # it was not the output
-            raise
-        status = _without_output(cause if error.errno is None else error)
+    status = 0
+    with _lasting_stderr():
+        try:
+            status = _work(work)
+            sys.stdout.flush()  # what is left would fail behind the last line of Python
+        except OSError as error:
+            cause = _failure(sys.stdout)
+            if cause is None:  # it was not the output
+                raise
+            _drop(sys.stdout)
+            status = status or unwritten(cause if error.errno is None else error)
     return status
+
+
+def unwritten(error: OSError) -> int:
+    """Tell why the output could not be written, where anybody would want to know.
+
+    Returns:
+        The exit status.
+    """
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    _say(f"The output cannot be written: {error.strerror}.")
+    return 1
+
+
+@contextmanager
+def _lasting_stderr() -> Iterator[None]:
+    """Let a note that cannot be told stop nothing."""
+    lasting = Lasting(sys.stderr)
+    sys.stderr = cast("TextIO", lasting)
+    try:
+        yield
+    finally:
+        sys.stderr = lasting.stream
 
 
 def _work(work: Callable[[], int]) -> int:
@@ -48,27 +106,22 @@ def _work(work: Callable[[], int]) -> int:
         return 130
     except SystemExit as end:  # argparse's or Hydra's, after --help; or rich's, whose pipe nobody reads
         if isinstance(end.__context__, BrokenPipeError):
-            return _without_output(end.__context__)
+            _drop(sys.stdout)
+            return unwritten(end.__context__)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
-def _without_output(error: OSError) -> int:
-    """Drop what is left of the output, which Python would try to write once more when it ends."""
-    for stream in (sys.stdout, sys.stderr):
-        if _failure(stream) is not None:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-    if isinstance(error, BrokenPipeError):
-        return BROKEN_PIPE
-    _say(f"The output cannot be written: {error.strerror}.")
-    return 1
+def _drop(stream: TextIO) -> None:
+    """Drop what is left in a stream: Python would try to write it once more with each new process, and at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _failure(stream: TextIO) -> OSError | None:
     """Why a stream takes nothing; None where it does."""
     try:
-        stream.write("\n" if stream is sys.stdout else "")  # stderr keeps what it could not write
+        stream.write("\n")
         stream.flush()
     except OSError as error:
         return error
@@ -76,8 +129,7 @@ def _failure(stream: TextIO) -> OSError | None:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # then nobody can be told
-        print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
 
 
 def _open_closed_streams() -> None:

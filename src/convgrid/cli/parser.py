@@ -4,8 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convgrid.model.suffixes import SUFFIXES
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 RUN = "last, a run's folder or checkpoint, its id (or the start of it) or MLflow's; a sweep stands for its winner"
 SWEEP = "last (default), a sweep's id or the start of it, its folder, or the id of its MLflow run"
@@ -19,6 +23,12 @@ commands:
 convgrid COMMAND --help shows what a command takes; that of run, all groups, options and keys.
 Every command looks at runs/ and sweeps/ of the folder in which it is started."""
 NO_FLAGS = "\0"  # no word starts so: those with dashes are left to Hydra's parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print it, or fail: argparse's own ends well where nothing can be written."""
+        print(self.format_help(), end="", file=file)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -57,9 +67,9 @@ def flags_of(command: str) -> list[str]:
     return list(commands[command]._option_string_actions) if command in commands else []
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The whole, and the commands by name, in the order of the help."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="convgrid",
         usage="%(prog)s COMMAND ...",
         description=DESCRIPTION.format(commands="\n".join(f"  {name:<9} {COMMANDS[name][0]}" for name in COMMANDS)),

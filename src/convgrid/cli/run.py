@@ -1,14 +1,16 @@
 """`python run.py` and `convgrid run`: check -> compose -> plan, train or sweep."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from convgrid.cli.exit import Lasting, unwritten
 from convgrid.config import Composer, Settings, check, check_values, from_hydra, planned, register_experiments
 from convgrid.network.plan import Plan
 from convgrid.runs.find import find_to_resume, stored_settings
@@ -36,7 +38,12 @@ def run(words: Sequence[str], command: str) -> int:
         from convgrid.cli.completion import shell_completion
 
         return shell_completion(words[1:])
-    console = Console()
+    output = Lasting(sys.stdout)  # a training that has begun ends whole where nobody reads of it
+    status = _run(words, command, Console(file=cast("TextIO", output)))
+    return status or (0 if output.failure is None else unwritten(output.failure))
+
+
+def _run(words: Sequence[str], command: str, console: Console) -> int:
     line = check(words)
     if line.composed is None:
         from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
