@@ -28,7 +28,8 @@ def write_sweep(folder: Path, trials: int) -> None:
         params = {**keys, "optimizer.lr": 0.001 * (1 + point // 32), "seed": number % 3, "data": "digits"}
         accuracy = 0.8 + 0.01 * keys["arch.n"] + draw.gauss(0, 0.003)
         record = {
-            "status": "finished", "reason": "", "name": str(point), "tags": {"git.commit": "a"}, "epochs": 10,
+            "status": "finished", "reason": "", "ended": 0, "name": str(point), "epochs": 10,
+            "tags": {"git.commit": "a"},
             "params": {key: str(value) for key, value in params.items()} | {f"more.{key}": "1" for key in range(60)},
             "metrics": {"best/val/accuracy": accuracy, "test/accuracy": accuracy}, "best_epoch": 10, "seconds": 1.0,
         }  # fmt: skip
@@ -40,7 +41,9 @@ def write_sweep(folder: Path, trials: int) -> None:
         (path / "metrics.jsonl").write_text("\n".join([*lines, ""]))
         names.append(path.name)
     sweep = {
-        "id": "0a", "command": "", "created": 0, "objective": ["val/accuracy", "max"], "skipped": {}, "trials": names,
+        "id": "0a", "command": "", "created": 0, "status": "finished", "objective": ["val/accuracy", "max"],
+        "skipped": {},
+        "trials": names,
         "varying": {"arch.n": [], "arch.m": [], "optimizer": [], "optimizer.lr": [], "seed": []},
     }  # fmt: skip
     (folder / "sweeps" / "0a").mkdir(parents=True)

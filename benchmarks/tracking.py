@@ -44,7 +44,14 @@ def make_folder(path: Path) -> Path:
     lines = [{"epoch": epoch, "time": 1000 * epoch, "metrics": epoch_metrics(epoch)} for epoch in range(1, EPOCHS + 1)]
     (path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     record = {"status": "finished", "reason": "", "started": 1, "ended": 90_000, "name": "n1 m2 k1 adam"}
-    record |= {"params": PARAMS, "tags": TAGS, "metrics": {"best/val/metric_1": 1.0}, "best_epoch": 3}
+    record |= {
+        "params": PARAMS,
+        "tags": TAGS,
+        "metrics": {"best/val/metric_1": 1.0},
+        "best_epoch": 3,
+        "epochs": EPOCHS,
+        "seconds": 1.0,
+    }
     (path / "run.json").write_text(json.dumps(record))
     return path
 

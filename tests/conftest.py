@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from convgrid.config import CONF, Settings, from_hydra
+from convgrid.runs import files
 
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
 
@@ -30,6 +31,12 @@ def compose_settings(*overrides: str) -> Settings:
 @pytest.fixture
 def settings() -> Callable[..., Settings]:
     return compose_settings
+
+
+@pytest.fixture(autouse=True)
+def untold() -> None:
+    """What a process tells once, each test hears again."""
+    files.told.clear()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from convgrid.errors import ConfigError, ConvgridError, Interrupted
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.sweep import SWEEPS, winner
-from convgrid.runs.trial import RUNS, read_epochs, read_record, run_id_of
+from convgrid.runs.trial import RUNS, read_epochs, read_whole_record, run_id_of
 from convgrid.system.notebook import Written, find_console
 from convgrid.system.processes import cooled_down
 from convgrid.terminal import show_plan
@@ -83,7 +83,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """At the best epoch ("best/val/accuracy"), and of the test ("test/accuracy")."""
-        return dict(read_record(self.folder)["metrics"])
+        return dict(read_whole_record(self.folder)["metrics"])
 
     @property
     def history(self) -> pd.DataFrame:
@@ -107,7 +107,7 @@ class Run:
         return load(self.folder)
 
     def __repr__(self) -> str:
-        name = read_record(self.folder)["objective"][0]
+        name = read_whole_record(self.folder)["objective"][0]
         told = {name: f"best/{name}", (tested := name.replace("val/", "test/", 1)): tested}
         values = [f"{name} {self.metrics[key]:.4g}" for name, key in told.items() if key in self.metrics]
         return f"Run {self.id}: {', '.join(values)}"

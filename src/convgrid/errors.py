@@ -35,8 +35,12 @@ class DataError(ConvgridError):
     """A data set that is missing, incomplete or corrupt."""
 
 
-class SweepError(ConvgridError):
-    """A sweep whose file cannot be parsed."""
+class RunError(ConvgridError):
+    """A run with a file that is damaged."""
+
+
+class SweepError(RunError):
+    """A sweep whose file is damaged."""
 
 
 class TrainingError(ConvgridError):

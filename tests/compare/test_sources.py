@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 from convgrid.compare import answer, load
 from convgrid.compare.folders import from_folders
 from convgrid.errors import ConfigError, SweepError, TrackingError
-from sweep_folders import STARTED, finish, make_sweep, make_trial
+from sweep_folders import DATA, STARTED, finish, make_sweep, make_trial
 
 RUNS, SWEEPS = Path("runs"), Path("sweeps")
 PARAMS = {"arch.n": "1", "optimizer": "sgd", "optimizer.lr": "0.01", "optimizer.momentum": "0.9", "seed": "0",
@@ -59,7 +59,7 @@ def test_numbers_are_numbers_and_words_are_words() -> None:
 
 def test_what_a_data_set_is_comes_from_the_trials_folder() -> None:
     folder = RUNS / trial("a")
-    (folder / "data.json").write_text(json.dumps({"digest": "abc", "images": {"train": 8, "validation": 2}}))
+    (folder / "data.json").write_text(json.dumps({**DATA, "digest": "abc", "images": {"train": 8, "validation": 2}}))
     make_sweep(SWEEPS, "0a", ["a"])
     row = load().frame.to_dict("index")["a"]
     assert (row["data.digest"], row["data.images.validation"]) == ("abc", 2)
@@ -99,17 +99,18 @@ def test_a_broken_sweep_is_passed_over_unless_it_is_the_one_asked_for(capsys: py
     make_sweep(SWEEPS, "0a", [trial("a")])
     broken = make_sweep(SWEEPS, "0b", ["a"]) / "sweep.json"
     why = {
-        "{broken": "Expecting property name",
-        b"\xff": "'utf-8' codec can't decode",
-        "[]": "it holds no sweep",
-        "{}": "it holds no sweep",
+        "{broken": "read: Expecting property name",
+        b"\xff": "read: 'utf-8' codec can't decode",
+        "": "read: it is empty.",
+        "[]": "used: it holds no names with values.",
+        "{}": "used: id is missing.",
     }
     for content, cause in why.items():
         broken.write_bytes(content if isinstance(content, bytes) else content.encode())
         assert load().sweep == "0a"
         (said,) = capsys.readouterr().err.splitlines()
-        assert said.startswith(f"passed over: sweeps/0b/sweep.json cannot be read: {cause}")
-        with pytest.raises(SweepError, match=r"^sweeps/0b/sweep\.json cannot be read: .* writes it anew\.$"):
+        assert said.startswith(f"left aside: sweeps/0b/sweep.json cannot be {cause}")
+        with pytest.raises(SweepError, match=r"^sweeps/0b/sweep\.json cannot be .* writes it anew\.$"):
             load("0b")
         assert load("0a").sweep == "0a"
         assert not capsys.readouterr().err

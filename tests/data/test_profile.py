@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def test_classes_labels_and_numbers_are_told_apart_and_counted(tmp_path: Path) -
     assert (numbers.task, numbers.names, numbers.ranges) == ("regression", ("x", "y"), ((-2, 1), (5, 7)))
     for profile in (classes, labels, numbers):
         profile.write(tmp_path / "data.json")
-        assert Profile.read(tmp_path / "data.json") == profile
+        assert Profile.load(json.loads((tmp_path / "data.json").read_text())) == profile
 
 
 @pytest.mark.parametrize(

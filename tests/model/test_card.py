@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from convgrid.model.card import card, wilson
 from convgrid.model.export import write
 from convgrid.model.trained import load
+from sweep_folders import make_sweep
 from trained_models import train, write_arrays
 
 
@@ -74,9 +75,7 @@ def test_the_winner_of_a_sweep_says_of_how_many_it_was_chosen(trained_digits: Pa
     folder = Path(shutil.copytree(trained_digits, in_tmp / "runs" / "aaa"))
     shutil.copytree(trained_digits, in_tmp / "runs" / "bbb")
     (folder / "run.json").write_text(json.dumps(json.loads((folder / "run.json").read_text()) | {"sweep": "5eeb"}))
-    (in_tmp / "sweeps" / "5eeb").mkdir(parents=True)
-    sweep = {"trials": ["aaa", "bbb", None], "objective": ["val/accuracy", "max"]}
-    (in_tmp / "sweeps" / "5eeb" / "sweep.json").write_text(json.dumps(sweep))
+    make_sweep(in_tmp / "sweeps", "5eeb", ["aaa", "bbb", None])
     assert "of 6 epochs and of 2 trials of a sweep" in text_of(folder)
 
 

@@ -17,13 +17,13 @@ def trial(name: str, *, age: float = 0, weights: bool = True, run_id: str = "", 
     folder = Path("runs") / name
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("values: {}\n")
-    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "run.json").write_text(json.dumps({"status": "running", "reason": "", "ended": NOW, **record}))
     (folder / "metrics.jsonl").touch()
     (folder / "last.ckpt").touch()
     if weights:
         (folder / "best.ckpt").touch()
     if run_id:
-        (folder / "tracked.json").write_text(json.dumps({"place": "sqlite:///mlflow.db", "run_id": run_id}))
+        (folder / "tracked.json").write_text(json.dumps({"place": "1", "uri": "sqlite:///mlflow.db", "run_id": run_id}))
     os.utime(folder / "config.yaml", (NOW - 1e6, NOW - 1e6))
     os.utime(folder / "metrics.jsonl", (NOW - age, NOW - age))
     return folder
@@ -32,16 +32,26 @@ def trial(name: str, *, age: float = 0, weights: bool = True, run_id: str = "", 
 def sweep(name: str, trials: list[str], *, age: float = 0, run_id: str = "") -> Path:
     folder = Path("sweeps") / name
     folder.mkdir(parents=True)
-    known = {"trials": trials, "objective": ["val/accuracy", "max"], "command": "run.py -m arch.n=1,2"}
+    known = {
+        "id": name,
+        "created": NOW,
+        "status": "finished",
+        "varying": {},
+        "skipped": {},
+        "trials": trials,
+        "objective": ["val/accuracy", "max"],
+        "command": "run.py -m arch.n=1,2",
+    }
     (folder / "sweep.json").write_text(json.dumps(known))
     if run_id:
-        (folder / "parent.json").write_text(json.dumps({"place": "sqlite:///mlflow.db", "run_id": run_id}))
+        (folder / "parent.json").write_text(json.dumps({"place": "1", "uri": "sqlite:///mlflow.db", "run_id": run_id}))
     os.utime(folder / "sweep.json", (NOW - age, NOW - age))
     return folder
 
 
 def finished(accuracy: float, **more: str) -> dict[str, Any]:
-    return {"status": "finished", "reason": "", "metrics": {"best/val/accuracy": accuracy}, **more}
+    result = {"metrics": {"best/val/accuracy": accuracy}, "best_epoch": 1, "epochs": 1, "seconds": 1.0}
+    return {"status": "finished", **result, **more}
 
 
 @pytest.mark.usefixtures("in_tmp")
@@ -133,9 +143,8 @@ def test_a_broken_sweep_is_passed_over_unless_it_is_the_one_asked_for(capsys: py
     with pytest.raises(ConfigError, match="last: there is no run in"):
         find_run("last")
     trial("single", age=1e8)
-    capsys.readouterr()
     assert find_run("last").name == "single"
-    assert capsys.readouterr().err.startswith("passed over: sweeps/5eeb/sweep.json cannot be read: Expecting property")
+    assert capsys.readouterr().err.startswith("left aside: sweeps/5eeb/sweep.json cannot be read: Expecting property")
     assert find_run("single").name == "single"
     for name in ("5ee", "sweeps/5eeb"):
         with pytest.raises(SweepError, match=r"^sweeps/5eeb/sweep\.json cannot be read: .* writes it anew\.$"):

@@ -8,7 +8,12 @@ import pytest
 from convgrid.errors import DiskError
 from convgrid.runs.sweep import SweepFolder, read_sweep, status
 
-KNOWN = {"command": "python run.py -m arch.n=1", "objective": "val/accuracy", "mode": "max"}
+KNOWN = {
+    "command": "python run.py -m arch.n=1",
+    "objective": ["val/accuracy", "max"],
+    "varying": {"arch.n": ["1"]},
+    "skipped": {},
+}
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_a_folder_is_found_by_run_checkpoint_and_name(settings: SettingsMaker, i
     for name, run in ("other", "run-1"), ("abc", "run-2"):
         folder = create(name, settings())
         folder.update(status="running")
-        (folder.path / TRACKED).write_text(json.dumps({"place": "p", "run_id": run}))
+        (folder.path / TRACKED).write_text(json.dumps({"place": "p", "uri": "sqlite:///mlflow.db", "run_id": run}))
     (folder.path / "last.ckpt").touch()
     folder.lock.release()
     for name in ("run-2", "runs/abc/last.ckpt", "runs/abc", "abc", str(folder.path.resolve())):
@@ -71,9 +71,9 @@ def test_an_epoch_that_does_not_read_and_what_is_behind_it_is_written_again(in_t
 def test_what_is_known_of_a_run_adds_up(settings: SettingsMaker, in_tmp: Path) -> None:
     folder = create("abc", settings())
     assert folder.record == {}
-    folder.update(run_id="1")
+    folder.update(status="running", sweep="1")
     folder.update(metrics={"test/accuracy": 0.5})
-    assert folder.record == {"run_id": "1", "metrics": {"test/accuracy": 0.5}}
+    assert folder.record == {"status": "running", "sweep": "1", "metrics": {"test/accuracy": 0.5}}
     assert json.loads((folder.path / "run.json").read_text()) == folder.record
 
 

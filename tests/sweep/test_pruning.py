@@ -138,10 +138,13 @@ def test_a_failed_trial_leaves_the_others_alone() -> None:
 # --- going on
 
 
+END = {"reason": "", "ended": 1, "metrics": {}, "best_epoch": 1, "epochs": 1, "seconds": 1.0}
+
+
 def write(curve: Sequence[float], name: str, status: str, start: int) -> None:
     folder = Path("runs") / name
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"config_key": f"config {name}", "status": status}))
+    (folder / "run.json").write_text(json.dumps({"config_key": f"config {name}", "status": status, **END}))
     lines = [
         json.dumps({"epoch": epoch, "time": start + epoch, "metrics": {"val/accuracy": value}})
         for epoch, value in enumerate(curve, 1)

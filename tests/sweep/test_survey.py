@@ -381,6 +381,9 @@ def test_experiments_can_be_swept(experiments: Callable[[str], None]) -> None:
 # --- what was trained before
 
 
+END = {"reason": "", "ended": 1, "metrics": {}, "best_epoch": 1, "epochs": 1, "seconds": 1.0}
+
+
 def test_trials_that_a_run_has_finished_are_counted(in_tmp: Path) -> None:
     trials = look("arch.n=1,2,3", "seed=0,1").trials
     records = [
@@ -392,7 +395,7 @@ def test_trials_that_a_run_has_finished_are_counted(in_tmp: Path) -> None:
     ]
     for number, record in enumerate(records):
         (in_tmp / "runs" / str(number)).mkdir(parents=True)
-        (in_tmp / "runs" / str(number) / "run.json").write_text(json.dumps(record))
+        (in_tmp / "runs" / str(number) / "run.json").write_text(json.dumps({**END, **record}))
     (in_tmp / "runs" / "torn").mkdir()
     (in_tmp / "runs" / "torn" / "run.json").write_text('{"status": "fini')
     assert look("arch.n=1,2,3", "seed=0,1").finished == {trials[0].key, trials[1].key}

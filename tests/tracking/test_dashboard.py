@@ -78,8 +78,8 @@ def test_a_broken_sweep_is_passed_over_with_a_line(
     assert main(["ui", "--port", str(free_port())]) == 0
     said = capsys.readouterr()
     assert "sweep-s1" in said.out
-    (line,) = (line for line in said.err.splitlines() if "passed over" in line)
-    assert line.startswith("passed over: sweeps/s2/sweep.json cannot be read: Expecting property name")
+    (line,) = (line for line in said.err.splitlines() if "left aside" in line)
+    assert line.startswith("left aside: sweeps/s2/sweep.json cannot be read: Expecting property name")
 
 
 def test_a_run_on_a_server_of_its_own_is_shown_there(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,7 +218,7 @@ def test_the_parent_run_has_the_grid_and_the_totals(opened: Store) -> None:
     for name, accuracy in (("a", 0.9), ("b", 0.95)):
         finish(make_trial(RUNS, name, epochs=3), accuracy=accuracy)
     finish(make_trial(RUNS, "c"), status="failed", reason="out of memory", metrics={})
-    folder = make_sweep(SWEEPS, "s1", ["a", "b", "c", None], skipped={"arch.m=4 pools": [["arch.m=4"]]})
+    folder = make_sweep(SWEEPS, "s1", ["a", "b", "c", None], skipped={"arch.m=4 pools": ["arch.m=4"]})
     with FileLock(folder / "lock"):  # as the sweep's process holds it
         parent = sync_sweep(folder, opened)
     run = opened.client.get_run(parent.run_id)
@@ -301,7 +301,15 @@ def test_a_single_run_is_a_member_of_a_sweep_but_nobodys_child(opened: Store) ->
 def test_a_trial_that_failed_before_its_network_was_built_stands_in_mlflow(opened: Store) -> None:
     folder = RUNS / "abc"
     folder.mkdir(parents=True)
-    end = {"status": "failed", "reason": "no", "ended": STARTED, "metrics": {}, "best_epoch": 0, "epochs": 0}
+    end = {
+        "status": "failed",
+        "reason": "no",
+        "ended": STARTED,
+        "metrics": {},
+        "best_epoch": 0,
+        "epochs": 0,
+        "seconds": 0,
+    }
     (folder / "run.json").write_text(json.dumps(end))
     assert sync(folder, opened)
     assert (the_run(opened).info.status, the_run(opened).info.run_name) == ("FAILED", "abc")

@@ -15,7 +15,7 @@ from convgrid.compare.sources import load
 from convgrid.compare.trials import Trials
 from convgrid.errors import ConfigError
 from convgrid.runs.sweep import SWEEPS, TRACKED_SWEEP
-from convgrid.runs.trial import read_json
+from convgrid.runs.trial import read_tracked
 from convgrid.terminal import printable
 
 
@@ -72,7 +72,7 @@ def _unfinished(trials: Trials) -> str:
 
 def _log(sweep: str, folder: Path) -> None:
     """Store the report with the sweep's MLflow run, where it has one; a comparison without it is still one."""
-    known = read_json(SWEEPS / sweep / TRACKED_SWEEP)
+    known = next(iter(read_tracked(SWEEPS / sweep / TRACKED_SWEEP).values()), {})
     if not known.get("run_id"):
         return
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -13,8 +13,9 @@ from rich.console import Console
 from convgrid.cli.exit import Lasting, unwritten
 from convgrid.config import Composer, Settings, check, check_values, from_hydra, planned, register_experiments
 from convgrid.network.plan import Plan
+from convgrid.runs.files import blamed_on
 from convgrid.runs.find import find_to_resume, stored_settings
-from convgrid.runs.trial import TrialFolder, is_finished
+from convgrid.runs.trial import CONFIG, RECORD, TrialFolder, is_finished
 from convgrid.system.processes import preempted_as_interrupted
 from convgrid.terminal import result_rows, show_plan, show_result
 from convgrid.tracking.writer import following
@@ -132,8 +133,9 @@ def resumed(settings: Settings, texts: Sequence[str]) -> tuple[Settings, TrialFo
     if settings.resume is None:
         return settings, None
     folder = find_to_resume(settings.resume)
-    settings = stored_settings(folder, settings, [key for key in typed(texts) if key != "resume"])
-    check_values(settings, {})
+    with blamed_on(folder.path / CONFIG):
+        settings = stored_settings(folder, settings, [key for key in typed(texts) if key != "resume"])
+        check_values(settings, {})
     return settings, folder
 
 
@@ -145,7 +147,9 @@ def typed(texts: Sequence[str]) -> dict[str, str]:
 def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> None:
     """Say that nothing is left to train, and print what came of it."""
     console.print(f"{folder.path} has finished: nothing is left to train. Its result:", highlight=False, soft_wrap=True)
-    show_result(result_rows(folder.path, settings.tracking.uri), console)
+    with blamed_on(folder.path / RECORD):
+        rows = result_rows(folder.path, settings.tracking.uri)
+    show_result(rows, console)
 
 
 def train(settings: Settings, folder: TrialFolder | None, console: Console) -> Path:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from convgrid.compare.frame import (
     CURVE_METRICS,
@@ -20,12 +19,12 @@ from convgrid.compare.frame import (
 )
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
-from convgrid.errors import ConfigError
+from convgrid.errors import ConfigError, RunError
+from convgrid.runs.files import read_or_tell, tell
 from convgrid.runs.find import LAST_RUN, find_sweep
+from convgrid.runs.forms import PLAN_FORM
 from convgrid.runs.sweep import SWEEPS, read_sweep
-from convgrid.runs.trial import CONFIG, PLAN, RUNS, read_epochs, read_json, read_record
-
-DATA = "data.json"
+from convgrid.runs.trial import PLAN, RUNS, read_data, read_epochs, read_record, read_settings
 
 
 def from_folders(
@@ -125,15 +124,19 @@ def _read(folder: Path, record: dict[str, Any]) -> Read:
         params=record.get("params") or _params(folder),
         metrics=of_metrics(record.get("metrics", {})),
         tags=record.get("tags", {}),
-        data=read_json(folder / DATA),
+        data=read_data(folder),
     )
 
 
 def _params(folder: Path) -> dict[str, str]:
     """Of a run whose record has none: it failed before its network was built."""
-    stored = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    values = dict(flatten(stored["values"])) | stored.get("choices", {})
-    layers = read_json(folder / PLAN).get("layers", [])
+    try:
+        settings = read_settings(folder)
+    except RunError as error:
+        tell(error)
+        return {}
+    values = dict(flatten(settings.values)) | dict(settings.choices)
+    layers = read_or_tell(folder / PLAN, PLAN_FORM).get("layers", [])
     sizes = {f"plan.{size}": sum(layer[size] for layer in layers) for size in ("parameters", "multiply_adds")}
     known = {key: str(value) for key, value in values.items() if not key.endswith("_target_")}
     return known | ({key: str(size) for key, size in sizes.items()} if layers else {})

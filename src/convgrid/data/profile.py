@@ -95,11 +95,6 @@ class Profile:
         )
 
     @classmethod
-    def read(cls, file: Path) -> Self:
-        """Read what `write` wrote."""
-        return cls.load(json.loads(file.read_text(encoding="utf-8")))
-
-    @classmethod
     def load(cls, known: Mapping[str, object]) -> Self:
         """Make it of what JSON holds: lists become tuples again."""
         return cls(**{key: _frozen(value) for key, value in known.items()})  # pyright: ignore[reportArgumentType]

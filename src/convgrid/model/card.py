@@ -1,7 +1,6 @@
 """A model's card: what it is for, how good it is, what its data tells of its limits, how to load it."""
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from convgrid.errors import RunError
 from convgrid.model.loading import example
 from convgrid.model.meta import Meta
 from convgrid.objective.glossary import METRICS
+from convgrid.runs.files import read_or_tell, tell
+from convgrid.runs.forms import ENVIRONMENT_FORM
 from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep_or_tell, standing
 from convgrid.runs.trial import BEST, ENVIRONMENT, read_record
 
@@ -211,14 +213,18 @@ def _of_predictions(known: Known) -> Iterator[str]:
 
 
 def _worst(file: Path) -> str:
-    with file.open(newline="", encoding="utf-8") as opened:
-        (_, *names), *rows = csv.reader(opened)
-    mistakes = [
-        (int(count), name, other, sum(map(int, counts)))
-        for name, *counts in rows
-        for other, count in zip(names, counts, strict=True)
-        if other != name
-    ]
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            (_, *names), *rows = csv.reader(opened)
+        mistakes = [
+            (int(count), name, other, sum(map(int, counts)))
+            for name, *counts in rows
+            for other, count in zip(names, counts, strict=True)
+            if other != name
+        ]
+    except (OSError, ValueError, csv.Error) as error:
+        tell(RunError(f"{file} cannot be read: {error}."))
+        return ""
     count, name, other, of = max(mistakes, default=(0, "", "", 0))
     return f"It takes {name} for {other} in {count:,} of {of:,} images" if count > 1 else ""
 
@@ -235,7 +241,7 @@ def _data(meta: Meta) -> Iterator[str]:
 def _training(known: Known) -> Iterator[str]:
     meta, record = known.meta, known.record
     weights = datetime.fromtimestamp((known.folder / BEST).stat().st_mtime, UTC)
-    environment = json.loads((known.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    environment = read_or_tell(known.folder / ENVIRONMENT, ENVIRONMENT_FORM)
     commit = environment.get("git.commit")
     dirty = ", with changes" if environment.get("git.dirty") == "true" else ""
     yield f"- `{meta.plan.pattern}`"
@@ -245,7 +251,8 @@ def _training(known: Known) -> Iterator[str]:
     yield f"- {', '.join(f'{key}={value}' for key, value in shown.items())}, seed={meta.config['seed']}"
     code = f"; commit {commit[:12]}{dirty}" if commit else ""
     yield f"- run {meta.trial}, {weights:%Y-%m-%d}; {_versions(environment)}{code}"
-    yield f"- `{environment['command']}`"
+    if "command" in environment:
+        yield f"- `{environment['command']}`"
 
 
 def _versions(environment: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from convgrid.config import component, fits, flatten, is_outside_identity
 from convgrid.data.profile import Profile
 from convgrid.network.plan import Plan
 from convgrid.objective.fit import Fit, fit
-from convgrid.runs.trial import PLAN, read_settings
+from convgrid.runs.trial import read_plan, read_settings
 
 KEY = "convgrid"  # of this text among a file's metadata
 Kind = Literal["probability", "score", "number"]
@@ -52,7 +52,7 @@ class Meta:
             trial=folder.resolve().name,
             version=__version__,
             profile=profile,
-            plan=Plan.load(json.loads((folder / PLAN).read_text(encoding="utf-8"))),
+            plan=read_plan(folder),
             fit=fit(settings.choices["loss"], profile.task, len(profile.names), fits(settings)),
             target=component(settings, "target"),
             config={key: value for key, value in kept.items() if "_target_" not in key} | dict(settings.choices),

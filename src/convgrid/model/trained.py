@@ -3,7 +3,6 @@
 Shapes: E example images, K predictions of an image.
 """
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,15 @@ import torch
 from torch import Tensor
 
 from convgrid.data.profile import Profile, pick_examples
-from convgrid.errors import ConfigError, ConvgridError, ModelError
+from convgrid.errors import ConfigError, ConvgridError, ModelError, RunError
 from convgrid.losses import mean_squared_error
 from convgrid.model.meta import Meta
 from convgrid.network.build import build
 from convgrid.objective.objective import Objective
 from convgrid.objective.predictor import Predictor
+from convgrid.runs.checkpoint import read_checkpoint
+from convgrid.runs.files import blamed_on, read_known
+from convgrid.runs.forms import DATA_FORM
 from convgrid.runs.trial import BEST, DATA, read_settings
 
 TRAINING = "predictor."  # what a checkpoint's names of weights start with
@@ -59,8 +61,9 @@ def load(folder: Path) -> Trained:
     except ConfigError:  # a component is missing, with the data as well
         raise
     except Exception as error:  # a scale of the user's own may need its targets
-        trained = _with_data(folder, best, error)
-        _check(trained, best, folder)
+        with blamed_on(folder):
+            trained = _with_data(folder, best, error)
+            _check(trained, best, folder)
     return trained
 
 
@@ -93,7 +96,10 @@ def assemble(meta: Meta, weights: dict[str, Tensor]) -> Predictor:
 
 
 def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
-    meta = Meta.of(folder, Profile.read(folder / DATA))
+    known = read_known(folder / DATA, DATA_FORM)
+    with blamed_on(folder / DATA):
+        profile = Profile.load(known)
+    meta = Meta.of(folder, profile)
     weights = {name.removeprefix(TRAINING): weight for name, weight in best["state_dict"].items()}
     return Trained(meta, assemble(meta, weights), best["examples"]["images"])
 
@@ -152,7 +158,6 @@ def is_close(found: Tensor, expected: Tensor) -> bool:
 
 def _checkpoint(file: Path) -> dict[str, Any]:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        cause = str(error).partition("\n")[0]
-        raise ModelError(f"{file} cannot be read: {cause}. Train it again, or take another run.") from None
+        return read_checkpoint(file)
+    except (RunError, FileNotFoundError) as error:
+        raise ModelError(f"{str(error).rstrip('.')}. Train it again, or take another run.") from None

@@ -12,6 +12,7 @@ from convgrid.runs.trial import (
     BEST,
     CONFIG,
     METRICS,
+    RECORD,
     RUNS,
     TRACKED,
     TrialFolder,
@@ -160,8 +161,11 @@ def _last(runs: Path, sweeps: Path) -> Path:
         if file.name == SWEEP:
             if any(_whole([file])):
                 return file.parent
-        elif not read_record(file.parent).get("sweep"):
-            return file.parent
+        else:
+            record = read_record(file.parent)
+            is_damaged = not record and (file.parent / RECORD).exists()  # then it may be a sweep's
+            if not is_damaged and not record.get("sweep"):
+                return file.parent
     raise ConfigError(f"{LAST_RUN}: there is no run in {runs.resolve()}. Train one: python run.py")
 
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +11,9 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from convgrid.errors import ConfigError, DiskError, SweepError
+from convgrid.errors import ConfigError, DiskError, RunError, SweepError
+from convgrid.runs.files import read, tell, write
+from convgrid.runs.forms import SWEEP_FORM
 from convgrid.runs.trial import RUNS, Outcome, now, read_record
 
 SWEEP = "sweep.json"
@@ -21,6 +21,7 @@ TRACKED_SWEEP = "parent.json"  # what the tracking store has of the folder
 SWEEPS = Path("sweeps")
 REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on
+ANEW = "Its sweep, started again, writes it anew."
 SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
 
 
@@ -46,34 +47,27 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         What its `sweep.json` holds.
 
     Raises:
-        SweepError: If that cannot be parsed.
+        SweepError: If it is missing or damaged.
     """
     file = folder / SWEEP
     try:
-        sweep = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _unread(file, error.strerror) from error  # who writes it asks for the cause
-    except ValueError as error:
-        raise _unread(file, error) from None
-    if not isinstance(sweep, dict) or "trials" not in sweep:
-        raise _unread(file, "it holds no sweep")
-    return sweep
-
-
-def _unread(file: Path, cause: object) -> SweepError:
-    return SweepError(f"{file} cannot be read: {cause}. Its sweep, started again, writes it anew.")
+        return read(file, SWEEP_FORM)
+    except FileNotFoundError as error:
+        raise SweepError(f"{file} is missing. {ANEW}") from error
+    except RunError as error:
+        raise SweepError(f"{error} {ANEW}") from error.__cause__
 
 
 def read_sweep_or_tell(folder: Path) -> dict[str, Any] | None:
-    """Read one of many sweeps, of which a broken one is passed over with a line on stderr.
+    """Read one of many sweeps, of which a damaged one is left aside with a line on stderr.
 
     Returns:
-        What its `sweep.json` holds; None where that cannot be parsed.
+        What its `sweep.json` holds; None where that cannot be used.
     """
     try:
         return read_sweep(folder)
     except SweepError as error:
-        print(f"passed over: {error}", file=sys.stderr)
+        tell(error)
         return None
 
 
@@ -142,6 +136,8 @@ def status(sweep: Mapping[str, Any], folder: Path) -> str:
             return "killed" if sweep["status"] == "running" else sweep["status"]
     except Timeout:
         return "running"
+    except OSError:  # another's folder, which this process may read only
+        return sweep["status"]
 
 
 def best_of(outcomes: Iterable[Outcome], metric: str, mode: str) -> Outcome | None:
@@ -231,9 +227,7 @@ class SweepFolder:
     def update(self, **known: Any) -> None:
         """Add to what is known of the sweep; a reader sees the old or the new, never a part."""
         self._known |= known
-        partial = self.path / f"{SWEEP}.{os.getpid()}"
-        partial.write_text(json.dumps(self._known, indent=2), encoding="utf-8")
-        partial.replace(self.path / SWEEP)
+        write(self.path / SWEEP, json.dumps(self._known, indent=2), lasting=self._known["status"] != "running")
         self._written = time.monotonic()
 
     def close(self, status: str, **known: Any) -> None:

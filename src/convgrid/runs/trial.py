@@ -1,6 +1,5 @@
 """A trial's folder below `runs/`: claimed by one process at a time, found again by what the user remembers."""
 
-import contextlib
 import json
 import math
 import time
@@ -13,13 +12,23 @@ import yaml
 from filelock import FileLock, Timeout
 
 from convgrid.config import CONF, Settings
-from convgrid.errors import ConfigError, DiskError
+from convgrid.errors import ConfigError, DiskError, RunError
+from convgrid.network.plan import Plan
+from convgrid.runs.files import blamed_on, read, read_known, read_lines, read_or_tell, sync_is_due, tell, write
+from convgrid.runs.forms import (
+    CONFIG_FORM,
+    DATA_FORM,
+    EPOCH_FORM,
+    PLAN_FORM,
+    RECORD_FORM,
+    TRACKED_FORM,
+    by_status,
+)
 
 RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
-EPOCH = ("epoch", "time", "metrics")  # what each of its lines says
 PLAN, ENVIRONMENT, DATA, LOG = "plan.json", "environment.json", "data.json", "log.txt"
 BEST, LAST = "best.ckpt", "last.ckpt"
 CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
@@ -29,6 +38,7 @@ TRACKED = "tracked.json"  # what the tracking store has of the folder
 ENDED = "its process ended"  # why a run was killed that nobody could give a status
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster, where PyYAML has it
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Status = Literal["finished", "pruned", "failed", "killed"]
 
@@ -73,9 +83,8 @@ class TrialFolder:
 
     def update(self, **known: Any) -> None:
         """Add to what is known of the run; a reader sees the old or the new, never a part."""
-        partial = self.path / f"{RECORD}.partial"
-        partial.write_text(json.dumps({**self.record, **known}, indent=2), encoding="utf-8")
-        partial.replace(self.path / RECORD)
+        text = json.dumps({**self.record, **known}, indent=2)
+        write(self.path / RECORD, text, lasting=sync_is_due(RECORD))
 
     def end(self, outcome: Outcome) -> None:
         """Write how the trial ended: its process does, or the scheduler for a worker that died.
@@ -107,7 +116,7 @@ class EpochLog:
         self._file = path / METRICS
         if not (path / LAST).exists():
             self._file.unlink(missing_ok=True)
-        whole = [line for line, _ in whole_lines(self._file, *EPOCH)]
+        whole = [line for line, _ in _epochs(path)]
         if self._file.exists() and self._file.stat().st_size > sum(map(len, whole)):  # a crash tore a line
             self._file.write_bytes(b"".join(whole))
         self._written = len(whole)
@@ -146,39 +155,56 @@ def read_record(path: Path) -> dict[str, Any]:
     """Read what is known of a trial's run.
 
     Returns:
-        The record; {} at first, and of one that is broken: the trial is taken for one that has not begun.
-    """
-    return read_json(path / RECORD)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read what a file of a run or a sweep says by name.
-
-    Args:
-        file: Such as `data.json`.
-
-    Returns:
-        What it says; {} where it is missing, is broken, or holds something else.
+        The record; {} at first, and of one that is damaged, which a line on stderr tells: the trial is taken for one
+        that has not begun.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_whole_record(path)
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except RunError as error:
+        tell(error)
+        return {}
 
 
-def read_records(runs: Path = RUNS) -> Iterator[dict[str, Any]]:
+def read_whole_record(path: Path) -> dict[str, Any]:
+    """Read what is known of a run that the user asked for.
+
+    Returns:
+        The record.
+
+    Raises:
+        FileNotFoundError: If the run has not begun.
+        RunError: If the record is damaged.
+    """
+    file = path / RECORD
+    found = read(file, RECORD_FORM)
+    fault = by_status(found).fault(found)
+    if fault:
+        raise RunError(f"{file} cannot be used: {fault}.")
+    return found
+
+
+def read_data(path: Path) -> dict[str, Any]:
+    """Read what is known of a trial's data.
+
+    Returns:
+        What `data.json` holds; {} where it is missing or damaged.
+    """
+    return read_or_tell(path / DATA, DATA_FORM)
+
+
+def read_records(runs: Path = RUNS) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Read what is known of every trial's run, without taking its lock.
 
     Args:
         runs: Where the trials' folders are.
 
     Yields:
-        A record; {} of one that is being written, or broken: the trial's own folder tells when it starts.
+        A trial's folder and its record; {} of one that is damaged: the trial's own folder tells when it starts.
     """
     for file in runs.glob(f"*/{RECORD}"):
-        with contextlib.suppress(OSError):
-            yield read_json(file)
+        yield file.parent, read_record(file.parent)
 
 
 def is_finished(record: Mapping[str, Any]) -> bool:
@@ -213,11 +239,14 @@ def set_one_right(path: Path) -> bool:
         Whether it was so.
     """
     record = read_record(path)
-    folder = lock(path) if record.get("status") == "running" else None
-    if folder is None:
+    try:
+        folder = lock(path) if record.get("status") == "running" else None
+        if folder is None:
+            return False
+        last = max((epoch["time"] for epoch in read_epochs(path)), default=0)
+        folder.update(status="killed", reason=ENDED, ended=max(last, record.get("started", 0)) or now())
+    except OSError:  # another's folder, or a full disk: whoever writes there next sets it right
         return False
-    last = max((epoch["time"] for epoch in read_epochs(path)), default=0)
-    folder.update(status="killed", reason=ENDED, ended=max(last, record.get("started", 0)) or now())
     folder.lock.release()
     return True
 
@@ -232,8 +261,9 @@ def read_tracked(file: Path) -> dict[str, dict[str, Any]]:
         What is known, by store and experiment, the last one to be sent to first; nothing of a file that is damaged:
         a store finds again what it has.
     """
-    known = read_json(file)
-    return {place["place"]: place for place in (known, *known.pop("others", ())) if "place" in place}
+    known = read_or_tell(file, TRACKED_FORM)
+    others = known.pop("others", [])
+    return {place["place"]: place for place in (known, *others) if place}
 
 
 def run_id_of(path: Path) -> str:
@@ -247,32 +277,20 @@ def run_id_of(path: Path) -> str:
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Read the epochs that a trial has written, up to a line that cannot be parsed or has no end.
+    """Read the epochs that a trial has written, up to a line that is damaged or has no end.
 
     Returns:
-        One {"epoch": 1, "time": milliseconds, "metrics": {...}} an epoch.
+        One {"epoch": 1, "time": milliseconds, "metrics": {...}} an epoch, in order.
     """
-    return [epoch for _, epoch in whole_lines(path / METRICS, *EPOCH)]
+    return [epoch for _, epoch in _epochs(path)]
 
 
-def whole_lines(file: Path, *names: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Read a journal, up to the first line that is torn or broken.
-
-    Args:
-        file: Such as `metrics.jsonl`.
-        names: That each line has.
-
-    Yields:
-        A line as it is, and as it reads.
-    """
-    for line in file.read_bytes().splitlines(keepends=True) if file.exists() else []:
-        try:
-            found = json.loads(line)
-        except ValueError:
+def _epochs(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for number, (line, epoch) in enumerate(read_lines(path / METRICS, EPOCH_FORM), start=1):
+        if epoch["epoch"] != number:
+            tell(RunError(f"{path / METRICS}, from line {number} on: epoch is not {number}."))
             return
-        if not line.endswith(b"\n") or not (isinstance(found, dict) and {*names} <= found.keys()):
-            return
-        yield line, found
+        yield line, epoch
 
 
 def claim(trial: str, settings: Settings) -> TrialFolder | None:
@@ -333,9 +351,27 @@ def read_settings(path: Path) -> Settings:
 
     Returns:
         The config.
+
+    Raises:
+        RunError: If it is missing or damaged.
     """
-    stored = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+    stored = read_known(path / CONFIG, CONFIG_FORM, _parsed)
     return Settings(stored["values"], stored["choices"], (CONF,))
+
+
+def read_plan(path: Path) -> Plan:
+    """Read the network that a trial was planned with.
+
+    Returns:
+        The plan.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    file = path / PLAN
+    known = read_known(file, PLAN_FORM)
+    with blamed_on(file):
+        return Plan.load(known)
 
 
 def lock(path: Path) -> TrialFolder | None:
@@ -354,9 +390,14 @@ def lock(path: Path) -> TrialFolder | None:
 
 def _store(path: Path, settings: Settings) -> None:
     stored = {"choices": dict(settings.choices), "values": dict(settings.values)}
-    partial = path / f"{CONFIG}.partial"
-    partial.write_text(yaml.dump(stored, Dumper=_Dumper, sort_keys=False), encoding="utf-8")
-    partial.replace(path / CONFIG)
+    write(path / CONFIG, yaml.dump(stored, Dumper=_Dumper, sort_keys=False), lasting=sync_is_due(CONFIG))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe one)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def best_epoch(history: Sequence[Mapping[str, float]], metric: str, mode: str) -> int:

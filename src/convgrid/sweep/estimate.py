@@ -26,9 +26,13 @@ def estimate_seconds(trials: Sequence[Trial], settings: Settings, runs: Path = R
         Seconds; None where no earlier trial tells.
     """
     known: dict[tuple[str, ...], list[tuple[int, float]]] = {}
-    for record in read_records(runs):
+    for _, record in read_records(runs):
         params = record.get("params", {})
-        if record.get("status") == "finished" and all(key in params for key in (*ALIKE, "plan.multiply_adds")):
+        if (
+            record.get("status") == "finished"
+            and record["epochs"]
+            and all(key in params for key in (*ALIKE, "plan.multiply_adds"))
+        ):
             point = int(params["plan.multiply_adds"]), record["seconds"] / record["epochs"]
             known.setdefault(tuple(params[key] for key in ALIKE), []).append(point)
     lines = {kind: _line(points) for kind, points in known.items()}

@@ -3,7 +3,6 @@
 Optuna's pruners decide, over a study in memory that stands for the trials of one sweep, found by grid or by search.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from optuna.trial import TrialState
 
 from convgrid.config import Settings, component
 from convgrid.objective.glossary import Mode
-from convgrid.runs.trial import RECORD, RUNS, Outcome, Status, read_epochs
+from convgrid.runs.trial import Outcome, Status, read_epochs, read_records
 from convgrid.sweep.interfaces import Source, Trial, Wait
 from convgrid.sweep.objectives import main_objective
 
@@ -209,7 +208,8 @@ class PrunedSource:
         """Tell the pruner of the epochs in folders, in the order in which they were trained."""
         epochs = [(item["time"], key, item) for key, folder in folders for item in read_epochs(folder)]
         for _, key, item in sorted(epochs, key=lambda epoch: epoch[0]):
-            self.pruner.epoch(key, item["epoch"], item["metrics"][self.metric])
+            if self.metric in item["metrics"]:
+                self.pruner.epoch(key, item["epoch"], item["metrics"][self.metric])
 
 
 def with_pruning(source: Source, settings: Settings, known: Sequence[Trial] = ()) -> PrunedSource:
@@ -232,11 +232,7 @@ def with_pruning(source: Source, settings: Settings, known: Sequence[Trial] = ()
 def _folders() -> dict[str, tuple[Path, Status]]:
     """Where earlier processes trained what, and with what end, by the config's key."""
     found: dict[str, tuple[Path, Status]] = {}
-    for path in RUNS.glob(f"*/{RECORD}"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # it is being written, or broken
-            continue
+    for path, record in read_records():
         if "config_key" in record:
-            found[record["config_key"]] = (path.parent, record.get("status", "killed"))
+            found[record["config_key"]] = (path, record["status"])
     return found

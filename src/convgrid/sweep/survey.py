@@ -207,7 +207,7 @@ def finished(trials: Iterable[Trial]) -> frozenset[str]:
         Their keys.
     """
     done: set[str | None] = set()
-    for record in read_records():
+    for _, record in read_records():
         if record.get("status") in WITH_RESULT:
             done.add(record.get("config_key"))
     return frozenset(trial.key for trial in trials if trial.config_key in done)

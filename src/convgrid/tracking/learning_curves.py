@@ -7,7 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convgrid.runs.trial import CURVES, read_epochs, read_record
+from convgrid.runs.files import replacing
+from convgrid.runs.trial import CURVES, read_epochs, read_whole_record
 
 # By name of the metric; colours which the colour-blind tell apart, and a style besides.
 LOSS_LINES = {"train/loss": ("#0072b2", "--"), "val/loss": ("#d55e00", "-")}
@@ -25,9 +26,8 @@ class Curves(Figure):
 
 def draw_curves(folder: Path) -> None:
     """Draw the learning curves of a trial into its `learning_curves.png`."""
-    partial = folder / f"partial.{CURVES}"
-    FigureCanvasAgg(curves_of(folder)).print_png(partial)
-    partial.replace(folder / CURVES)
+    with replacing(folder / CURVES) as partial:
+        FigureCanvasAgg(curves_of(folder)).print_png(partial)
 
 
 def curves_of(folder: Path) -> Curves:
@@ -36,7 +36,7 @@ def curves_of(folder: Path) -> Curves:
     Args:
         folder: The trial's, with an epoch at least.
     """
-    epochs, record = read_epochs(folder), read_record(folder)
+    epochs, record = read_epochs(folder), read_whole_record(folder)
     objective = record.get("objective", ["val/loss"])[0]
     panels = {"loss": LOSS_LINES, **({objective: {objective: OBJECTIVE_LINE}} if objective not in LOSS_LINES else {})}
     figure = Curves(figsize=(4.5 * len(panels), 3.2), dpi=110, layout="constrained")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convgrid.config import PLACES
+from convgrid.runs.files import read_lines
+from convgrid.runs.forms import SAMPLE_FORM
 from convgrid.runs.sweep import SWEEP, standing, status
 from convgrid.runs.trial import (
     BEST,
@@ -20,9 +22,8 @@ from convgrid.runs.trial import (
     RUNS,
     SYSTEM,
     WORST,
+    read_data,
     read_epochs,
-    read_json,
-    whole_lines,
 )
 from convgrid.system.environment import environment
 
@@ -101,7 +102,7 @@ def wanted_of_trial(folder: Path, record: Mapping[str, Any], *, whole: bool) -> 
         ended=ended,
         epochs=read_epochs(folder),
         final=final,
-        data=read_json(folder / DATA),
+        data=read_data(folder),
         source=_source(record.get("params", {})),
         system=read_system(folder),
     )
@@ -153,7 +154,7 @@ def read_system(folder: Path) -> list[dict[str, Any]]:
     Returns:
         One {"time": milliseconds, "metrics": {...}} a sample.
     """
-    return [sample for _, sample in whole_lines(folder / SYSTEM, "time", "metrics")]
+    return [sample for _, sample in read_lines(folder / SYSTEM, SAMPLE_FORM)]
 
 
 def _source(params: Mapping[str, str]) -> str:

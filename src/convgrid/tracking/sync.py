@@ -8,7 +8,7 @@ import getpass
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.errors import ModelError, SweepError, reason_of
 from convgrid.model.store import store as store_model
+from convgrid.runs.files import write
 from convgrid.runs.sweep import TRACKED_SWEEP, read_sweep
 from convgrid.runs.trial import BEST, CURVES, RUNS, TRACKED, now, read_record, read_tracked
 from convgrid.tracking.run_contents import (
@@ -73,14 +74,12 @@ class _Tracked:
         known = read_tracked(file).get(store.place)
         if known is None:  # a file that did not read may have known of a run, which is looked for
             return cls(store.place, store.uri) if file.exists() else None
-        return cls(**known)
+        return cls(**{each.name: known[each.name] for each in fields(cls) if each.name in known})
 
     def write(self, file: Path) -> None:
         """The last store to be sent to comes first."""
         others = {place: known for place, known in read_tracked(file).items() if place != self.place}
-        partial = file.with_name(f"{file.name}.partial")
-        partial.write_text(json.dumps({**asdict(self), "others": [*others.values()]}), encoding="utf-8")
-        partial.replace(file)
+        write(file, json.dumps({**asdict(self), "others": [*others.values()]}))
 
 
 def sync(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from convgrid.config.address import knock
-from convgrid.errors import SweepError, TrackingError, reason_of
+from convgrid.errors import RunError, TrackingError, reason_of
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, winner
 from convgrid.runs.trial import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
 
@@ -64,10 +64,13 @@ def sync_everything(console: Console, uri: str | None = None, experiment: str | 
     for path in sorted(file.parent for file in SWEEPS.glob(f"*/{SWEEP}")):
         try:
             places[_belonging(_tracking_of_sweep(path), uri, experiment)].sweeps.append(path)
-        except SweepError as error:
+        except RunError as error:
             broken.append(f"not sent: {error}")
     for path in sorted(file.parent for file in RUNS.glob(f"*/{RECORD}")):
-        places[_belonging(_tracking_of_trial(path), uri, experiment)].trials.append(path)
+        try:
+            places[_belonging(_tracking_of_trial(path), uri, experiment)].trials.append(path)
+        except RunError as error:
+            broken.append(f"not sent: {error}")
     _print_lines(console, broken)
     tracked = {place: found for place, found in places.items() if place[0]}
     if not tracked:
@@ -102,7 +105,7 @@ def newest_tracking() -> Mapping[str, Any]:
     files = [*SWEEPS.glob(f"*/{SWEEP}"), *RUNS.glob(f"*/{RECORD}")]
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
         of = _tracking_of_sweep if file.name == SWEEP else _tracking_of_trial
-        with suppress(SweepError):
+        with suppress(RunError):
             tracking = of(file.parent)
             if tracking.get("uri"):
                 return tracking

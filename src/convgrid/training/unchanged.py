@@ -9,7 +9,7 @@ from convgrid.data import ImageData
 from convgrid.data.files import some
 from convgrid.errors import DataError, TrainingError
 from convgrid.network.plan import Plan
-from convgrid.runs.trial import DATA, read_json, read_record
+from convgrid.runs.trial import read_data, read_record
 from convgrid.training.own_code import own_code
 from convgrid.training.recording import profile
 
@@ -26,7 +26,7 @@ def refuse_other_data(path: Path, settings: Settings, data: ImageData) -> None:
     Raises:
         DataError: If it differs, naming what does.
     """
-    before = read_json(path / DATA)
+    before = read_data(path)
     if before.get("digest", data.digest) == data.digest:
         return
     told = "; ".join(_data_changes(before, profile(settings, data).dump())) or "other images, targets or files"
