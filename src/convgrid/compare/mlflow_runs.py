@@ -34,6 +34,7 @@ from convgrid.compare.trials import Trials
 from convgrid.config.address import database, knock
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.objective.glossary import METRICS, Mode, objective_of
+from convgrid.system.mlflow_database import make_sound
 from convgrid.system.mlflow_internals import bulk_histories
 
 EXPERIMENT, URI = "convgrid", "sqlite:///mlflow.db"  # as in conf/tracking/mlflow.yaml
@@ -124,6 +125,8 @@ def connect(uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         knock(uri)
+        if path is not None:
+            make_sound(path)
         return MlflowClient(tracking_uri=uri)
     except (OSError, ValueError, MlflowException) as error:  # a port may be no number
         cause = str(error).strip().partition("\n")[0]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.tracking import MlflowClient
 from mlflow.utils import requirements_utils
 
@@ -15,6 +16,16 @@ def bulk_histories(client: MlflowClient) -> Callable[..., Any] | None:
         From ids, a metric's name and the most points to metrics; None of a server.
     """
     return getattr(client._tracking_client.store, "get_metric_history_bulk", None)
+
+
+def last_revision() -> str:
+    """The schema that a whole database has, by this version of MLflow."""
+    return _get_latest_schema_revision()
+
+
+def close_database(client: MlflowClient) -> None:
+    """Let go of a database's file, which MLflow keeps open."""
+    client._tracking_client.store._dispose_engine()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from convgrid.config.address import database
 from convgrid.errors import TrackingError
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep_or_tell
 from convgrid.runs.trial import read_tracked
+from convgrid.system.mlflow_database import make_sound
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
@@ -102,6 +103,8 @@ def check_place(uri: str, port: int) -> None:
         raise TrackingError(
             f"{file.absolute()} is missing: nothing has been tracked yet. Train something: python run.py"
         )
+    if file is not None:
+        make_sound(file)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

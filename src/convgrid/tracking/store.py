@@ -2,15 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from filelock import FileLock
-
 from convgrid.config.address import database, knock
 from convgrid.errors import TrackingError
+from convgrid.system.mlflow_database import make_sound
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import; the user's own setting wins
 
@@ -63,26 +60,13 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         Exception: Whatever a database, a network or a disk raises that cannot be used.
     """
     knock(uri)
-    with _opening(uri):
-        client = _client(uri)
-        return client, _experiment(client, uri, experiment)
-
-
-@contextmanager
-def _opening(uri: str) -> Iterator[None]:
-    """One process at a time: those that open a new database at once would all create its tables."""
-    path = database(uri)
-    if path is None:
-        yield
-        return
-    with FileLock(f"{path}.lock"):
-        yield
-
-
-def _client(uri: str) -> MlflowClient:
     for name in ("mlflow.store.db.utils", "alembic.runtime.migration", "alembic.runtime.plugins.setup"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a new store tells of every table
-    return MlflowClient(tracking_uri=uri)
+    path = database(uri)
+    if path is not None:
+        make_sound(path)
+    client = MlflowClient(tracking_uri=uri)
+    return client, _experiment(client, uri, experiment)
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:

@@ -1,0 +1,87 @@
+"""MLflow's database in a file, made beside its place: MLflow does not go on with one whose making was interrupted."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from filelock import FileLock
+
+from convgrid.errors import TrackingError
+
+AT_BIRTH = {"alembic_version": 1, "experiments": 1, "workspaces": 1}  # rows of a store that nobody has written to
+
+
+def make_sound(path: Path) -> None:
+    """Make a store where there is none, or none that anything is in; one that is whole is left as it is.
+
+    One process at a time: those that open a new database at once would all create its tables.
+
+    Args:
+        path: Its file.
+
+    Raises:
+        TrackingError: If the file is damaged.
+        Exception: Whatever a disk raises that is full.
+    """
+    if _is_sound(path):
+        return
+    with FileLock(f"{path}.lock"):
+        if not _is_sound(path):  # another process may have made it meanwhile
+            _replace(path)
+
+
+def _is_sound(path: Path) -> bool:
+    return path.exists() and not (_is_empty(path) and not _is_whole(path))
+
+
+def _replace(path: Path) -> None:
+    partial = path.with_name(f"creating.{path.name}")
+    try:
+        _remove(partial)  # of a process that was killed
+        _create(partial)
+        _remove(path)
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    """With what SQLite keeps beside it: a journal would be played into the next file of that name."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    from mlflow.tracking import MlflowClient  # it takes 2 s to import
+
+    from convgrid.system.mlflow_internals import close_database
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{path}")
+    client.search_experiments(max_results=1)
+    close_database(client)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether nothing was ever logged; not where another program holds the file."""
+    try:
+        with closing(sqlite3.connect(path, timeout=1)) as database:
+            names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            rows = (f'SELECT 1 FROM "{name}" LIMIT 1 OFFSET {AT_BIRTH.get(name, 0)}' for name in names)  # noqa: S608
+            return not any(database.execute(row).fetchone() for row in rows)
+    except sqlite3.OperationalError:
+        return False
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(
+            f"{path} is damaged: {error}. Move it away: runs/ keeps everything, and python -m convgrid sync makes "
+            "a new one of that."
+        ) from None
+
+
+def _is_whole(path: Path) -> bool:
+    from convgrid.system.mlflow_internals import last_revision  # MLflow takes 2 s to import
+
+    with closing(sqlite3.connect(path)) as database:
+        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not {*AT_BIRTH} <= names or any(name.startswith("_alembic_tmp_") for name in names):
+            return False
+        return database.execute("SELECT version_num FROM alembic_version").fetchall() == [(last_revision(),)]

@@ -1,0 +1,121 @@
+"""A store whose making was interrupted, at any point, is made again; one with anything in it is left alone."""
+
+import os
+import shutil
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from sqlalchemy import Engine, event
+
+from convgrid.errors import TrackingError
+from convgrid.system import mlflow_database
+from convgrid.system.mlflow_database import make_sound
+
+
+@pytest.fixture
+def quickly(migrated_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its migrations take seconds, a copy none."""
+    monkeypatch.setattr(mlflow_database, "_create", lambda path: shutil.copyfile(migrated_store, path))
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+
+
+def is_usable(path: Path) -> bool:
+    made = MlflowClient(tracking_uri=f"sqlite:///{path}").create_experiment("trials")
+    return made == "1"
+
+
+HALF_MADE = {
+    "nothing": [],
+    "a table": ["CREATE TABLE experiments (experiment_id INTEGER)"],
+    "no revision": ["DELETE FROM alembic_version"],
+    "an earlier revision": ["UPDATE alembic_version SET version_num = '451aebb31d03'"],
+    "a table in the middle of a change": ["CREATE TABLE _alembic_tmp_runs (run_uuid TEXT)"],
+    "no table of revisions": ["DROP TABLE alembic_version", "DROP TABLE workspaces"],
+}
+
+
+@pytest.mark.parametrize("state", HALF_MADE)
+@pytest.mark.usefixtures("quickly")
+def test_a_half_made_store_is_made_again(state: str, in_tmp: Path, migrated_store: Path) -> None:
+    path = in_tmp / "mlflow.db"
+    path.touch()
+    if state not in ("nothing", "a table"):
+        shutil.copyfile(migrated_store, path)
+    execute(path, *HALF_MADE[state])
+    (in_tmp / "creating.mlflow.db").write_bytes(b"SQLite format 3\0 half")
+    (in_tmp / "creating.mlflow.db-journal").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")
+    make_sound(path)
+    assert is_usable(path)
+    assert sorted(file.name for file in in_tmp.glob("*mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
+
+
+@pytest.mark.usefixtures("quickly")
+def test_a_store_with_a_run_is_left_as_it_is(store: str, in_tmp: Path) -> None:
+    path = in_tmp / "mlflow.db"
+    MlflowClient(tracking_uri=store).create_run("0")
+    execute(path, "UPDATE alembic_version SET version_num = '451aebb31d03'")  # of an older MLflow
+    before = path.read_bytes()
+    make_sound(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("quickly")
+def test_a_whole_store_is_left_as_it_is(in_tmp: Path, migrated_store: Path) -> None:
+    path = Path(shutil.copyfile(migrated_store, in_tmp / "mlflow.db"))
+    before = path.stat().st_ino, path.read_bytes()
+    make_sound(path)
+    assert (path.stat().st_ino, path.read_bytes()) == before
+
+
+def test_a_damaged_store_is_named_with_its_cure(in_tmp: Path, migrated_store: Path) -> None:
+    path = in_tmp / "mlflow.db"
+    path.write_bytes(migrated_store.read_bytes()[:5000])
+    with pytest.raises(TrackingError, match=r"mlflow\.db is damaged: .*\. Move it away: runs/ keeps everything, and"):
+        make_sound(path)
+
+
+def test_a_full_disk_leaves_no_store(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(path: Path) -> None:
+        path.write_bytes(b"SQLite format 3\0")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mlflow_database, "_create", fill)
+    with pytest.raises(OSError, match="No space left"):
+        make_sound(in_tmp / "mlflow.db")
+    assert sorted(file.name for file in in_tmp.glob("*mlflow.db*")) == ["mlflow.db.lock"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork")
+@pytest.mark.parametrize("statements", [1, 40, 160])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_is_killed_while_it_makes_a_store_leaves_none(
+    statements: int, in_tmp: Path, request: pytest.FixtureRequest
+) -> None:
+    path = in_tmp / "mlflow.db"
+    child = os.fork()
+    if child == 0:
+        left = iter(range(statements))
+
+        @event.listens_for(Engine, "before_cursor_execute")
+        def die(*_: object) -> None:  # pyright: ignore[reportUnusedFunction]  (SQLAlchemy calls it)
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.close(1)
+        os.close(2)
+        make_sound(path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not path.exists()
+    request.getfixturevalue("quickly")
+    make_sound(path)
+    assert is_usable(path)
