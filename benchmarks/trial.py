@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from convgrid.config import check, from_hydra
+from convgrid.config import Composition, check
 from convgrid.sweep.executor import Local
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Trial
@@ -70,9 +70,8 @@ def beyond_steps(epochs: int, turns: int) -> float:
     """
     seeds = ",".join(map(str, range(turns + 1)))
     command = check(["-m", f"seed={seeds}", f"trainer.max_epochs={epochs}", "trainer=cpu", "tracking=none"])
-    assert command.composed is not None
-    settings = from_hydra(command.composed, command.composed.hydra)
-    first, *trials = plan_grid(command.composed, command.arguments, command.composer, settings).trials
+    assert command.settings is not None
+    first, *trials = plan_grid(command.grids, Composition(command.composer), command.settings).trials
     workers = Local(workers=1, trials_per_gpu=1, threads=1, accelerator="cpu")
     train(workers, first)  # a worker's first trial reads the data
     whole, bare = zip(*((train(workers, trial), steps(trial, Path.cwd())) for trial in trials), strict=True)

@@ -12,15 +12,15 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.types import RunMode
 from rich.console import Console
 
 from convgrid.cli.run import plan_or_train, resumed
-from convgrid.config import check, planned, register_experiments
+from convgrid.config import Composition, check, planned, register_experiments, replaced
 from convgrid.config.command import Command
 from convgrid.errors import ConfigError, ConvgridError, Interrupted
 from convgrid.model.suffixes import SUFFIXES
@@ -248,11 +248,11 @@ def plan(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None)
         ConvgridError: As the command tells it.
     """
     line = _checked(_words(overrides, config_dir))
-    assert line.composed is not None
-    if line.composed.hydra.mode == RunMode.MULTIRUN:
-        line.composed.dry_run = True
-        return Written(lambda console: _swept(line, "", console))
     assert line.settings is not None
+    if line.is_sweep:
+        values = replaced(line.settings.values, ["dry_run"], True)
+        dry = replace(line, settings=replace(line.settings, values=values))
+        return Written(lambda console: _swept(dry, "", console))
     settings, folder = resumed(line.settings, line.arguments)
     if folder is not None:
         folder.lock.release()
@@ -275,12 +275,11 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         Interrupted: After Ctrl-C, or a notebook's interrupt; the message says how to go on.
     """
     line = _checked(_words(overrides, config_dir))
-    assert line.composed is not None
-    if line.composed.hydra.mode == RunMode.MULTIRUN:
-        raise ConfigError("This is a sweep. Use convgrid.multirun.")
-    if line.composed.dry_run:
-        raise ConfigError("dry_run=true trains nothing. Use convgrid.plan, or leave it out.")
     assert line.settings is not None
+    if line.is_sweep:
+        raise ConfigError("This is a sweep. Use convgrid.multirun.")
+    if line.settings.dry_run:
+        raise ConfigError("dry_run=true trains nothing. Use convgrid.plan, or leave it out.")
     try:
         with _given_back():
             folder = plan_or_train(line.settings, line.arguments, line.plan, console=_console(quiet))
@@ -309,8 +308,8 @@ def multirun(overrides: Sequence[str] = (), *, config_dir: str | Path | None = N
     words = _words(overrides, config_dir)
     words = words if {"-m", "--multirun"} & {*words} else ["-m", *words]
     line = _checked(words)
-    assert line.composed is not None
-    if line.composed.dry_run:
+    assert line.settings is not None
+    if line.settings.dry_run:
         raise ConfigError('dry_run=true trains nothing. Use convgrid.plan(["-m", ...]), or leave it out.')
     stopped = Interrupted("Stopped. To go on: the same call again.")
     try:
@@ -350,7 +349,7 @@ def _words(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]
 def _checked(words: Sequence[str]) -> Command:
     register_experiments()
     line = check(words)
-    if line.composed is None:
+    if line.settings is None:
         raise ConfigError("Flags and keys of Hydra's own are for the command: python run.py. Leave them out.")
     return line
 
@@ -358,8 +357,8 @@ def _checked(words: Sequence[str]) -> Command:
 def _swept(line: Command, command: str, console: Console) -> Swept | None:
     from convgrid.sweep import run  # pandas and scipy take a second to import
 
-    assert line.composed is not None
-    return run(line.composed, line.arguments, line.composer, command, console)
+    assert line.settings is not None
+    return run(line.grids, Composition(line.composer), line.settings, command, console)
 
 
 def _console(quiet: bool) -> Console:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from convgrid.config import check, files, register_experiments
+from convgrid.config import Composer, check, files, grids, register_experiments
+from convgrid.config.composer import find_options
 from convgrid.config.overrides import quoted
 from convgrid.errors import ConfigError, ConvgridError
 
@@ -538,18 +538,12 @@ def test_the_projects_experiments_have_no_mistake(name: str) -> None:
 
 def test_a_plain_run_is_composed_as_hydra_would() -> None:
     argv = ["optimizer=sgd", "optimizer.lr=0.5", "arch.pattern=INPUT -> CONV(6, kernel=5) -> FC", "data.shape=[1,8,8]"]
-    composed = check(argv).composed
-    assert composed is not None
+    settings = check(argv).settings
+    assert settings is not None
     with initialize_config_dir(str(files.CONF), version_base="1.3"):
-        expected = compose("config", check(argv).argv, return_hydra_config=True)
-    for config in (composed, expected):
-        assert config.hydra.overrides.task == check(argv).argv
-        assert config.hydra.runtime.choices.optimizer == "sgd"
-    plain, expected_plain = (
-        {key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"}  # pyright: ignore
-        for config in (composed, expected)
-    )
-    assert plain == expected_plain
+        expected = compose("config", check(argv).argv)
+    assert settings.values == OmegaConf.to_container(expected, resolve=True)
+    assert settings.choices["optimizer"] == "sgd"
 
 
 @pytest.mark.parametrize(
@@ -563,17 +557,30 @@ def test_a_plain_run_is_composed_as_hydra_would() -> None:
     ],
 )
 def test_what_is_more_than_a_plain_run_is_left_to_hydra(argv: list[str]) -> None:
-    assert check(argv).composed is None
+    assert check(argv).settings is None
 
 
 def test_a_sweep_starts_from_what_is_not_swept() -> None:
     command = check(["-m", "arch.n=1,2", "optimizer=sgd,adam", "optimizer.momentum=0.9", "seed=3", "data=random"])
-    assert command.composed is not None
-    assert command.composed.hydra.mode == RunMode.MULTIRUN
+    plain = check([]).settings
+    assert command.settings is not None
+    assert plain is not None
+    assert command.is_sweep
     assert command.arguments == command.argv[1:]
-    assert command.composed.seed == 3
-    assert command.composed.hydra.runtime.choices.data == "random"
-    assert command.composed.optimizer == check([]).composed.optimizer  # pyright: ignore[reportOptionalMemberAccess]
+    assert command.settings.seed == 3
+    assert command.settings.choices["data"] == "random"
+    assert command.settings.values["optimizer"] == plain.values["optimizer"]
+
+
+def test_a_sweeps_grids_are_those_that_hydra_would_hand_on() -> None:
+    argv = ["-m", "arch.n=1,2", "optimizer=sgd,adam", "optimizer.momentum=0.9", "sweep.union=[['seed=1'],['seed=2,3']]"]
+    command, schema = check(argv), Composer("config", find_options(None))
+    config = OmegaConf.create({"sweep": {"union": [["seed=1"], ["seed=2,3"]]}})
+    given, handed_on = command.grids, grids(config, command.arguments, schema.loader)
+    assert [[o.input_line for o in grid] for grid in given] == [[o.input_line for o in grid] for grid in handed_on]
+    assert [o.value() for o in given[1] if o.is_sweep_override()] == [
+        o.value() for o in handed_on[1] if o.is_sweep_override()
+    ]
 
 
 def test_a_key_of_some_swept_options_reaches_hydra_as_a_choice() -> None:

@@ -213,15 +213,14 @@ def test_a_killed_sweep_takes_its_workers_along_and_goes_on(folder: Path, undist
 
 HANG_UP = """
 import sys
-from convgrid.config import check, from_hydra
+from convgrid.config import Composition, check
 from convgrid.sweep.executor import Local
 from convgrid.sweep.messages import EpochEnded, Job
 from convgrid.sweep.grid_plan import plan_grid
 
 if __name__ == "__main__":
     command = check(sys.argv[1:])
-    settings = from_hydra(command.composed, command.composed.hydra)
-    trial, *_ = plan_grid(command.composed, command.arguments, command.composer, settings).trials
+    trial, *_ = plan_grid(command.grids, Composition(command.composer), command.settings).trials
     workers = Local(workers=1, trials_per_gpu=1, threads=1, accelerator="cpu")
     (worker,) = workers.workers
     workers.give(worker, Job(trial, "a-sweep"))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from convgrid.config import CONF, Settings, check, from_hydra
+from convgrid.config import CONF, Composition, Settings, check
 from convgrid.errors import ConvgridError
 from convgrid.sweep.interfaces import Outcome, Source, Survey, Trial
 from convgrid.sweep.plan_table import show_front, show_space
@@ -30,9 +31,8 @@ def empty_folder(in_tmp: Path) -> Path:
 
 def asked(*argv: str) -> tuple[SearchPlan, Settings]:
     command = check(["-m", *argv])
-    assert command.composed is not None
-    settings = from_hydra(command.composed, command.composed.hydra)
-    return plan_search(command.composed, command.arguments, command.composer, settings), settings
+    assert command.settings is not None
+    return plan_search(command.grids[0], Composition(command.composer), command.settings), command.settings
 
 
 def drawn(*argv: str) -> Survey:
@@ -248,9 +248,12 @@ def test_a_search_with_a_pruner_trains_and_shows_the_same_when_it_is_started_aga
     command = [sys.executable, "-m", "convgrid", "run", "-m", *searched, *small]
     first, again = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
     assert first.returncode == again.returncode == 0, first.stderr + again.stderr
-    lines = [line.partition("] ")[2] for line in first.stdout.splitlines() if line.startswith("[")]
+    lines, lines_again = (
+        [re.sub(r", about .* left", "", line.partition("] ")[2]) for line in printed.splitlines() if line[:1] == "["]
+        for printed in (first.stdout, again.stdout)
+    )
     assert len(lines) == 4
     assert any("test/accuracy" in line for line in lines)
-    assert {line.partition("] ")[2] for line in again.stdout.splitlines() if line.startswith("[")} == set(lines)
+    assert {*lines_again} == {*lines}
     stored = json.loads(next(in_tmp.glob("sweeps/*/sweep.json")).read_text())
     assert len(stored["trials"]) == 4

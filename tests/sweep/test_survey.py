@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from rich.console import Console
 
 from convgrid.component import Component
-from convgrid.config import Composer, check, command, config_key, files, from_hydra, register_experiments
+from convgrid.config import Composer, Composition, check, command, config_key, files, register_experiments
 from convgrid.config.composer import find_options
 from convgrid.errors import ConfigError, ConvgridError
 from convgrid.sweep.grid_plan import plan_grid
@@ -23,9 +23,8 @@ Surveying = Callable[..., Survey]
 
 def look(*argv: str) -> Survey:
     command = check(["-m", *argv])
-    assert command.composed is not None
-    settings = from_hydra(command.composed, command.composed.hydra)
-    return plan_grid(command.composed, command.arguments, command.composer, settings)
+    assert command.settings is not None
+    return plan_grid(command.grids, Composition(command.composer), command.settings)
 
 
 def told(*argv: str) -> list[str]:
@@ -356,9 +355,8 @@ def test_an_experiment_can_be_a_sweep_of_its_own(experiments: Callable[[str], No
         "arch: {m: 1}\nsweep: {seeds: 2, where: arch.n < 3}\n"
     )
     command = check(["experiments=mine", "optimizer.lr=0.5"])
-    assert command.composed is not None
-    settings = from_hydra(command.composed, command.composed.hydra)
-    survey = plan_grid(command.composed, command.arguments, command.composer, settings)
+    assert command.settings is not None
+    survey = plan_grid(command.grids, Composition(command.composer), command.settings)
     assert survey.num_points == 6
     assert [trial.settings.values["arch"]["m"] for trial in survey.trials] == [1] * 4
     assert survey.trials[0].overrides == ("arch.n=1", "optimizer.lr=0.5", "experiments=mine", "seed=0")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convgrid.activations import relu
-from convgrid.config import check, from_hydra
+from convgrid.config import check
 from convgrid.layers import Flatten, conv, fully_connected, max_pool
 from convgrid.losses import categorical_crossentropy, categorical_hinge, sparse_categorical_crossentropy
 from convgrid.network.build import Activation
@@ -189,9 +189,8 @@ def trained(
 ) -> Learner:
     folder.mkdir(parents=True)
     line = ["trainer=cpu", "trainer.limit=160", "trainer.max_epochs=2", "arch.filters=16", *typed]
-    composed = check([*line, f"trainer.detect_anomaly={str(by_autograd).lower()}"]).composed
-    assert composed is not None
-    settings = from_hydra(composed, composed.hydra)
+    settings = check([*line, f"trainer.detect_anomaly={str(by_autograd).lower()}"]).settings
+    assert settings is not None
     learner, _ = prepare(settings, read(settings))
     change(learner)
     train(learner, folder, device="cpu")

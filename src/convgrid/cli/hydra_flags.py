@@ -9,11 +9,11 @@ from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from convgrid.config import CONF, Composer
+from convgrid.config import CONF, Composer, Composition, Grid, Settings, from_hydra, grids
 from convgrid.config.hydra_internals import flags_parser, run_hydra
 
 Train = Callable[[DictConfig, Any], object]
-Sweep = Callable[[DictConfig, Sequence[str], Composer], int]
+Sweep = Callable[[Sequence[Grid], Composition, Settings], int]
 
 
 def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
@@ -22,7 +22,7 @@ def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
     Args:
         words: Its overrides and flags, checked.
         train: Is given each config that Hydra composes for a run, and its `hydra` node.
-        sweep: Is given what `hydra_plugins.convgrid_sweeper` gets for a sweep.
+        sweep: Is given what Hydra has composed for a sweep.
 
     Returns:
         The exit status.
@@ -63,9 +63,16 @@ class Task:
             self._train(config, HydraConfig.get())
 
     def sweep(self, config: DictConfig, arguments: Sequence[str], composer: Composer) -> None:
-        """Run convgrid's sweep."""
+        """Run convgrid's sweep.
+
+        Args:
+            config: Composed from what is not swept, with its `hydra` node.
+            arguments: The overrides that were typed, with their quotes.
+        """
         with self._kept():
-            self.status = self._sweep(config, arguments, composer)
+            composition = Composition(composer, list(config.hydra.overrides.hydra))
+            found = grids(config, arguments, composer.loader)
+            self.status = self._sweep(found, composition, from_hydra(config, config.hydra))
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -5,9 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.types import RunMode
-
-from convgrid.config import Settings, check, from_hydra, register_experiments
+from convgrid.config import Settings, check, register_experiments
 from convgrid.errors import ConfigError, gather, refuse
 
 if TYPE_CHECKING:
@@ -47,13 +45,12 @@ def preview(words: Sequence[str]) -> int:
 
 def _settings(overrides: Sequence[str]) -> Settings:
     register_experiments()
-    composed = check(overrides).composed
-    if composed is None or composed.hydra.mode == RunMode.MULTIRUN:
+    line = check(overrides)
+    if line.settings is None or line.is_sweep:
         raise ConfigError("preview shows the images of one run. Leave out -m, Hydra's flags, experiments that sweep.")
-    settings = from_hydra(composed, composed.hydra)
-    if settings.resume is not None:
-        raise ConfigError(f"resume={settings.resume}: preview does not look at runs. Leave it out.")
-    return settings
+    if line.settings.resume is not None:
+        raise ConfigError(f"resume={line.settings.resume}: preview does not look at runs. Leave it out.")
+    return line.settings
 
 
 def _check_out(out: Path) -> None:

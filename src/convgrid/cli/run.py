@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.cli.exit import Lasting, unwritten
-from convgrid.config import Composer, Settings, check, check_values, from_hydra, planned, register_experiments
+from convgrid.config import Composition, Grid, Settings, check, check_values, from_hydra, planned, register_experiments
 from convgrid.network.plan import Plan
 from convgrid.runs.files import blamed_on
 from convgrid.runs.find import find_to_resume, stored_settings
@@ -46,15 +45,14 @@ def run(words: Sequence[str], command: str) -> int:
 
 def _run(words: Sequence[str], command: str, console: Console) -> int:
     line = check(words)
-    if line.composed is None:
+    if line.settings is None:
         from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
 
         return ask_hydra(
             line.argv, partial(as_composed, console=console), partial(sweep, command=command, console=console)
         )
-    if line.composed.hydra.mode == RunMode.MULTIRUN:
-        return sweep(line.composed, line.arguments, line.composer, command=command, console=console)
-    assert line.settings is not None
+    if line.is_sweep:
+        return sweep(line.grids, Composition(line.composer), line.settings, command=command, console=console)
     plan_or_train(line.settings, line.arguments, line.plan, console=console)
     return 0
 
@@ -70,12 +68,13 @@ def as_composed(config: DictConfig, hydra: Any, *, console: Console) -> None:
     plan_or_train(settings, texts, check_values(settings, typed(texts)), console=console)
 
 
-def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, command: str, console: Console) -> int:
+def sweep(
+    grids: Sequence[Grid], composition: Composition, settings: Settings, *, command: str, console: Console
+) -> int:
     """Plan a sweep, and train it unless `dry_run` says to stop there.
 
     Args:
-        config: Composed from what is not swept, with its `hydra` node.
-        arguments: The overrides that were typed, with their quotes.
+        settings: What is not swept, and the `sweep` group.
         command: What goes on with the sweep.
 
     Returns:
@@ -86,7 +85,7 @@ def sweep(config: DictConfig, arguments: Sequence[str], composer: Composer, *, c
     """
     from convgrid.sweep import run as run_sweep
 
-    swept = run_sweep(config, arguments, composer, command, console)
+    swept = run_sweep(grids, composition, settings, command, console)
     return 0 if swept is None else swept.status
 
 

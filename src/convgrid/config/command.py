@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from omegaconf import DictConfig
-
 from convgrid.config.composer import Composer, find_options
 from convgrid.config.grids import Grid
 from convgrid.config.hydra_internals import flags_parser
@@ -31,23 +29,22 @@ OURS = "hydra_plugins.convgrid_sweeper.ConvgridSweeper"
 class Command:
     """A command line without mistakes.
 
-    `composed`, `settings` and `plan` are None where Hydra has the word: more is asked of it than to compose one config.
-
     Args:
         argv: As typed, for Hydra: flags first, and quotes around free text.
         arguments: The overrides among them.
         composer: Has composed already what the overrides choose.
-        grids: The overrides of each grid, as they were parsed; one grid where there is no `sweep.union`.
-        composed: The config with its `hydra` node, of a sweep less what is swept.
-        settings: What it says.
+        is_sweep: Whether `-m` was typed, or an experiment that is a sweep.
+        grids: Of a sweep: the overrides of each grid, as they were parsed; one grid where there is no `sweep.union`.
+        settings: What the config says, of a sweep less what is swept; None where Hydra has the word: more is asked of
+            it than to compose one config.
         plan: Of a single run, as far as the config tells; None of a sweep, and of a resumed run, which is stored.
     """
 
     argv: list[str]
     arguments: list[str]
     composer: Composer
-    grids: list[Grid]
-    composed: DictConfig | None = None
+    is_sweep: bool = False
+    grids: Sequence[Grid] = ()
     settings: Settings | None = None
     plan: Plan | None = None
 
@@ -76,13 +73,13 @@ def check(argv: Sequence[str]) -> Command:
     left = list(args.overrides)
     flags = [word for word in argv if not (left and word == left[0] and left.pop(0) is not None)]
     if not trains and (args.shell_completion or not texts):  # half a line, or nothing that could be wrong
-        return Command([*flags, *texts], texts, composer, [])
+        return Command([*flags, *texts], texts, composer)
     line, composed = _checked(texts, composer, multirun=args.multirun, trains=trains)
-    grids = [(*line.common, *member) for member in line.members]
     if composed is None:
         texts = for_hydra(line)
-        return Command([*flags, *texts], texts, composer, grids)
-    return Command([*flags, *texts], texts, composer, grids, composed.config, composed.settings, composed.plan)
+        return Command([*flags, *texts], texts, composer, line.multirun)
+    grids = [(*line.common, *member) for member in line.members] if line.multirun else ()
+    return Command([*flags, *texts], texts, composer, line.multirun, grids, composed.settings, composed.plan)
 
 
 def _checked(texts: Sequence[str], composer: Composer, *, multirun: bool, trains: bool) -> tuple[Line, Composed | None]:
@@ -104,7 +101,7 @@ def _checked(texts: Sequence[str], composer: Composer, *, multirun: bool, trains
     if not trains or line.hydra:
         return line, None
     composed = composed or compose_unchecked(line, composer)
-    ours = not line.multirun or composed.config.hydra.sweeper.get("_target_") == OURS
+    ours = not line.multirun or composed.sweeper == OURS
     return line, composed if ours else None
 
 

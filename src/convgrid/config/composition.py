@@ -46,10 +46,13 @@ class Composition:
 
     Args:
         fixed: Overrides of Hydra's own keys.
+
+    Attributes:
+        composer: What it was given.
     """
 
     def __init__(self, composer: Composer, fixed: Sequence[str] = ()) -> None:
-        self._composer = composer
+        self.composer = composer
         self._fixed = tuple(fixed)
         self._chosen: dict[tuple[str, ...], _Chosen] = {}
         self._alone: dict[tuple[str, ...], _Chosen | None] = {}
@@ -77,7 +80,7 @@ class Composition:
         ]
         keys = [item for item in kept if item is not groups.get(item.key_or_group)]
         if chosen.refers or any(_is_slow(override, chosen.values) for override in keys):
-            composed = self._composer.compose(chosen.texts, keys)
+            composed = self.composer.compose(chosen.texts, keys)
             settings = from_hydra(composed, composed.hydra)
             refuse([ConfigError(text) for override in keys for text in _wrong_reference(override, chosen, settings)])
             return settings, tuple(kept)
@@ -106,7 +109,7 @@ class Composition:
 
     def is_group(self, override: Override) -> bool:
         """Say whether an override chooses an option, rather than sets a key."""
-        return bool(self._composer.options(override.key_or_group)) and not isinstance(override.value(), dict)
+        return bool(self.composer.options(override.key_or_group)) and not isinstance(override.value(), dict)
 
     def _choose(self, options: Mapping[str, str]) -> _Chosen:
         texts = self._texts(options)
@@ -137,7 +140,7 @@ class Composition:
         if texts not in self._alone:
             chosen, first = self._composed(texts), self._composed(self._texts(self._first))
             same = replaced(chosen.values, group.split("/"), None) == replaced(first.values, group.split("/"), None)
-            alone = same and self._composer.stands_alone(group, option)
+            alone = same and self.composer.stands_alone(group, option)
             self._alone[texts] = chosen if alone else None
         return self._alone[texts]
 
@@ -146,7 +149,7 @@ class Composition:
 
     def _composed(self, texts: tuple[str, ...]) -> _Chosen:
         if texts not in self._chosen:
-            composed = self._composer.compose(texts)
+            composed = self.composer.compose(texts)
             node = composed.hydra
             self._chosen[texts] = _Chosen(texts, *_plain(composed), choices_of(node), folders_of(node))
         return self._chosen[texts]

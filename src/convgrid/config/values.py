@@ -22,6 +22,7 @@ from convgrid.objective.imbalance import check_imbalance
 
 BYTES = 4  # of a weight in float32
 GIB = 2**30
+NUMBER = (int, float)
 LEAST: Mapping[str, float] = {
     "seed": 0,
     "data.batch_size": 1,
@@ -140,15 +141,16 @@ def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
 
 def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
     values = dict(flatten(nested))
+    numbers = {key: value for key, value in values.items() if isinstance(value, NUMBER)}
     found = [
-        f"{key}={values[key]} must be at least {least}."
+        f"{key}={numbers[key]} must be at least {least}."
         for key, least in LEAST.items()
-        if isinstance(values.get(key), int | float) and values[key] < least
+        if key in numbers and numbers[key] < least
     ]
     found += [
-        f"{key}={values[key]} must be at most {most}."
+        f"{key}={numbers[key]} must be at most {most}."
         for key, most in MOST.items()
-        if isinstance(values.get(key), int | float) and values[key] > most
+        if key in numbers and numbers[key] > most
     ]
     for key, options in ONE_OF.items():
         if values.get(key, options[0]) not in options:

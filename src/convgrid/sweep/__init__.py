@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
 from rich.console import Console
 
-from convgrid.config import Composer, component, from_hydra
+from convgrid.config import Composition, Grid, Settings, component
 from convgrid.sweep.estimate import estimate_seconds
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Survey
@@ -16,13 +15,12 @@ from convgrid.system.processes import preempted_as_interrupted, warm_up
 
 
 def run(
-    config: DictConfig, arguments: Sequence[str], composer: Composer, command: str, console: Console
+    grids: Sequence[Grid], composition: Composition, settings: Settings, command: str, console: Console
 ) -> Swept | None:
     """Plan a sweep, show the plan, and train its trials unless `dry_run` says to stop there.
 
     Args:
-        config: Composed from what is not swept, with its `hydra` node.
-        arguments: The overrides that were typed, with their quotes.
+        settings: What is not swept, and the `sweep` group.
         command: What was typed, which also continues the sweep.
 
     Returns:
@@ -31,16 +29,15 @@ def run(
     Raises:
         ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
     """
-    settings = from_hydra(config, config.hydra)
     if not settings.dry_run:
-        warm_up()  # where the words alone did not tell that it is a sweep
-    found = plan_search(config, arguments, composer, settings) if settings.sweep.conditions is not None else None
+        warm_up()  # torch is imported while the grid is planned
+    found = plan_search(grids[0], composition, settings) if settings.sweep.conditions is not None else None
     learns = found if "sweep/sampler" in settings.choices else None
     if learns is not None:
         survey = Survey(settings.sweep.max_trials or 0, ())
         show_space(learns.space, settings, console)
     else:
-        survey = plan_random(found, settings) if found else plan_grid(config, arguments, composer, settings)
+        survey = plan_random(found, settings) if found else plan_grid(grids, composition, settings)
         todo = [trial for trial in survey.trials if trial.key not in survey.finished]
         seconds, pruner = estimate_seconds(todo, settings), component(settings, "sweep/pruner")
         show_survey(survey, console, seconds=seconds, pruner=pruner)

@@ -6,15 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig
-
 from convgrid.config import (
     Composer,
     Composition,
     Grid,
     Settings,
     assignments,
-    grids,
     mistakes_in_sweep,
     shown,
     values_of,
@@ -27,13 +24,11 @@ from convgrid.sweep.survey import QUANTITIES, Surveyor, finished, survey
 from convgrid.sweep.where import Where, parse_where
 
 
-def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, settings: Settings) -> Survey:
-    """Find out what a grid's points are, and what is to be trained.
+def plan_grid(found: Sequence[Grid], composition: Composition, settings: Settings) -> Survey:
+    """Find out what the points of grids are, and what is to be trained.
 
     Args:
-        config: Composed from what is not swept, with its `hydra` node.
-        arguments: The overrides that were typed, with their quotes.
-        settings: What `config` says.
+        settings: What is not swept, and the `sweep` group.
 
     Returns:
         The survey.
@@ -43,9 +38,7 @@ def plan_grid(config: DictConfig, arguments: Sequence[str], composer: Composer, 
     """
     sweep = settings.sweep
     refuse(mistakes_in_sweep(settings))
-    found = grids(config, arguments, composer.loader)
-    composition = Composition(composer, list(config.hydra.overrides.hydra))
-    refuse(gather(_checks(found, composition, composer, settings)))
+    refuse(gather(_checks(found, composition, settings)))
     divided = [axes(grid, sweep.zip) for grid in found]
     each = itertools.chain.from_iterable(map(points, divided))
     looked = survey(
@@ -92,14 +85,12 @@ def read_where(text: str | None, found: Sequence[Grid], composition: Composition
     return parse_where(text, sorted({*composition.keys(found), *names, *QUANTITIES}), groups)
 
 
-def _checks(
-    found: Sequence[Grid], composition: Composition, composer: Composer, settings: Settings
-) -> Iterator[Callable[[], object]]:
+def _checks(found: Sequence[Grid], composition: Composition, settings: Settings) -> Iterator[Callable[[], object]]:
     """What can be wrong with a grid as a whole."""
     sweep = settings.sweep
     yield partial(_check_zips, sweep.zip, found)
     yield partial(read_where, sweep.where, found, composition, settings)
-    yield partial(_check_experiments, found, composer)
+    yield partial(_check_experiments, found, composition.composer)
     yield partial(_check_folds, sweep.folds, "fold" in typed(found) or settings.fold is not None)
 
 

@@ -1,20 +1,16 @@
 """From what was typed to a search: the space that it draws from, and what becomes of a point of it."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from omegaconf import DictConfig
-
 from convgrid.config import (
-    Composer,
     Composition,
     Grid,
     Settings,
     digest_of,
     flatten,
-    grids,
     is_outside_identity,
     mistakes_in_sweep,
 )
@@ -65,13 +61,11 @@ class SearchPlan:
         return [replace(trial, varying=_values(trial.varying, fixed)) for trial in seen]
 
 
-def plan_search(config: DictConfig, arguments: Sequence[str], composer: Composer, settings: Settings) -> SearchPlan:
+def plan_search(grid: Grid, composition: Composition, settings: Settings) -> SearchPlan:
     """Read what a search is asked for.
 
     Args:
-        config: Composed from what is not searched, with its `hydra` node.
-        arguments: The overrides that were typed, with their quotes.
-        settings: What `config` says.
+        settings: What is not searched, and the `sweep` group.
 
     Returns:
         Where it may look.
@@ -81,11 +75,9 @@ def plan_search(config: DictConfig, arguments: Sequence[str], composer: Composer
     """
     sweep = settings.sweep
     refuse([*mistakes_in_sweep(settings), *gather([partial(objectives_of, settings)])])
-    (grid,) = grids(config, arguments, composer.loader)
-    composition = Composition(composer, list(config.hydra.overrides.hydra))
     options = {group.replace("/", "."): option for group, option in settings.choices.items()}
     names = dict.fromkeys(composition.keys([grid])) | dict(flatten(settings.values)) | options
-    space = space_of(grid, sweep.zip, sweep.conditions or (), names, composer.options_with)
+    space = space_of(grid, sweep.zip, sweep.conditions or (), names, composition.composer.options_with)
     where = read_where(sweep.where, [grid], composition, settings)
     asked = [str(override.input_line) for override in grid if not is_outside_identity(override.key_or_group)]
     draws = {name: value for name, value in settings.values["sweep"].items() if name in POINT_KEYS}

@@ -1,17 +1,15 @@
 """The last step: the config that is run, and whether its values are allowed."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.config.composer import Composer
-from convgrid.config.line import Line, Mistakes, default_of, for_hydra, is_group, leave_out
+from convgrid.config.line import Line, Mistakes, default_of, is_group, leave_out
 from convgrid.config.mappings import MISSING
 from convgrid.config.overrides import assignments, refers, shown
 from convgrid.config.settings import Settings, from_hydra
@@ -27,12 +25,12 @@ class Composed:
     """What a line makes: the config that is run, or that a sweep's points start from.
 
     Args:
-        config: With its `hydra` node.
+        sweeper: Who plans a sweep, by Hydra's node.
         plan: Of a single run; None of a sweep, whose points have their own, and of a resumed run.
     """
 
-    config: DictConfig
     settings: Settings
+    sweeper: str | None
     plan: Plan | None
 
 
@@ -58,7 +56,7 @@ def check_composed(line: Line, composer: Composer) -> tuple[Composed | None, Mis
     typed = {key: text for override in sound.common for key, _, text in assignments(override)}
     told = gather([lambda: plans.append(check_values(settings, typed))])
     mistakes += [error for error in told if not str(error).startswith(tuple(f"{key}=" for key in sound.unsound))]
-    return (Composed(_marked(config, line), settings, *plans) if plans else None), mistakes
+    return (Composed(settings, _sweeper(config), *plans) if plans else None), mistakes
 
 
 def _wrong_references(override: Override, config: DictConfig, schema: DictConfig) -> Iterator[str]:
@@ -78,23 +76,19 @@ def _wrong_references(override: Override, config: DictConfig, schema: DictConfig
 def compose_unchecked(line: Line, composer: Composer) -> Composed:
     """What is run or swept whose values the line alone does not tell."""
     config = _compose(line, composer)
-    return Composed(_marked(config, line), from_hydra(config, config.hydra), None)
+    return Composed(from_hydra(config, config.hydra), _sweeper(config), None)
 
 
 def _compose(line: Line, composer: Composer) -> DictConfig:
-    """The config less what is swept; it is the caller's own, unlike what the composer keeps."""
+    """The config less what is swept."""
     fixed = [override for override in line.common if not override.is_sweep_override()]
     texts = [str(override.input_line) for override in fixed if is_group(override, composer)]
     keys = [override for override in fixed if not is_group(override, composer)]
     if line.multirun:
         there = composer.compose(texts)
         keys = [o for o in keys if all(default_of(there, key) is not MISSING for key, *_ in assignments(o))]
-    return composer.compose(texts, keys) if keys else copy.deepcopy(composer.compose(texts))
+    return composer.compose(texts, keys)
 
 
-def _marked(config: DictConfig, line: Line) -> DictConfig:
-    """Note in Hydra's node what Hydra itself would note there."""
-    config.hydra.overrides.task = for_hydra(line)
-    if line.multirun:
-        config.hydra.mode = RunMode.MULTIRUN
-    return config
+def _sweeper(config: DictConfig) -> str | None:
+    return config.hydra.sweeper.get("_target_")
