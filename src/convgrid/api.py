@@ -27,6 +27,7 @@ from convgrid.model.suffixes import SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.sweep import SWEEPS, winner
 from convgrid.runs.trial import RUNS, read_epochs, read_whole_record, run_id_of
+from convgrid.runs.weights import held
 from convgrid.system.notebook import Written, find_console
 from convgrid.system.processes import cooled_down
 from convgrid.terminal import show_plan
@@ -187,9 +188,10 @@ class Model:
     """
 
     def __init__(self, source: Path) -> None:
-        from convgrid.model.predict import model_of
+        with held(source):
+            from convgrid.model.predict import model_of
 
-        self._source, self._model = source, model_of(source)
+            self._source, self._model = source, model_of(source)
 
     @property
     def names(self) -> list[str]:

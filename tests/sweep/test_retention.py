@@ -1,5 +1,6 @@
 """Which weights a sweep keeps: of the best settings, by their means, as its answer ranks them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,14 @@ import pytest
 
 from convgrid.config import Settings, architecture
 from convgrid.network.plan import plan
+from convgrid.runs.sweep import SweepFolder
+from convgrid.runs.weights import held
 from convgrid.sweep.interfaces import Outcome, Trial
 from convgrid.sweep.retention import Retention
+from convgrid.sweep.sources import GridSource, NotedSource
+from sweep_folders import make_sweep
+
+KNOWN = {"command": "run.py -m", "objective": ["val/accuracy", "max"], "varying": {}, "skipped": {}}
 
 Ended = Callable[..., Outcome]
 
@@ -52,6 +59,49 @@ def test_the_winner_is_the_best_trial_of_the_setting_with_the_best_mean(sweep: C
     assert winner is not None
     assert Path(winner.folder).name == "n2s1"
     assert kept.left == ["n2s1"]
+
+
+def test_the_winner_of_another_sweep_stays(
+    sweep: Callable[..., Kept], in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `sweep.seeds=2`, then `4` leave it: the better trial of two is not that of four."""
+    kept = sweep(1)
+    make_sweep(Path("sweeps"), "0a", ["n1s0", "n1s1"], status="finished", winner="n1s0")
+    (make_sweep(Path("sweeps"), "0b", []) / "sweep.json").write_text("{")
+    for seed, accuracy in enumerate((0.8, 0.7, 0.9)):
+        kept.end(1, seed, accuracy)
+    assert kept.left == ["n1s0", "n1s2"]
+    make_sweep(Path("sweeps"), "0c", ["n1s2"], status="finished", winner="n1s2")  # meanwhile, by another process
+    kept.end(1, 3, 0.95)
+    assert kept.left == ["n1s0", "n1s2", "n1s3"]
+    assert "sweeps/0b/sweep.json cannot be read" in capsys.readouterr().err
+
+
+def test_weights_that_a_command_reads_stay(sweep: Callable[..., Kept]) -> None:
+    kept = sweep(1)
+    kept.end(1, 0, 0.7)
+    kept.end(2, 0, 0.6)
+    with held(kept.folder / "n1s0"), held(kept.folder / "n1s0"):  # two commands at a time
+        kept.end(1, 1, 0.8)
+    kept.end(2, 1, 0.65)
+    assert kept.left == ["n1s0", "n1s1", "n2s1"]
+    with held(kept.folder / "gone"):  # the command itself says that there is nothing
+        pass
+
+
+@pytest.mark.parametrize(("trained_by", "left"), [("0a", True), (None, True), ("0b", False)])
+def test_a_sweep_removes_weights_of_trials_that_it_trained_itself(
+    trained_by: str | None, left: bool, sweep: Callable[..., Kept], in_tmp: Path
+) -> None:
+    kept = sweep(0)
+    folder = in_tmp / "runs" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").touch()
+    (folder / "run.json").write_text(json.dumps({"status": "running"} | ({"sweep": trained_by} if trained_by else {})))
+    noted = NotedSource(GridSource([]), SweepFolder("0b", (), KNOWN), kept.checkpoints, lambda: None)
+    trial = Trial((), kept.settings, kept.plan, "", "", {"arch.n": "1"})
+    noted.ended(trial, Outcome("finished", metrics={"best/val/accuracy": 0.5}, folder="runs/abc"))
+    assert (folder / "best.ckpt").exists() == left
 
 
 def test_a_setting_that_starts_badly_may_still_win(sweep: Callable[..., Kept]) -> None:

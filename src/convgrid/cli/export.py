@@ -6,6 +6,7 @@ from pathlib import Path
 from convgrid.errors import ModelError
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.runs.find import find_model
+from convgrid.runs.weights import held
 
 
 def export(asked: Namespace) -> int:
@@ -30,9 +31,10 @@ def export(asked: Namespace) -> int:
     for file in (out, card):
         if file.exists():
             raise ModelError(f"{file} is there already. Remove it, or give another --out.")
-    from convgrid.model.export import export as write  # torch takes 2 s to import
+    with held(folder):
+        from convgrid.model.export import export as write  # torch takes 2 s to import
 
-    agreement = write(folder, asked.format, out, card, asked.images)
+        agreement = write(folder, asked.format, out, card, asked.images)
     print(f"{out}  {agreement}, on {agreement.count} {'given' if asked.images else 'validation'} images")
     print(f"{card}  what it is, how good it is, how to load it")
     return 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.runs.find import find_model
+from convgrid.runs.weights import held
 
 
 def predict(asked: Namespace) -> int:
@@ -22,6 +23,7 @@ def predict(asked: Namespace) -> int:
     source = Path(asked.run)
     if not (source.is_file() and source.suffix in SUFFIXES.values()):
         source = find_model(asked.run)
-    from convgrid.model.predict import predict as show  # torch takes 2 s to import
+    with held(source):
+        from convgrid.model.predict import predict as show  # torch takes 2 s to import
 
-    return int(not show(source, asked.images, asked.show))
+        return int(not show(source, asked.images, asked.show))

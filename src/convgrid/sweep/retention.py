@@ -6,7 +6,8 @@ from statistics import fmean
 from typing import Literal
 
 from convgrid.runs.sweep import REPETITIONS
-from convgrid.runs.trial import BEST, WORST
+from convgrid.runs.trial import BEST
+from convgrid.runs.weights import remove
 from convgrid.sweep.interfaces import Outcome, Trial
 
 SPARE = 8  # settings more than asked for that keep their weights until the end
@@ -32,6 +33,8 @@ def how_many(keep: str) -> int | None:
 
 class Retention:
     """Keep the weights of the best settings, of each those of its best trial; remove all others, with their pictures.
+
+    What another sweep trained or names as its winner, and what a command reads, stays.
 
     A setting is ranked by the mean over its seeds and folds, as in the answer. The mean still moves while they come in,
     so a few settings more keep their weights until the end.
@@ -80,7 +83,8 @@ class Retention:
         """
         if self._keep is not None:
             self._trim(self._keep)
-        return self._best[min(self._best, key=self._rank)].outcome if self._best else None
+        with_weights = [setting for setting, kept in self._best.items() if (Path(kept.outcome.folder) / BEST).exists()]
+        return self._best[min(with_weights, key=self._rank)].outcome if with_weights else None
 
     def _trim(self, count: int) -> None:
         for setting in sorted(self._best, key=self._rank)[count:]:
@@ -91,8 +95,8 @@ class Retention:
         return round(fmean(self._values[setting]), 12), self._best[setting].multiply_adds
 
     def _remove(self, kept: "_Kept") -> None:
-        for name in (BEST, WORST) if kept.removable and self._keep is not None else ():
-            (Path(kept.outcome.folder) / name).unlink(missing_ok=True)
+        if kept.removable and self._keep is not None:
+            remove(Path(kept.outcome.folder))
 
 
 @dataclass(frozen=True)

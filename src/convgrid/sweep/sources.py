@@ -51,6 +51,6 @@ class NotedSource:
         if outcome.folder:
             folder = Path(outcome.folder)
             self._folder.ended(trial.key, folder.name)
-            # A single run that the sweep found again keeps what it has.
-            self._retention.ended(trial, outcome, removable="sweep" in read_record(folder))
+            # A single run or another sweep's trial that this sweep found again keeps what it has.
+            self._retention.ended(trial, outcome, removable=read_record(folder).get("sweep") == self._folder.id)
         self._source.ended(trial, outcome)
