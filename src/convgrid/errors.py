@@ -47,6 +47,10 @@ class TrainingError(ConvgridError):
     """A training that cannot go on."""
 
 
+class DivergenceError(TrainingError):
+    """A training whose loss is no longer finite."""
+
+
 class DiskError(ConvgridError):
     """A disk that is full or cannot be written: what was interrupted can go on later."""
 

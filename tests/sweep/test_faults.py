@@ -186,10 +186,10 @@ def test_a_trial_that_takes_all_memory_fails_alone(folder: Path) -> None:
 
 def test_a_sweep_whose_first_trials_fail_alike_stops(folder: Path) -> None:
     output = sweep(
-        folder, "activation.kind=raise", "seed=range(8)", "sweep.workers=1", "sweep.retries=0",
-        "sweep.max_consecutive_failures=3", status=1,
+        folder, "activation.kind=raise", "optimizer.lr=0.1,0.2,0.3,0.4", "seed=0,1", "sweep.workers=1",
+        "sweep.retries=0", "sweep.max_consecutive_failures=3", status=1,
     )  # fmt: skip
-    assert len(records(folder)) == 3
+    assert len(records(folder)) == 5  # two seeds of two settings, and the third's first
     assert output.count("no such luck") == 1 or "failed alike" in output
 
 

@@ -115,6 +115,18 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
     assert said == {"a": first, "b": second}
 
 
+@pytest.mark.parametrize(("trials", "ending"), [(5, "complete"), (25, "failing")])
+def test_a_setting_that_fails_with_all_its_seeds_is_one_failure(trials: int, ending: str) -> None:
+    """Five seeds each, of which the first setting diverges."""
+    view = SimpleNamespace(note=lambda text: None, ended=lambda *said: None)
+    loop = Scheduler("s", cast(Any, None), cast(Any, None), Rules(), cast(Any, view), None)
+    for number in range(trials):
+        varying = {"optimizer.lr": str(number // 5), "seed": str(number % 5), "fold": "[1,5]"}
+        failed = Trial((), cast(Any, None), cast(Any, None), str(number), "", varying)
+        loop._count(failed, Outcome("failed", f"train/loss became nan in epoch {number}"))
+    assert loop._ending == ending
+
+
 def test_the_end_is_prepared_while_the_last_trials_train() -> None:
     prepared: list[bool] = []
     source = NotedSource(cast(Any, Source()), cast(Any, None), cast(Any, None), lambda: prepared.append(True))

@@ -309,6 +309,31 @@ def test_a_pruned_trial_is_told_with_what_it_reached() -> None:
     assert asked.intermediate_values == {3: 0.4}
 
 
+@pytest.mark.parametrize(("direction", "worst"), [("maximize", -math.inf), ("minimize", math.inf)])
+def test_divergence_is_told_as_the_worst_value_and_tried_again_when_asked_for(direction: str, worst: float) -> None:
+    search = searching(
+        space("n=1,2"), 2, study=in_memory([direction]), make=lambda point: [trial(point, 0), trial(point, 1)]
+    )
+    for _ in range(2):
+        found = search.next()
+        assert isinstance(found, Trial)
+        search.ended(found, Outcome("failed", "train/loss became nan", diverged=True))
+    assert told(search) == [("COMPLETE", [worst])]
+    goes_on = searching(space("n=1,2"), 1, study=search.study, rerun_failed=True)
+    assert len(train(goes_on, lambda point: 0.5)) == 1
+
+
+def test_a_search_learns_from_divergence_and_goes_on() -> None:
+    """Most of the space diverges; told as nothing, TPE would draw there for ever."""
+    search, diverged = searching(space("lr=interval(0,1)"), 60), []
+    while isinstance(found := search.next(), Trial):
+        lr = float(values(found.overrides)["lr"])
+        diverged.append(lr > 0.2)
+        bad = Outcome("failed", "train/loss became nan", diverged=True)
+        search.ended(found, bad if lr > 0.2 else finished(0.5 + lr))
+    assert sum(diverged[30:]) < 20  # by chance 24 of 30; 27, where Optuna is told of nothing
+
+
 def test_failed_points_are_tried_again_when_asked_for() -> None:
     search = searching(space("n=1,2"), 1)
     found = search.next()

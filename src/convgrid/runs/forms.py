@@ -30,6 +30,7 @@ SWEEP_STATUS = Kind("one of running, finished, failed, killed", lambda value: va
 STATUS = Kind("one of " + ", ".join(STATUSES), lambda value: value in STATUSES)
 CHOICES = Kind("a mapping to texts", mapping_of(lambda value: value is None or is_text(value)))
 PARAMS = Kind("a mapping to texts, numbers for the sizes of the network", lambda value: _is_params(value))
+YES_OR_NO = Kind("true or false", lambda value: isinstance(value, bool))
 TEXT_OR_NONE = Kind("a text", lambda value: value is None or is_text(value))
 NAME_OR_NONE = Kind("the name of a folder", lambda value: value is None or is_name(value))
 NAMES = Kind("a list of folders' names", list_of(lambda value: value is None or is_name(value)))
@@ -44,9 +45,20 @@ TRACKING = Kind("a mapping with uri and experiment", lambda value: _is_tracking(
 
 BEGAN = {"name": TEXT, "params": PARAMS, "tags": TEXTS, "objective": OBJECTIVE}
 RESULT = {"metrics": NUMBERS, "best_epoch": COUNT, "epochs": COUNT, "seconds": NUMBER}
+DIVERGED = {"diverged": YES_OR_NO}
 END = {"reason": TEXT, "ended": TIME}
 RECORD_FORM = Form(
-    {"status": STATUS}, {**BEGAN, **RESULT, **END, "started": TIME, "sweep": NAME, "config_key": TEXT, "code": TEXTS}
+    {"status": STATUS},
+    {
+        **BEGAN,
+        **RESULT,
+        **END,
+        "started": TIME,
+        "sweep": NAME,
+        "config_key": TEXT,
+        "code": TEXTS,
+        "diverged": YES_OR_NO,
+    },
 )
 EPOCH_FORM = Form({"epoch": COUNT, "time": TIME, "metrics": NUMBERS})
 SAMPLE_FORM = Form({"time": TIME, "metrics": NUMBERS})

@@ -165,7 +165,11 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> Outcome | None:
     status = record.get("status")
     if status not in (*DONE, "killed"):
         return None
-    known = {name: record[name] for name in ("reason", "metrics", "best_epoch", "epochs", "seconds") if name in record}
+    known = {
+        name: record[name]
+        for name in ("reason", "metrics", "best_epoch", "epochs", "seconds", "diverged")
+        if name in record
+    }
     return Outcome(status=status, folder=str(folder), **known)
 
 

@@ -54,6 +54,7 @@ class Outcome:
         best_epoch: Counted from 1; 0 where no epoch ended.
         seconds: Of training, in all its attempts.
         folder: Where all of it is kept, such as "runs/1f0c5ab92d4e".
+        diverged: Whether it failed since its loss was no longer finite: a result, if a bad one.
     """
 
     status: Status
@@ -63,6 +64,7 @@ class Outcome:
     epochs: int = 0
     seconds: float = 0.0
     folder: str = ""
+    diverged: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class TrialFolder:
             best_epoch=outcome.best_epoch,
             epochs=outcome.epochs,
             seconds=outcome.seconds,
+            diverged=outcome.diverged,
         )
 
 

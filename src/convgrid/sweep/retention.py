@@ -5,14 +5,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from convgrid.runs.sweep import REPETITIONS
 from convgrid.runs.trial import BEST
 from convgrid.runs.weights import remove
-from convgrid.sweep.interfaces import Outcome, Trial
+from convgrid.sweep.interfaces import Outcome, SettingKey, Trial, setting_key
 
 SPARE = 8  # settings more than asked for that keep their weights until the end
-
-SettingKey = tuple[tuple[str, str], ...]
 
 
 def how_many(keep: str) -> int | None:
@@ -63,7 +60,7 @@ class Retention:
         if outcome.status == "pruned" or self._name not in outcome.metrics:
             self._remove(found)
             return
-        setting = tuple((key, value) for key, value in trial.varying.items() if key not in REPETITIONS)
+        setting = setting_key(trial)
         self._values.setdefault(setting, []).append(self._sign * outcome.metrics[self._name])
         if (Path(outcome.folder) / BEST).exists():  # an earlier start of the sweep may have removed them
             both = [found, *([self._best[setting]] if setting in self._best else [])]

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from convgrid.runs.trial import lock, read_epochs
 from convgrid.sweep.executor import Died, Local, Worker
-from convgrid.sweep.interfaces import WAIT, Outcome, Source, Trial, Wait
+from convgrid.sweep.interfaces import WAIT, Outcome, SettingKey, Source, Trial, Wait, setting_key
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
 from convgrid.system.processes import handled_by
 
@@ -64,7 +64,7 @@ class Rules:
     Args:
         trial_timeout: Seconds after which a trial's process is killed; None lets it run.
         retries: More attempts for a trial that failed.
-        max_consecutive_failures: The sweep stops when its first so many trials all fail alike.
+        max_consecutive_failures: The sweep stops when its first so many settings all fail alike.
         again: Statuses of earlier runs that are trained again.
         asks: Whether the source prunes.
     """
@@ -93,7 +93,7 @@ class Scheduler:
         self._queue: deque[Job] = deque()  # to be tried again
         self._elsewhere: list[tuple[float, Job]] = []  # trained by another process, and when to ask again
         self._attempts: dict[str, int] = {}
-        self._reasons: list[str] = []  # of failures, while nothing has gone well
+        self._reasons: dict[SettingKey, str] | None = {}  # why settings failed; None once a trial has gone well
         self._ending: Ending = "complete"
         self._interrupts = 0
         self.outcomes: dict[str, tuple[Trial, Outcome]] = {}
@@ -102,8 +102,8 @@ class Scheduler:
         """Train all there is.
 
         Returns:
-            "complete"; "interrupted" by Ctrl-C, SIGTERM or SIGUSR1; "failing" where the first trials all failed alike;
-            "disk" where it is full.
+            "complete"; "interrupted" by Ctrl-C, SIGTERM or SIGUSR1; "failing" where the first settings all failed
+            alike; "disk" where it is full.
         """
         with handled_by(self._interrupt):
             self._loop()
@@ -190,7 +190,7 @@ class Scheduler:
         self._source.ended(job.trial, outcome)
         self._view.ended(number, job.trial, outcome)
         self._tell(outcome.folder)
-        self._count(outcome)
+        self._count(job.trial, outcome)
 
     def _tell(self, folder: str) -> None:
         if self._tracker and folder:
@@ -209,13 +209,13 @@ class Scheduler:
         self._queue.append(replace(job, again=("failed",)))
         return True
 
-    def _count(self, outcome: Outcome) -> None:
-        """Stop where nothing has gone well yet and everything goes wrong in the same way."""
+    def _count(self, trial: Trial, outcome: Outcome) -> None:
+        """Stop where nothing has gone well yet and everything goes wrong in the same way, whatever is repeated."""
         if outcome.status != "failed":
-            self._reasons = [""]
-        elif self._reasons != [""]:
-            self._reasons.append(re.sub(r"\d+", "#", outcome.reason))
-            alike = len(set(self._reasons)) == 1
+            self._reasons = None
+        elif self._reasons is not None:
+            self._reasons[setting_key(trial)] = re.sub(r"\d+", "#", outcome.reason)
+            alike = len(set(self._reasons.values())) == 1
             if alike and len(self._reasons) >= self._rules.max_consecutive_failures:
                 self._ending = "failing"
 

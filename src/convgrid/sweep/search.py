@@ -1,7 +1,9 @@
 """A search that learns from outcomes: Optuna's ask and tell, kept in a storage from which it goes on."""
 
 import contextlib
+import math
 import statistics
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,7 +143,7 @@ class Search:
         for frozen in study.get_trials(states=[*RECALLED]):
             self._recall(frozen)
         for point in self.points.values():
-            if rerun_failed and point.state == TrialState.FAIL:
+            if rerun_failed and (point.state == TrialState.FAIL or has_diverged(point.values)):
                 self._try_again(point)
 
     def next(self) -> Trial | Wait | None:
@@ -175,7 +177,9 @@ class Search:
         """Let Optuna draw a point, and take it up; what it drew before stays."""
         by_chance = RandomSampler(seed=derive(asked.number, "by chance") % 2**32)
         self.study.sampler = self.sampler(asked.number) if self._in_vain < BY_CHANCE else by_chance
-        overrides = self.space.point(asked)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Clip non-finite values")  # of points that diverged
+            overrides = self.space.point(asked)
         asked.set_user_attr(OVERRIDES, _texts(overrides)[len(self.space.fixed) :])
         try:
             point = self._point(overrides, asked.params)
@@ -229,10 +233,18 @@ class Search:
         }
         counted = by_status["pruned"] or by_status["finished"]
         rows = [objective_values(self.objectives, trial, point.outcomes[trial.key]) for trial in counted]
+        if not rows and all(outcome.diverged for outcome in point.outcomes.values()):
+            rows = [self._worst(point.trials[0])]
         point.values = [statistics.fmean(column) for column in zip(*rows, strict=True)] or None
-        finished = TrialState.COMPLETE if by_status["finished"] else TrialState.FAIL
+        finished = TrialState.COMPLETE if rows else TrialState.FAIL
         point.state = TrialState.PRUNED if by_status["pruned"] else finished
         self._pass_on(point)
+
+    def _worst(self, trial: Trial) -> list[float]:
+        """What a point is told whose trainings all diverged: no metric is worse, its network is as large as it is."""
+        bad = [-math.inf if each == StudyDirection.MAXIMIZE else math.inf for each in self.study.directions]
+        known = {f"best/{name}": value for name, value in zip(self.objectives, bad, strict=True)}
+        return objective_values(self.objectives, trial, Outcome("failed", metrics=known))
 
     def _pass_on(self, point: Proposal) -> None:
         """Tell Optuna what a point came to, wherever it waits for it."""
@@ -243,6 +255,11 @@ class Search:
             values = point.values if point.state == TrialState.COMPLETE else None
             self.study.tell(asked, values, point.state)
         point.asked.clear()
+
+
+def has_diverged(values: Sequence[float] | None) -> bool:
+    """Whether these are the values of a point whose trainings all diverged."""
+    return any(map(math.isinf, values or ()))
 
 
 def _texts(overrides: Point) -> list[str]:

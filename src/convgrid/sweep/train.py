@@ -243,7 +243,7 @@ def _tell_ending(
     reasons = [outcome.reason for _, outcome in results if outcome.reason]
     if ending == "failing":
         most = settings.sweep.max_consecutive_failures
-        lines.append(f"Stopped: the first {most} trials failed alike (sweep.max_consecutive_failures={most}).")
+        lines.append(f"Stopped: the first {most} settings failed alike (sweep.max_consecutive_failures={most}).")
     if ending == "disk":
         lines.append(f"Stopped: {reasons[-1]}" if reasons else "Stopped: the disk cannot be written.")
     if unsent:

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from convgrid.config import Settings
-from convgrid.errors import cause_of, reason_of
+from convgrid.errors import DivergenceError, cause_of, reason_of
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import LOG, EpochLog, Outcome, TrialFolder
 from convgrid.training.learner import Learner, train
@@ -106,7 +106,8 @@ def ending_of(error: BaseException, is_interrupt: Callable[[BaseException], bool
     if is_interrupt(error):
         return INTERRUPTED, ""
     cause = cause_of(error)
-    return Outcome("killed" if cause == "disk" else "failed", reason_of(error)), cause
+    diverged = isinstance(error, DivergenceError)
+    return Outcome("killed" if cause == "disk" else "failed", reason_of(error), diverged=diverged), cause
 
 
 def _log(folder: TrialFolder) -> None:

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
-from convgrid.errors import TrainingError
+from convgrid.errors import DivergenceError
 from convgrid.objective.predictor import Predictor
 from convgrid.runs.trial import BEST, LAST
 from convgrid.system.seeding import derive
@@ -115,7 +115,7 @@ class Learner(L.LightningModule):
         """Finish an epoch's metrics: the only time that they leave the device."""
         train_loss = self._train_loss.item() / len(self.data.train)
         if not math.isfinite(train_loss):
-            raise TrainingError(
+            raise DivergenceError(
                 f"train/loss became {train_loss} in epoch {len(self.history) + 1}: the training diverged. "
                 "Lower optimizer.lr, add schedule.warmup_epochs=1 or set trainer.gradient_clip_norm=1."
             )
@@ -184,7 +184,8 @@ def train(
         The test metrics; none where the data has no test part.
 
     Raises:
-        TrainingError: If the loss is no longer finite, or a checkpoint cannot be read.
+        TrainingError: If the loss is no longer finite.
+        RunError: If a checkpoint cannot be read.
         DiskError: If a checkpoint cannot be written.
     """
     recipe = learner.recipe
