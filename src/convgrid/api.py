@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from convgrid.cli.run import plan_or_train, resumed
-from convgrid.config import Composition, check, planned, register_experiments, replaced
+from convgrid.config import Composition, check, register_experiments, replaced
 from convgrid.config.command import Command
 from convgrid.errors import ConfigError, ConvgridError, Interrupted
 from convgrid.model.suffixes import SUFFIXES
@@ -255,10 +255,10 @@ def plan(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None)
         values = replaced(line.settings.values, ["dry_run"], True)
         dry = replace(line, settings=replace(line.settings, values=values))
         return Written(lambda console: _swept(dry, "", console))
-    settings, folder = resumed(line.settings, line.arguments)
+    _, planned, folder = resumed(line.settings, line.arguments, line.plan)
     if folder is not None:
         folder.lock.release()
-    return Planned(line.plan or planned(settings))
+    return Planned(planned)
 
 
 def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, quiet: bool = False) -> Run:

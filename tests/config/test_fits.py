@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from convgrid.config import Settings, fits, identity, outputs
-from convgrid.config.fits import EXAMPLES, FORMS, OF_CLASSES, OF_NUMBERS, WITHOUT_EFFECT
+from convgrid.config import Settings, identity, outputs
+from convgrid.config.fits import EXAMPLES, FORMS, OF_CLASSES, OF_NUMBERS, WITHOUT_EFFECT, fits
 from convgrid.config.values import check_values
 from convgrid.errors import ConfigError, gather
 from convgrid.objective.fit import FITS, NOUNS, Fit, Task

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from convgrid.cli.exit import Lasting, unwritten
-from convgrid.config import Composition, Grid, Settings, check, check_values, from_hydra, planned, register_experiments
+from convgrid.config import Composition, Grid, Settings, check, check_values, from_hydra, register_experiments
 from convgrid.network.plan import Plan
 from convgrid.runs.files import blamed_on
 from convgrid.runs.find import find_to_resume, stored_settings
@@ -94,7 +94,7 @@ def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *
 
     Args:
         texts: The overrides that were typed.
-        plan: As far as the settings tell; None where they are those of a run to go on with.
+        plan: As far as the settings tell; None where they are those of a run to go on with, which has its own.
 
     Returns:
         The run's folder, free for others; None of a plan.
@@ -103,39 +103,39 @@ def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *
         ConvgridError: If a value or the data cannot be used.
         Interrupted: If Ctrl-C, SIGTERM or SIGUSR1 ended the training.
     """
-    settings, folder = resumed(settings, texts)
+    settings, plan, folder = resumed(settings, texts, plan)
     try:
         if settings.dry_run:
-            show_plan(plan or planned(settings), console)
+            show_plan(plan, console)
             return None
         if folder is not None and is_finished(folder.record):
             show_finished(folder, settings, console)
             return folder.path
-        return train(settings, folder, console)
+        return train(settings, folder, console, plan)
     finally:
         if folder is not None:
             folder.lock.release()
 
 
-def resumed(settings: Settings, texts: Sequence[str]) -> tuple[Settings, TrialFolder | None]:
+def resumed(settings: Settings, texts: Sequence[str], plan: Plan | None) -> tuple[Settings, Plan, TrialFolder | None]:
     """Take, with `resume`, the settings that the run was started with.
 
     Args:
         texts: The overrides that were typed.
 
     Returns:
-        The settings, and the folder to go on in, locked; None for a new run.
+        The settings, their plan, and the folder to go on in, locked; None for a new run.
 
     Raises:
         ConvgridError: If there is no such run, or a value that was typed would change its result.
     """
     if settings.resume is None:
-        return settings, None
+        assert plan is not None
+        return settings, plan, None
     folder = find_to_resume(settings.resume)
     with blamed_on(folder.path / CONFIG):
         settings = stored_settings(folder, settings, [key for key in typed(texts) if key != "resume"])
-        check_values(settings, {})
-    return settings, folder
+        return settings, check_values(settings, {}), folder
 
 
 def typed(texts: Sequence[str]) -> dict[str, str]:
@@ -151,11 +151,12 @@ def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> 
     show_result(rows, console)
 
 
-def train(settings: Settings, folder: TrialFolder | None, console: Console) -> Path:
+def train(settings: Settings, folder: TrialFolder | None, console: Console, plan: Plan | None = None) -> Path:
     """Train, with the run brought to the tracking store meanwhile.
 
     Args:
         folder: Of a run to go on with; None makes a new one.
+        plan: What was planned without the data; None plans.
 
     Returns:
         The run's folder.
@@ -173,4 +174,4 @@ def train(settings: Settings, folder: TrialFolder | None, console: Console) -> P
         import_lightning()
         from convgrid.training.trial import run as run_trial
 
-        return run_trial(settings, console, folder, follow)
+        return run_trial(settings, console, folder, follow, plan)

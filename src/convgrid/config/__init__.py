@@ -4,7 +4,7 @@ from convgrid.config.command import Command, check
 from convgrid.config.composer import Composer
 from convgrid.config.composition import Composition
 from convgrid.config.files import CONF, register_experiments
-from convgrid.config.fits import fit_of, fits, outputs
+from convgrid.config.fits import fit_of, outputs
 from convgrid.config.grids import Grid, grids
 from convgrid.config.identity import PLACES, config_key, counted, digest_of, identity, is_outside_identity
 from convgrid.config.mappings import flatten, look_up, replaced
@@ -31,7 +31,6 @@ __all__ = [
     "digest_of",
     "elements_of",
     "fit_of",
-    "fits",
     "flatten",
     "from_hydra",
     "grids",

@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 
 from convgrid import __version__
 from convgrid.component import Component
-from convgrid.config import component, fits, flatten, is_outside_identity
+from convgrid.config import component, fit_of, flatten, is_outside_identity
 from convgrid.data.profile import Profile
 from convgrid.network.plan import Plan
-from convgrid.objective.fit import Fit, fit
+from convgrid.objective.fit import Fit
 from convgrid.runs.trial import read_plan, read_settings
 
 KEY = "convgrid"  # of this text among a file's metadata
@@ -53,7 +53,7 @@ class Meta:
             version=__version__,
             profile=profile,
             plan=read_plan(folder),
-            fit=fit(settings.choices["loss"], profile.task, len(profile.names), fits(settings)),
+            fit=fit_of(settings, profile.task, len(profile.names)),
             target=component(settings, "target"),
             config={key: value for key, value in kept.items() if "_target_" not in key} | dict(settings.choices),
         )

@@ -144,7 +144,7 @@ def _attempt(
     """Train a job's trial, from its last checkpoint on, or from the start."""
 
     def put_together() -> tuple[Learner, Plan]:
-        made = prepare(job.trial.settings, data, components, accumulate=job.accumulate)
+        made = prepare(job.trial.settings, data, components, job.trial.plan, accumulate=job.accumulate)
         _make_way(job, folder, own_code(job.trial.settings, made[1]))
         return made
 

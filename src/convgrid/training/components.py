@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convgrid.config import Settings, component, fits
+from convgrid.config import Settings, component, fit_of
 from convgrid.errors import ConfigError, gather, refuse
-from convgrid.objective.fit import Fit, Task, fit, num_outputs
+from convgrid.objective.fit import Fit, Task, num_outputs
 from convgrid.objective.objective import Objective
 from convgrid.optimizers import ELEMENTWISE
 from convgrid.schedules import Progress
@@ -68,7 +68,7 @@ class Components:
         Raises:
             ConfigError: If they do not go together.
         """
-        return fit(self._settings.choices["loss"], task, count, fits(self._settings))
+        return fit_of(self._settings, task, count)
 
     def check(self) -> None:
         """Use every component once on next to nothing, so that a value out of its range is told before data is read.

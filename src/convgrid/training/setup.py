@@ -52,13 +52,18 @@ def read(settings: Settings) -> ImageData:
 
 
 def prepare(
-    settings: Settings, data: ImageData, components: Components | None = None, *, accumulate: int = 1
+    settings: Settings,
+    data: ImageData,
+    components: Components | None = None,
+    planned: Plan | None = None,
+    *,
+    accumulate: int = 1,
 ) -> tuple[Learner, Plan]:
-    """Plan the network for the data, and put together what trains it.
+    """Put together what trains a network on the data.
 
     Args:
-        data: What is trained on.
         components: What the settings name; None finds them.
+        planned: What was planned without the data; it is planned anew where the data asks for other outputs.
         accumulate: Parts that each batch is divided into.
 
     Returns:
@@ -69,8 +74,9 @@ def prepare(
     """
     components = components or Components(settings)
     row = components.fit(data.task, data.num_classes)
-    shape = settings.data.shape
-    planned = plan(architecture(settings), shape, num_outputs(row, data.num_classes), measure=measure)
+    outputs = num_outputs(row, data.num_classes)
+    if planned is None or planned.num_outputs != outputs:
+        planned = plan(architecture(settings), settings.data.shape, outputs, measure=measure)
     recipe = _recipe(settings, data, row, components, planned, accumulate)
     network = build(planned, init=settings.arch.init, seed=derive(recipe.seed, "init"))
     objective = _objective(settings, data, row, components)

@@ -10,6 +10,7 @@ from rich.console import Console
 from convgrid.config import Settings, identity
 from convgrid.data import notes_on
 from convgrid.errors import Interrupted
+from convgrid.network.plan import Plan
 from convgrid.runs.trial import TrialFolder, create, run_id_of
 from convgrid.system.device import find_device
 from convgrid.system.memory import freed_memory_kept
@@ -28,13 +29,20 @@ def untracked(_: Path) -> AbstractContextManager[Callable[[], None]]:
     return nullcontext(lambda: None)
 
 
-def run(settings: Settings, console: Console, folder: TrialFolder | None = None, follow: Follow = untracked) -> Path:
+def run(
+    settings: Settings,
+    console: Console,
+    folder: TrialFolder | None = None,
+    follow: Follow = untracked,
+    plan: Plan | None = None,
+) -> Path:
     """Train what the settings describe, and print what came of it.
 
     Args:
         console: Where progress and result are printed.
         folder: Of a run to go on with; None makes a new one.
         follow: Has the run's folder brought to the tracking store, until it is left; gives what to call with news.
+        plan: What was planned without the data; None plans.
 
     Returns:
         The run's folder; its lock is free again, as is all that the training changed of the process.
@@ -54,7 +62,7 @@ def run(settings: Settings, console: Console, folder: TrialFolder | None = None,
         for note in notes_on(data):
             console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
         # Before there is a folder: what does not fit leaves none.
-        learner, planned = prepare(settings, data, components)
+        learner, planned = prepare(settings, data, components, plan)
         if folder is not None:
             refuse_other_code(folder.path, settings, planned)
         folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
