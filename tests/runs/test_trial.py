@@ -7,7 +7,7 @@ import pytest
 from convgrid.config import Settings
 from convgrid.errors import ConfigError
 from convgrid.runs.find import find_to_resume, stored_settings
-from convgrid.runs.trial import TRACKED, EpochLog, create, read_epochs
+from convgrid.runs.trial import TRACKED, EpochLog, create, read_epochs, read_settings
 
 SettingsMaker = Callable[..., Settings]
 
@@ -86,6 +86,14 @@ def test_a_resumed_run_has_the_config_that_it_was_started_with(settings: Setting
     assert found.values["arch"] == started.values["arch"]
     assert found.values["data"] == {**started.values["data"], "root": "/b"}
     assert found.values["tracking"]["experiment"] == "x"
+
+
+def test_a_resumed_run_may_be_tracked_elsewhere_or_not_at_all(settings: SettingsMaker, in_tmp: Path) -> None:
+    folder = create("abc", settings())
+    found = stored_settings(folder, settings("resume=abc", "tracking=none"), ["tracking"])
+    assert found.tracking.uri is None
+    assert found.choices == {**settings().choices, "tracking": "none"}
+    assert read_settings(folder.path).tracking.uri is not None
 
 
 def test_what_would_change_the_result_is_refused_on_resume(settings: SettingsMaker, in_tmp: Path) -> None:

@@ -1,11 +1,10 @@
 """From what the user remembers of a run to its folder: no torch, no MLflow."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from convgrid.config import Settings, flatten, is_outside_identity
+from convgrid.config import Settings, flatten, is_outside_identity, look_up, replaced
 from convgrid.errors import ConfigError, ModelError
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, read_sweep_or_tell, winner
 from convgrid.runs.trial import (
@@ -211,13 +210,8 @@ def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[s
             f"resume={settings.resume} goes on with the config that the run was started with. "
             f"Leave out {', '.join(refused)}, or start a new run."
         )
-    values = {**stored.values, "resume": settings.resume, "dry_run": settings.dry_run}
-    for key in changed:
-        _set(values, key.split("."), now[key])
-    return replace(settings, values=values, choices=stored.choices)
-
-
-def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
-    for part in parts[:-1]:
-        values = values[part]
-    values[parts[-1]] = value
+    values = stored.values
+    for key in ("resume", "dry_run", *changed):
+        values = replaced(values, key.split("."), look_up(settings.values, key))
+    options = {group: settings.choices[group] for group in changed if group in settings.choices}
+    return replace(settings, values=values, choices={**stored.choices, **options})
