@@ -308,13 +308,3 @@ def test_weights_are_one_tensor_to_the_projects_own_optimizers_alone(
     groups = learner.configure_optimizers().param_groups
     assert all(weight.dim() == 1 for group in groups for weight in group["params"]) == lies_flat
     assert bool(learner.steps.flat) == lies_flat
-
-
-def test_a_checkpoint_of_an_earlier_layout_is_refused_with_the_way_out(settings: SettingsMaker, tmp_path: Path) -> None:
-    chosen = settings(*SMALL)
-    fitted(chosen, tmp_path)
-    checkpoint = torch.load(tmp_path / LAST, weights_only=True)
-    del checkpoint["layout"]
-    torch.save(checkpoint, tmp_path / LAST)
-    with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read: it is of an earlier version.* Remove it"):
-        fitted(chosen, tmp_path)

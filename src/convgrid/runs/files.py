@@ -236,16 +236,17 @@ def blamed_on(file: Path) -> Iterator[None]:
         raise RunError(f"{file} cannot be used: {reason_of(error)}.") from error
 
 
-def write(file: Path, text: str, *, lasting: bool = False) -> None:
+def write(file: Path, text: str, *, lasting: bool = False, mark: str = "") -> None:
     """Write a file: a reader sees the old one or the new one, never a part, and a full disk leaves the old one.
 
     Args:
         lasting: Whether to wait until it would outlive a power cut.
+        mark: Tells processes apart that write the same file at once.
 
     Raises:
         OSError: If it cannot be written.
     """
-    with replacing(file) as partial:
+    with replacing(file, mark) as partial:
         partial.write_text(text, encoding="utf-8")
         if lasting:
             sync(partial)
@@ -254,13 +255,16 @@ def write(file: Path, text: str, *, lasting: bool = False) -> None:
 
 
 @contextmanager
-def replacing(file: Path) -> Iterator[Path]:
+def replacing(file: Path, mark: str = "") -> Iterator[Path]:
     """Put what the block writes in a file's place; where the block fails, nothing is left of it.
+
+    Args:
+        mark: Tells processes apart that write the same file at once.
 
     Yields:
         Where to write.
     """
-    partial = file.with_name(f"partial.{os.getpid()}.{file.name}")
+    partial = file.with_name(f"partial.{mark}{file.name}")
     try:
         yield partial
         partial.replace(file)

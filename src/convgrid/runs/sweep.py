@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -202,6 +203,9 @@ class SweepFolder:
                 "trials": earlier.get("trials", [None] * len(keys)),
             }
             self._take_lock(shared)
+            if self._lock.is_locked:  # nobody else writes
+                for left in self.path.glob(f"partial.*{SWEEP}"):  # by a process that was killed
+                    left.unlink()
             self.update(status="running")
         except OSError as error:
             raise DiskError(f"{self.path.absolute()} cannot be used: {error.strerror}.") from None
@@ -231,7 +235,8 @@ class SweepFolder:
     def update(self, **known: Any) -> None:
         """Add to what is known of the sweep; a reader sees the old or the new, never a part."""
         self._known |= known
-        write(self.path / SWEEP, json.dumps(self._known, indent=2), lasting=self._known["status"] != "running")
+        is_over = self._known["status"] != "running"
+        write(self.path / SWEEP, json.dumps(self._known, indent=2), lasting=is_over, mark=f"{os.getpid()}.")
         self._written = time.monotonic()
 
     def close(self, status: str, **known: Any) -> None:

@@ -25,7 +25,7 @@ from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 from convgrid.system.device import find_device
 from convgrid.system.memory import keep_freed_memory
 from convgrid.training.attempt import Pruned, attempt, ending_of
-from convgrid.training.checkpoints import broken
+from convgrid.training.checkpoints import PREVIOUS
 from convgrid.training.components import Components
 from convgrid.training.learner import Learner
 from convgrid.training.own_code import own_code
@@ -168,14 +168,11 @@ def _attempt(
 
 
 def _make_way(job: Job, folder: TrialFolder, code: Mapping[str, str]) -> None:
-    """Remove what is not to be gone on from: what the job wants trained again, a broken checkpoint, other code's."""
-    cause = broken(folder.path / LAST)
-    if cause:
-        print(f"{LAST} cannot be read: {cause}. The trial starts over.")
-    elif changed := code_changes(folder.path, code):
-        cause = f"the code of {some(changed)} has changed"
-        print(f"{cause}. The trial starts over.")
-    for name in (LAST, BEST, METRICS, RECORD) if cause or "finished" in job.again else ():
+    """Remove what is not to be gone on from: what the job wants trained again, and what other code trained."""
+    changed = code_changes(folder.path, code)
+    if changed:
+        print(f"the code of {some(changed)} has changed. The trial starts over.")
+    for name in (LAST, PREVIOUS, BEST, METRICS, RECORD) if changed or "finished" in job.again else ():
         (folder.path / name).unlink(missing_ok=True)
 
 

@@ -3,6 +3,7 @@
 A plain run makes one, a worker of a sweep makes one for each job; what differs between them are arguments.
 """
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from convgrid.config import Settings
 from convgrid.errors import DivergenceError, cause_of, reason_of
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import LOG, EpochLog, Outcome, TrialFolder
+from convgrid.training.checkpoints import PREVIOUS, settle
 from convgrid.training.learner import Learner, train
 from convgrid.training.recipe import History
 from convgrid.training.recording import begin, ended, write_predictions
@@ -67,6 +69,9 @@ def attempt(
     try:
         with interruptible():
             learner, planned = put_together()
+            told = settle(folder.path, learner.recipe.metric, learner.recipe.mode, start_over=not raises)
+            if told:
+                print(told, file=sys.stderr)
             begin(folder, settings, learner, planned, device, **known)
             log = EpochLog(folder.path)
             began()
@@ -88,6 +93,8 @@ def attempt(
         outcome = ended(ending, folder, learner, tested, time.monotonic() - started)
         with suppress(OSError):  # on a full disk, those who wait for the outcome hear of it all the same
             folder.end(outcome)
+            if outcome.status in ("finished", "pruned"):
+                (folder.path / PREVIOUS).unlink(missing_ok=True)
     return outcome, cause
 
 

@@ -22,7 +22,7 @@ from convgrid.errors import DivergenceError
 from convgrid.objective.predictor import Predictor
 from convgrid.runs.trial import BEST, LAST
 from convgrid.system.seeding import derive
-from convgrid.training.checkpoints import LAYOUT, DirectIO, Keep, Send, readable
+from convgrid.training.checkpoints import LAYOUT, DirectIO, Keep, Send
 from convgrid.training.evaluation import Evaluation, make_views
 from convgrid.training.recipe import Recipe
 from convgrid.training.steps import Steps
@@ -185,7 +185,6 @@ def train(
 
     Raises:
         TrainingError: If the loss is no longer finite.
-        RunError: If a checkpoint cannot be read.
         DiskError: If a checkpoint cannot be written.
     """
     recipe = learner.recipe
@@ -205,7 +204,8 @@ def train(
             enable_model_summary=False,
             default_root_dir=folder,
         )
-        trainer.fit(learner, ckpt_path=readable(folder / LAST), weights_only=True)
+        last = folder / LAST
+        trainer.fit(learner, ckpt_path=last if last.exists() else None, weights_only=True)
         best = torch.load(folder / BEST, map_location=learner.device, weights_only=True)
         learner.load_state_dict(best["state_dict"])
         learner.evaluation.confusions = best["confusions"]
