@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convgrid import activations
 from convgrid.errors import ConfigError
+from convgrid.network.planned import PATTERN_ACTIVATIONS
 
 NAMES = [
     "softmax",
@@ -118,8 +119,27 @@ TWINS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def test_the_module_offers_exactly_the_eleven_names() -> None:
-    assert sorted(activations.__all__) == sorted(NAMES)
+# Those without an option of the group, for patterns: values as their papers define them, slopes worked out by hand.
+PATTERN_TWINS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "relu6": (lambda x: np.minimum(np.maximum(x, 0), 6), lambda x: ((x > 0) & (x < 6)).astype(float)),
+    "silu": (
+        lambda x: x / (1 + np.exp(-x)),
+        lambda x: 1 / (1 + np.exp(-x)) + x * np.exp(-x) / (1 + np.exp(-x)) ** 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PATTERN_TWINS)
+def test_an_activation_for_patterns_has_its_values_and_slopes(name: str) -> None:
+    values, gradient = with_gradient(getattr(activations, name))
+    value, slope = PATTERN_TWINS[name]
+    np.testing.assert_allclose(values, value(np.array(POINTS)), rtol=1e-12, atol=0)
+    np.testing.assert_allclose(gradient, slope(np.array(POINTS)) * WEIGHTS.numpy(), rtol=1e-9, atol=0)
+
+
+def test_the_module_offers_exactly_the_eleven_names_and_two_for_patterns() -> None:
+    assert sorted(activations.__all__) == sorted([*NAMES, *PATTERN_TWINS])
+    assert sorted(PATTERN_ACTIVATIONS) == sorted(PATTERN_TWINS)
     assert len(NAMES) == 11
     assert sorted(KERAS) == sorted(TWINS) == sorted(NAMES)
 

@@ -50,7 +50,7 @@ def layer(text: str, shape: tuple[int, ...], pool: str = "max_pool") -> nn.Modul
     """The first layer of a pattern as the plan and the build make it, in float64."""
     relu = Component("relu", "convgrid.activations.relu")
     groups = Groups(Component("conv", "convgrid.layers.conv"), relu, {}, Component(pool, f"convgrid.layers.{pool}"))
-    return build(plan(Architecture(f"INPUT -> {text} -> FC", groups), shape, 2))[0].double()
+    return next(build(plan(Architecture(f"INPUT -> {text} -> FC", groups), shape, 2)).children()).double()
 
 
 def apply(module: nn.Module, x: Array) -> Array:

@@ -48,6 +48,21 @@ def test_a_plan_shows_every_layer_with_its_costs_and_their_totals(settings: Sett
     ]
 
 
+def test_a_plan_with_joins_says_what_a_layer_takes_where_that_is_not_the_line_above(settings: SettingsMaker) -> None:
+    pattern = "INPUT -> CONV(4) -> SUM[SKIP | CONV(8)] -> CONCAT[SKIP | POOL(1) | RELU] -> FC"
+    assert lines_of(planned(settings, f"arch.pattern='{pattern}'"))[1:-3] == [
+        "layer   arguments      output parameters multiply-adds   memory  sees from",
+        "conv1   3x3, padding 1 4x8x8          40         2,304  1.0 KiB   3x3",
+        "conv2   3x3, padding 1 8x8x8         296        18,432  2.0 KiB   5x5",
+        "conv3   1x1            8x8x8          40         2,048  2.0 KiB   3x3 conv1",
+        "sum1                   8x8x8           0             0  2.0 KiB   5x5 conv3, conv2",
+        "pool1   1x1            8x8x8           0             0  2.0 KiB   5x5",
+        "relu1                  8x8x8           0             0  2.0 KiB   5x5 sum1",
+        "concat1                24x8x8          0             0  6.0 KiB   5x5 sum1, pool1, relu1",
+        "output                 10         15,370        15,360     40 B 12x12",
+    ]
+
+
 def test_vgg16_fits_80_columns(settings: SettingsMaker) -> None:
     lines = lines_of(planned(settings, f"arch.pattern='{VGG16}'", shape=(3, 224, 224), classes=1000))
     assert len(lines) == 2 + 36 + 3

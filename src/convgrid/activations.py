@@ -14,8 +14,10 @@ __all__ = [
     "hard_sigmoid",
     "linear",
     "relu",
+    "relu6",
     "selu",
     "sigmoid",
+    "silu",
     "softmax",
     "softplus",
     "softsign",
@@ -147,6 +149,42 @@ def relu(x: Tensor) -> Tensor:
     Source: Nair and Hinton, ICML 2010; Keras 3 `activations.relu` with its defaults.
     """
     return F.relu(x)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """Cut values to 0 and 6: min(max(x, 0), 6).
+
+    Args:
+        x: Any shape.
+
+    Returns:
+        Values in [0, 6], of x's shape.
+
+    Example:
+        >>> relu6(torch.tensor([-1.0, 2.0, 7.0]))
+        tensor([0., 2., 6.])
+
+    Source: Howard et al., "MobileNets", 2017; `torch.nn.functional.relu6`.
+    """
+    return F.relu6(x)
+
+
+def silu(x: Tensor) -> Tensor:
+    """Weigh values by their own sigmoid: x / (1 + exp(-x)), also known as swish.
+
+    Args:
+        x: Any shape.
+
+    Returns:
+        Values above -0.28, of x's shape.
+
+    Example:
+        >>> silu(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-0.2689,  0.0000,  0.7311])
+
+    Source: Ramachandran et al., "Searching for Activation Functions", 2017; `torch.nn.functional.silu`.
+    """
+    return F.silu(x)
 
 
 def tanh(x: Tensor) -> Tensor:

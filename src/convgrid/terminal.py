@@ -3,7 +3,7 @@
 import io
 import sys
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from convgrid.network.plan import Plan
-from convgrid.network.planned import PlannedLayer
+from convgrid.network.planned import IMAGE, PlannedLayer
 from convgrid.runs.trial import read_record, run_id_of
 
 Row = tuple[str, ...]
 
 HEADINGS = ("layer", "arguments", "output", "parameters", "multiply-adds", "memory", "sees")
 ARGUMENTS = 1  # the column; it and its neighbours hold words, the others numbers
+FROM = "from"  # the last column of a network that branches
 GAP = 2  # spaces after a result's name
 SCREEN = 80  # characters that a table tries to keep to, by folding its arguments
 TIED = "\xa0"  # a space at which no line is folded
@@ -26,10 +27,13 @@ LEAST = 14  # characters of the arguments' column where that is impossible
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print a plan as a table; however narrow the terminal is, no number and no pattern is broken to copy."""
-    rows = [HEADINGS, *map(_row, plan.layers)]
     totals = (f"{plan.parameters:,}", f"{plan.multiply_adds:,}", _bytes(plan.activation_bytes))
-    rows.append(("total", "", "", *totals, ""))
-    head, *lines, total = aligned(_folded(rows), words=range(ARGUMENTS + 2))
+    rows = [HEADINGS, *map(_row, plan.layers), ("total", "", "", *totals, "")]
+    words = {*range(ARGUMENTS + 2)}
+    if not plan.is_chain:
+        words.add(len(HEADINGS))
+        rows = [(*row, source) for row, source in zip(rows, (FROM, *_sources(plan), ""), strict=True)]
+    head, *lines, total = aligned(_folded(rows), words=words)
     _write(console, f"INPUT {_shape(plan.input_shape)}", "bold")
     _write(console, head, "bold")
     for line in lines:
@@ -129,6 +133,14 @@ def _write(console: Console, line: str, style: str = "") -> None:
 def _row(layer: PlannedLayer) -> Row:
     costs = (f"{layer.parameters:,}", f"{layer.multiply_adds:,}", _bytes(layer.activation_bytes))
     return (layer.name, _arguments(layer), _shape(layer.output_shape), *costs, _shape(layer.receptive_field))
+
+
+def _sources(plan: Plan) -> Iterator[str]:
+    """What each layer takes, where that is not the line above."""
+    before = IMAGE
+    for layer in plan.layers:
+        yield "" if layer.inputs == (before,) else ", ".join(layer.inputs)
+        before = layer.name
 
 
 def _folded(rows: Sequence[Row]) -> list[Row]:

@@ -240,6 +240,13 @@ TOLD = {
     "arch=conv_fc activation=tanh": (
         "activation=tanh has no effect: the pattern INPUT -> CONV -> RELU -> FC names its activations. Leave it out."
     ),
+    "arch.init_residual=zero": (
+        "arch.init_residual=zero has no effect: the pattern INPUT -> [[CONV -> NORM? -> ACT]*N -> POOL? -> DROPOUT?]*M "
+        "-> [FC -> ACT -> DROPOUT?]*K -> FC has no SUM of a SKIP and a path that ends in NORM. Leave it out."
+    ),
+    "arch.pattern=INPUT->NORM(batch)->FC layer/norm=group": (
+        "layer/norm=group has no effect: the pattern INPUT->NORM(batch)->FC names the type of every NORM. Leave it out."
+    ),
     "arch=linear layer/norm=batch": (
         "layer/norm=batch has no effect: the pattern INPUT -> FC has no NORM. Leave it out."
     ),

@@ -200,3 +200,9 @@ def test_identities_are_those_of_before(
     _ = made.data, made.trainer  # what was looked at is of no identity
     found = identity(made, device="cpu", digest="d1"), config_key(made), digest_of(counted(made) | {"x": 1.0})
     assert found == hashes
+
+
+def test_a_key_of_a_later_version_counts_where_it_is_not_what_held_before(settings: SettingsMaker) -> None:
+    typed = ((), ("arch.init_residual=one",), ("arch.init_residual=zero",))
+    as_before, stated, other = (config_key(settings(*words)) for words in typed)
+    assert as_before == stated != other

@@ -74,7 +74,10 @@ def test_architecture_takes_every_group_that_names_a_layer(settings: SettingsMak
     assert arch.groups.norm is not None
     assert arch.groups.norm.target == "convgrid.layers.batch_norm"
     assert arch.groups.activation.options == {"alpha": 1.0}
-    assert set(arch.groups.activations) == {path.stem for path in (CONF / "activation").glob("*.yaml")}
+    options = {path.stem for path in (CONF / "activation").glob("*.yaml")}
+    assert set(arch.groups.activations) == {*options, "relu6", "silu"}  # these two for patterns only
+    assert set(arch.groups.pools) == {"average", "l2", "max"}
+    assert set(arch.groups.norms) == {"batch", "group", "layer", "local_response"}
     assert [layer.name for layer in plan(arch, (1, 8, 8), 10).layers][:3] == ["conv1", "norm1", "elu1"]
 
 

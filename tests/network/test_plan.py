@@ -70,6 +70,13 @@ def first(layer: str, shape: Sequence[int] = (3, 32, 32), **options: Any) -> Sha
     return lay_out(f"INPUT -> {layer} -> FC", shape, **options).layers[0].output_shape
 
 
+def built(planned: Plan) -> nn.Sequential:
+    """The module of a chain."""
+    network = build(planned)
+    assert isinstance(network, nn.Sequential)
+    return network
+
+
 def refused(pattern: str, shape: Sequence[int] = (3, 32, 32), outputs: int = 10, **options: Any) -> str:
     with pytest.raises(PlanError) as caught:
         lay_out(pattern, shape, outputs, **options)
@@ -357,7 +364,7 @@ def window(draw: st.DrawFn) -> str:
 @given(st.lists(window(), min_size=1, max_size=4))
 def test_the_receptive_field_is_the_box_of_pixels_that_a_middle_output_depends_on(windows: list[str]):
     network = lay_out(f"INPUT -> {' -> '.join(windows)} -> FC", (1, 140, 150), pool="average_pool")
-    volume = build(network)[: len(windows)]
+    volume = built(network)[: len(windows)]
     reached, _ = influence(volume, (1, 140, 150))
     assert extent(reached) == network.layers[len(windows) - 1].receptive_field
 
@@ -463,7 +470,7 @@ def test_a_plan_equals_the_built_module_in_shapes_parameters_and_flops_and_reads
 ):
     assume(planned_or_refused(pattern, shape, chosen) is None)
     planned = lay_out(pattern, shape, outputs, **chosen)
-    network = build(planned).eval()
+    network = built(planned).eval()
     images = torch.ones(2, *shape)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         found = list(shapes_of(network, images))

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convgrid.config.mappings import flatten
@@ -20,6 +20,8 @@ NOT_IDENTITY = (
     "data.memory_gib",
     *PLACES,
 )
+# Keys of later versions, with what held before: only another value is another trial.
+LATER = {"arch.init_residual": "one"}
 
 
 def identity(settings: Settings, *, device: str, digest: str) -> str:
@@ -31,7 +33,7 @@ def identity(settings: Settings, *, device: str, digest: str) -> str:
     Returns:
         12 hexadecimal digits.
     """
-    kept = {key: value for key, value in flatten(settings.values) if not is_outside_identity(key)}
+    kept = {key: value for key, value in _stated(settings) if not is_outside_identity(key)}
     return digest_of(kept | {"trainer.accelerator": device, "data": digest})
 
 
@@ -50,7 +52,11 @@ def counted(settings: Settings) -> dict[str, Any]:
     Returns:
         Values by dotted key.
     """
-    return {key: value for key, value in flatten(settings.values) if key in PLACES or not is_outside_identity(key)}
+    return {key: value for key, value in _stated(settings) if key in PLACES or not is_outside_identity(key)}
+
+
+def _stated(settings: Settings) -> Iterator[tuple[str, Any]]:
+    return (item for item in flatten(settings.values) if item not in LATER.items())
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ class ArchSettings:
     max_filters: int
     hidden: int
     init: str
+    init_residual: str = "one"
 
 
 @dataclass(frozen=True, slots=True)

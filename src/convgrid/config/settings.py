@@ -26,7 +26,7 @@ from convgrid.config.sections import (
 )
 from convgrid.errors import ConfigError
 from convgrid.network.plan import Architecture
-from convgrid.network.planned import Groups
+from convgrid.network.planned import PATTERN_ACTIVATIONS, Groups
 
 # Keys of an option that the pipeline reads itself; all others are given to what `_target_` names.
 PIPELINES: Mapping[str, tuple[str, ...]] = {"loss": ("fit",), "data": ("batch_size",)}
@@ -181,7 +181,7 @@ def architecture(settings: Settings) -> Architecture:
     groups = Groups(
         conv=conv,
         activation=activation,
-        activations=_activations(settings.folders),
+        activations={**PATTERN_ACTIVATIONS, **_options("activation", settings.folders)},
         pool=component(settings, "layer/pool"),
         norm=component(settings, "layer/norm"),
         dropout=component(settings, "layer/dropout"),
@@ -189,6 +189,8 @@ def architecture(settings: Settings) -> Architecture:
         growth=arch.growth,
         max_filters=arch.max_filters,
         hidden=arch.hidden,
+        pools=_options("layer/pool", settings.folders),
+        norms=_options("layer/norm", settings.folders),
     )
     return Architecture(arch.pattern, groups, n=arch.n, m=arch.m, k=arch.k)
 
@@ -203,12 +205,12 @@ def _component(group: str, name: str, options: Mapping[str, Any]) -> Component |
 
 
 @functools.cache  # reading them takes 10 ms
-def _activations(folders: tuple[Path, ...]) -> dict[str, Component]:
-    """Every activation that a pattern may name; of two by one name, Hydra's search path prefers the first."""
+def _options(group: str, folders: tuple[Path, ...]) -> dict[str, Component]:
+    """Every option of a group that a pattern may name; of two by one name, Hydra's search path prefers the first."""
     found: dict[str, Component] = {}
     for folder in folders:
-        for path in sorted((folder / "activation").glob("*.yaml")):
-            made = _component("activation", path.stem, _read(path))
+        for path in sorted((folder / group).glob("*.yaml")):
+            made = _component(group, path.stem, _read(path))
             if made is not None:
                 found.setdefault(path.stem, made)
     return found

@@ -60,6 +60,7 @@ LEAST: Mapping[str, float] = {
 MOST: Mapping[str, float] = {"layer.norm.momentum": 1, "sweep.sampler.crossover_rate": 1}
 ONE_OF: Mapping[str, Sequence[str | None]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
+    "arch.init_residual": ("one", "zero"),
     "data.task": tuple(NOUNS),
     "imbalance.sampling": ("shuffle", "balanced"),
     "objective.mode": ("auto", "max", "min"),
@@ -314,6 +315,9 @@ def _idle_groups(pattern: Pattern) -> dict[str, str]:
     kinds = {layer.kind for layer in pattern.layers}
     kinds_of_groups = ("CONV", "POOL", "NORM", "DROPOUT")
     idle = {f"layer/{kind.lower()}": f"has no {kind}" for kind in kinds_of_groups if kind not in kinds}
+    for kind in ("POOL", "NORM"):
+        if kind in kinds and all("type" in dict(layer.args) for layer in pattern.layers if layer.kind == kind):
+            idle[f"layer/{kind.lower()}"] = f"names the type of every {kind}"
     hidden = [layer for layer in pattern.layers[:-1] if layer.kind == "FC" and not layer.args]
     default = [layer for layer in pattern.layers if layer.kind == "CONV" and "filters" not in dict(layer.args)]
     if not hidden:
@@ -322,4 +326,6 @@ def _idle_groups(pattern: Pattern) -> dict[str, str]:
         idle |= dict.fromkeys(("arch.filters", "arch.growth", "arch.max_filters"), "has no CONV without filters")
     if not any(layer.kind == "ACT" and layer.activation is None for layer in pattern.layers):
         idle["activation"] = "names its activations" if "ACT" in kinds else "has no ACT"
+    if not pattern.has_residual_norm:
+        idle["arch.init_residual"] = "has no SUM of a SKIP and a path that ends in NORM"
     return idle

@@ -23,10 +23,11 @@ from convgrid.errors import ModelError
 from convgrid.model.meta import KEY, Meta
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.model.trained import Trained, assemble
+from convgrid.network import graph  # noqa: F401  (likewise)
 from convgrid.objective.predictor import Predictor
 
 META_FILE = f"{KEY}.json"  # in a torch.export archive
-KNOWN_CODE = ("convgrid.activations", "convgrid.layers", "convgrid.scales", "torch.nn")
+KNOWN_CODE = ("convgrid.activations", "convgrid.layers", "convgrid.network.graph", "convgrid.scales", "torch.nn")
 IMAGES, PREDICTIONS = "images", "predictions"  # a program's input and output
 
 

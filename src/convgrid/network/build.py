@@ -9,20 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from convgrid.errors import ConfigError, PlanError
+from convgrid.network.graph import Branching
 from convgrid.network.initializers import INITIALIZERS
 from convgrid.network.plan import Plan
 from convgrid.network.planned import PlannedLayer
 
 
-def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequential:
+def build(
+    plan: Plan, *, init: str = "glorot_uniform", init_residual: str = "one", seed: int = 0
+) -> nn.Sequential | Branching:
     """Build the planned layers, in order and by name, and initialise their weights.
 
     Args:
         init: A name in `convgrid.network.initializers.INITIALIZERS`; "torch" leaves torch's own weights.
+        init_residual: "zero" starts the scale of each norm that ends a residual path at 0, so that the network starts
+            without these paths (Goyal et al., 2017); "one" as every other norm's.
         seed: Of the initial weights.
 
     Returns:
-        A network from (B, C, H, W) images to (B, num_outputs) scores.
+        A network from (B, C, H, W) images to (B, num_outputs) scores; a chain is an `nn.Sequential`.
 
     Raises:
         ConfigError: If there is no such initialisation.
@@ -41,10 +46,17 @@ def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequ
         raise ConfigError(f"arch.init={init} is no initialisation. Use one of {', '.join(INITIALIZERS)}.")
     with torch.random.fork_rng(devices=[]):  # layers draw weights from global state when they are made
         torch.default_generator.manual_seed(seed)
-        network = nn.Sequential(OrderedDict((layer.name, _make(layer)) for layer in plan.layers))
-    for layer, module in zip(plan.layers, network, strict=True):
+        modules = OrderedDict((layer.name, _make(layer)) for layer in plan.layers)
+    for layer in plan.layers:
         if layer.is_own:
-            _try(layer, module)
+            _try(layer, modules[layer.name])
+        if layer.ends_residual and init_residual == "zero":
+            _start_at_zero(modules[layer.name])
+    network = (
+        nn.Sequential(modules)
+        if plan.is_chain
+        else Branching(modules, {layer.name: layer.inputs for layer in plan.layers})
+    )
     initialize = INITIALIZERS[init]
     if initialize is not None:
         generator = torch.Generator().manual_seed(seed)
@@ -54,6 +66,12 @@ def build(plan: Plan, *, init: str = "glorot_uniform", seed: int = 0) -> nn.Sequ
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
+
+
+def _start_at_zero(norm: nn.Module) -> None:
+    scale = getattr(norm, "weight", None)
+    if isinstance(scale, nn.Parameter):
+        nn.init.zeros_(scale)
 
 
 def measure(layer: PlannedLayer) -> PlannedLayer:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from convgrid.component import Component
-from convgrid.errors import PlanError
+from convgrid.errors import ConvgridError, PlanError
 from convgrid.network import pattern as pattern_language
-from convgrid.network.pattern import Layer, Pattern
-from convgrid.network.planned import PLANNERS, Groups, PlannedLayer, Shape, TooSmall, Walk, check_num_groups
+from convgrid.network.folding import folded
+from convgrid.network.layout import Layout, Measure
+from convgrid.network.pattern import Join, Layer, Pattern, Step
+from convgrid.network.planned import IMAGE, Groups, PlannedLayer, Shape, TooSmall, Walk, check_num_groups
 
-Layout = Callable[["Architecture"], "Plan"]
-Measure = Callable[[PlannedLayer], PlannedLayer]
+LayOut = Callable[["Architecture"], "Plan"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Plan:
-    """The layers of a network in order, with their totals for one image."""
+    """The layers of a network, each after those that it takes, with their totals for one image."""
 
     layers: tuple[PlannedLayer, ...]
     input_shape: Shape
@@ -54,7 +55,13 @@ class Plan:
     @functools.cached_property
     def pattern(self) -> str:
         """The expanded pattern; under the same layer groups it reads back to the same layers."""
-        return pattern_language.render([layer.written for layer in self.layers])
+        return pattern_language.render(folded(self.layers))
+
+    @functools.cached_property
+    def is_chain(self) -> bool:
+        """Whether every layer takes the output of the one before it, and nothing else."""
+        before = (IMAGE, *(layer.name for layer in self.layers[:-1]))
+        return all(layer.inputs == (name,) for layer, name in zip(self.layers, before, strict=True))
 
     @classmethod
     def load(cls, known: Mapping[str, Any]) -> Self:
@@ -63,7 +70,9 @@ class Plan:
         Returns:
             The plan.
         """
-        layers = tuple(map(_loaded, known["layers"]))
+        layers = known["layers"]
+        before = [IMAGE, *(layer["name"] for layer in layers[:-1])]  # plans of older versions are chains
+        layers = tuple(_loaded({"inputs": [name], **layer}) for name, layer in zip(before, layers, strict=True))
         return cls(layers, tuple(known["input_shape"]), known["num_outputs"])
 
 
@@ -138,7 +147,7 @@ def _check_ranges(architecture: Architecture, input_shape: Sequence[int], num_ou
         raise PlanError(f"data.num_classes={num_outputs} must be at least 1.")
 
 
-def _expand(pattern: Pattern, architecture: Architecture) -> tuple[Layer, ...]:
+def _expand(pattern: Pattern, architecture: Architecture) -> tuple[Step, ...]:
     groups = architecture.groups
     absent = [kind for kind in ("POOL", "NORM", "DROPOUT") if getattr(groups, kind.lower()) is None]
     return pattern.expand(n=architecture.n, m=architecture.m, k=architecture.k, absent=absent)
@@ -147,30 +156,17 @@ def _expand(pattern: Pattern, architecture: Architecture) -> tuple[Layer, ...]:
 def _lay_out(
     architecture: Architecture, *, pattern: Pattern, input_shape: Shape, num_outputs: int, measure: Measure | None
 ) -> Plan:
-    groups = architecture.groups
+    walk = Walk(architecture.groups, input_shape, input_shape)
+    layout = Layout(walk, pattern.text, measure)
     *hidden, output = _expand(pattern, architecture)
-    walk = Walk(groups, input_shape, input_shape)
-    seen: dict[str, int] = {}
-    planned = []
-    for layer in (*hidden, replace(output, args=(("width", num_outputs),))):
-        label = (layer.activation or groups.activation.name) if layer.kind == "ACT" else layer.kind.lower()
-        seen[label] = seen.get(label, 0) + 1
-        separator = "_" if label[-1].isdigit() else ""  # relu6_1 is not the 61st relu
-        planned.append(_with_costs(PLANNERS[layer.kind](f"{label}{separator}{seen[label]}", layer, walk), measure))
-        walk.shape = planned[-1].output_shape
+    assert isinstance(output, Layer)
+    layout.add([*hidden, replace(output, args=(("width", num_outputs),))])
     check_num_groups(walk)
-    planned[-1] = replace(planned[-1], name="output", written=Layer("FC"))
-    return Plan(tuple(planned), input_shape, num_outputs)
+    *layers, last = layout.layers
+    return Plan((*layers, replace(last, name="output", written=Layer("FC"))), input_shape, num_outputs)
 
 
-def _with_costs(layer: PlannedLayer, measure: Measure | None) -> PlannedLayer:
-    if not layer.is_own or layer.kind in ("ACT", "DROPOUT"):  # those have no weights
-        return layer
-    assert measure is not None, f"{layer.component.target} is a layer of the user's own, which `measure` measures"
-    return measure(layer)
-
-
-def _explain(error: TooSmall, architecture: Architecture, pattern: Pattern, layout: Layout) -> str:
+def _explain(error: TooSmall, architecture: Architecture, pattern: Pattern, layout: LayOut) -> str:
     """What does not fit, the largest count that does, and another way out where one was found to work."""
     typed, ways = "arch.pattern", []
     for count in sorted(pattern.counts, key="mnk".index):
@@ -194,16 +190,20 @@ def _other_ways(error: TooSmall, architecture: Architecture) -> Iterator[tuple[s
         yield f"layer.{group}.padding=same", replace(architecture, groups=replace(groups, **{group: padded}))
 
 
-def _cause(error: TooSmall, layers: Sequence[Layer]) -> str:
+def _cause(error: TooSmall, layers: Sequence[Step]) -> str:
     image, sides, window = ("x".join(map(str, pair)) for pair in (error.image, error.sides, error.window))
     if error.kind == "POOL" and error.pools:
-        pools = sum(layer.kind == "POOL" for layer in layers)
-        return f"pools a {image} input {pools} times, but after {error.pools} it is {sides}"
+        return f"pools a {image} input {_pools(layers)} times, but after {error.pools} it is {sides}"
     shrunk = f" of a {image} image" if sides != image else ""
     return f"gives {error.name} a {window} window, but its input is {sides}{shrunk}"
 
 
-def _largest_that_fits(count: str, architecture: Architecture, layout: Layout) -> int | None:
+def _pools(steps: Sequence[Step]) -> int:
+    """One after the other; of a join, on the path with most."""
+    return sum(max(map(_pools, step.steps)) if isinstance(step, Join) else step.kind == "POOL" for step in steps)
+
+
+def _largest_that_fits(count: str, architecture: Architecture, layout: LayOut) -> int | None:
     """The largest smaller value of arch.n, arch.m or arch.k that can be laid out; None if there is none."""
 
     def too_large(value: int) -> bool:
@@ -213,9 +213,9 @@ def _largest_that_fits(count: str, architecture: Architecture, layout: Layout) -
     return fitting - 1 if fitting else None
 
 
-def _fits(architecture: Architecture, layout: Layout) -> bool:
+def _fits(architecture: Architecture, layout: LayOut) -> bool:
     try:
         layout(architecture)
-    except (TooSmall, PlanError):
+    except (TooSmall, ConvgridError):
         return False
     return True

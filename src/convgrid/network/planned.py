@@ -6,7 +6,7 @@ Shapes: C channels, H height, W width of one image; F features of a vector. Cost
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from convgrid.component import Component
 from convgrid.errors import PlanError
@@ -16,6 +16,7 @@ Shape = tuple[int, ...]  # (C, H, W) or (F,)
 Pair = tuple[int, int]  # height, width
 Padding = tuple[int, int, int, int]  # left, right, top, bottom, in torch's order
 BYTES = 4  # of a float32
+IMAGE = "input"  # among the inputs of a layer
 
 CONV_DEFAULTS = {"kernel_size": 3, "stride": 1, "padding": "same", "dilation": 1, "groups": 1, "bias": True}
 
@@ -25,6 +26,9 @@ PLAIN_DROPOUT = Component("plain", "convgrid.layers.Dropout")
 FULLY_CONNECTED = Component("fc", "convgrid.layers.fully_connected")
 GLOBAL_AVERAGE = Component("gap", "convgrid.layers.global_average_pool")
 
+# Activations that have no option of the group: a pattern may name them all the same.
+PATTERN_ACTIVATIONS = {name: Component(name, f"convgrid.activations.{name}") for name in ("relu6", "silu")}
+
 # Trainable parameters a channel; convgrid's norms that are not listed have none.
 NORM_PARAMETERS = {f"convgrid.layers.{name}": 2 for name in ("batch_norm", "layer_norm", "group_norm")}
 
@@ -33,7 +37,7 @@ NORM_PARAMETERS = {f"convgrid.layers.{name}": 2 for name in ("batch_norm", "laye
 class Groups:
     """What the config groups `layer`, `activation` and `arch` say of single layers; `none` is None.
 
-    `activations` are the options behind every name that a pattern may use for an activation.
+    `activations`, `pools` and `norms` are the options behind every name that a pattern may use for one.
     """
 
     conv: Component
@@ -46,6 +50,8 @@ class Groups:
     growth: float = 2.0
     max_filters: int = 512
     hidden: int = 128
+    pools: Mapping[str, Component] = field(default_factory=dict)
+    norms: Mapping[str, Component] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class PlannedLayer:
     parameters: int = 0
     multiply_adds: int = 0
     receptive_field: Pair = (1, 1)  # height and width in pixels of the image, padding included
+    inputs: tuple[str, ...] = ()  # names of the layers whose outputs it takes; IMAGE is the image
+    ends_residual: bool = False  # a norm at whose end a SUM adds a SKIP
 
     @property
     def is_own(self) -> bool:
@@ -74,6 +82,16 @@ class PlannedLayer:
         return BYTES * math.prod(self.output_shape)
 
 
+class Place(NamedTuple):
+    """Where paths of a network part or meet."""
+
+    source: str
+    shape: Shape
+    view: Pair
+    jump: Pair
+    pools: int
+
+
 @dataclass
 class Walk:
     """Where a layout stands: the shape so far, what one of its pixels sees of the image and how far the next one is."""
@@ -81,10 +99,20 @@ class Walk:
     groups: Groups
     image: Shape
     shape: Shape
+    source: str = IMAGE  # the layer that has made it
     view: Pair = (1, 1)
     jump: Pair = (1, 1)
     pools: int = 0
-    normed: dict[str, int] = field(default_factory=dict)  # the channels before each NORM
+    normed: dict[str, int] = field(default_factory=dict)  # the channels before each NORM of the group's
+
+    @property
+    def place(self) -> Place:
+        """To come back to."""
+        return Place(self.source, self.shape, self.view, self.jump, self.pools)
+
+    def go(self, place: Place) -> None:
+        """Stand somewhere else."""
+        self.source, self.shape, self.view, self.jump, self.pools = place
 
 
 class TooSmall(Exception):
@@ -106,6 +134,8 @@ def conv(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
         options["groups"] = channels
     groups = _at_least(1, options["groups"], "groups", name, layer)
     written = options.pop("filters", None)
+    if isinstance(written, str):  # "x6"
+        written = int(written[1:]) * channels
     filters = _default_filters(walk.groups, layer.stage, groups) if written is None else written
     _at_least(1, filters, "filters", name, layer)
     if filters % groups or channels % groups:
@@ -141,10 +171,11 @@ def _default_filters(groups: Groups, stage: int, conv_groups: int) -> int:
 
 def pool(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
     """No parameters; a size without a stride moves by its size, as torch's."""
-    component = walk.groups.pool or (MAX_POOL if layer.args else None)
+    written = dict(layer.args)
+    component = _named(walk.groups.pools, walk.groups.pool, written.pop("type", None), "pool", name)
+    component = component or (MAX_POOL if layer.args else None)
     if component is None:
         raise _absent("pool", "POOL", "max")
-    written = dict(layer.args)
     options = {**MAX_POOL.options, **component.options, **written}
     if options.get("stride") is None or ("kernel_size" in written and "stride" not in written):
         options["stride"] = options["kernel_size"]
@@ -156,12 +187,36 @@ def pool(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
 
 def norm(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
     """Two parameters a channel, scale and shift, where there are any."""
-    component = walk.groups.norm
+    written = dict(layer.args)
+    component = _named(walk.groups.norms, walk.groups.norm, written.pop("type", None), "norm", name)
     if component is None:
         raise _absent("norm", "NORM", "batch")
-    channels = walk.normed[name] = walk.shape[0]
+    channels = walk.shape[0]
+    if layer.args:
+        component = _with_arguments(name, component, written, channels)
+    else:
+        walk.normed[name] = channels
     parameters = NORM_PARAMETERS.get(component.target, 0) * channels
     return _planned(name, layer, walk, component, walk.shape, parameters=parameters)
+
+
+def _with_arguments(name: str, component: Component, written: Mapping[str, Value], channels: int) -> Component:
+    """A norm with what the pattern gives it; `check_num_groups` and the config's ranges see to the group's own."""
+    for argument in written:
+        if argument not in component.options:
+            takes = f"takes {', '.join(component.options)}" if component.options else "takes no arguments"
+            raise PlanError(f"{argument} is not an argument of {name}: layer/norm={component.name} {takes}.")
+    options = {**component.options, **written}
+    num_groups = options.get("num_groups", 1)
+    if num_groups < 1 or channels % num_groups:
+        works = _largest_divisor(channels, num_groups)
+        raise PlanError(
+            f"num_groups={num_groups} of {name} must divide its {channels} channels. Use num_groups={works}."
+        )
+    for argument, least in {"eps": 0, "momentum": 0, "size": 1}.items():
+        if options.get(argument, least) < least:
+            raise PlanError(f"{argument}={options[argument]} of {name} must be at least {least}.")
+    return replace(component, options=options)
 
 
 def check_num_groups(walk: Walk) -> None:
@@ -228,6 +283,19 @@ PLANNERS: Mapping[str, Callable[[str, Layer, Walk], PlannedLayer]] = {
 }
 
 
+def _named(
+    options: Mapping[str, Component], of_group: Component | None, type_: Value | None, group: str, name: str
+) -> Component | None:
+    """The option that a pattern names, such as NORM(batch); else the group's choice."""
+    if type_ is None or (of_group is not None and of_group.name == type_):
+        return of_group
+    if type_ not in options:
+        raise PlanError(
+            f"type={type_} of {name} is not an option of layer/{group}. Use one of {', '.join(sorted(options))}."
+        )
+    return options[str(type_)]
+
+
 def _planned(
     name: str,
     layer: Layer,
@@ -242,7 +310,8 @@ def _planned(
 ) -> PlannedLayer:
     written = Layer(layer.kind, layer.args if args is None else args, layer.activation)  # its stage is not written
     costs = (parameters, multiply_adds, walk.view)
-    return PlannedLayer(name, layer.kind, component, walk.shape, output_shape, written, padding, *costs)
+    inputs = (walk.source,)
+    return PlannedLayer(name, layer.kind, component, walk.shape, output_shape, written, padding, *costs, inputs)
 
 
 def _given(component: Component, layer: Layer, options: Mapping[str, Any]) -> Component:

@@ -31,7 +31,7 @@ from convgrid.sweep.where import Where
 
 # What the plan says already: two configs that differ here and have one plan train the same network.
 CONSUMED = ("arch", "layer", "activation")
-NOT_CONSUMED = ("arch.init",)
+NOT_CONSUMED = ("arch.init", "arch.init_residual")
 WITH_RESULT = ("finished", "pruned")
 QUANTITIES: Mapping[str, Callable[[Plan], int]] = {
     "parameters": lambda plan: plan.parameters,
@@ -130,6 +130,8 @@ class Surveyor:
                 [item.name, item.component.target, item.component.options, item.padding, item.output_shape]
                 for item in plan.layers
             ]
+            if not plan.is_chain:
+                layers.append([[item.inputs, item.ends_residual] for item in plan.layers])
             text = json.dumps([plan.input_shape, layers], sort_keys=True)
             self._digests[id(plan)] = hashlib.sha256(text.encode()).hexdigest()
         return self._digests[id(plan)]

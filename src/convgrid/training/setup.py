@@ -78,7 +78,8 @@ def prepare(
     if planned is None or planned.num_outputs != outputs:
         planned = plan(architecture(settings), settings.data.shape, outputs, measure=measure)
     recipe = _recipe(settings, data, row, components, planned, accumulate)
-    network = build(planned, init=settings.arch.init, seed=derive(recipe.seed, "init"))
+    arch = settings.arch
+    network = build(planned, init=arch.init, init_residual=arch.init_residual, seed=derive(recipe.seed, "init"))
     objective = _objective(settings, data, row, components)
     mean, std = statistics(data.train)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)

@@ -1,13 +1,16 @@
-"""A pattern's text: tokens, the parser, and the way back."""
+"""A pattern's text becomes a syntax tree."""
 
 import difflib
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+import functools
+from collections.abc import Collection, Mapping, Sequence
 
 from convgrid.errors import PatternError
+from convgrid.network.pattern.arguments import ALIASES, ARGUMENTS, JOINS, OPTIONAL
+from convgrid.network.pattern.blocks import Block, Book
 from convgrid.network.pattern.caret import error_at
-from convgrid.network.pattern.tree import Count, Group, Layer, Pattern, Value
+from convgrid.network.pattern.render import render_layer, render_value
+from convgrid.network.pattern.tokens import Token, tokens
+from convgrid.network.pattern.tree import MAX_LAYERS, Count, Group, Join, Layer, Node, Pattern, Value
 
 MAX_DEPTH = 20
 
@@ -29,74 +32,16 @@ def parse(text: str, *, activations: Collection[str]) -> Pattern:
         >>> parse("INPUT -> [CONV(8) -> RELU]*N -> FC", activations=["relu"]).layers[0].args
         (('filters', 8),)
     """
-    return Pattern(text, _Parser(text, activations).pattern())
+    return _parsed(text, frozenset(activations))
 
 
-def render(layers: Sequence[Layer]) -> str:
-    """Write layers as a pattern that reads back to the same layers, their stages aside.
-
-    Args:
-        layers: The layers without INPUT, the output FC last, such as `Pattern.expand` returns.
-
-    Returns:
-        The pattern on one line.
-
-    Example:
-        >>> render([Layer("CONV", (("filters", 32), ("kernel_size", 3))), Layer("ACT", activation="relu"), Layer("FC")])
-        'INPUT -> CONV(32, kernel=3) -> RELU -> FC'
-    """
-    return " -> ".join(["INPUT", *map(_render_layer, layers)])
+@functools.lru_cache(maxsize=64)  # the many points of a sweep share a few patterns
+def _parsed(text: str, activations: frozenset[str]) -> Pattern:
+    return Pattern(text, _Parser(text, activations, list(tokens(text)), Book()).pattern())
 
 
-class _Type(NamedTuple):
-    """What an argument can be at all; `plan` checks the range."""
-
-    words: str
-    holds: Callable[[Value], bool]
-
-
-_INTEGER = _Type("an integer", lambda value: type(value) is int)
-_NUMBER = _Type("a number", lambda value: type(value) in (int, float))
-_GROUPS = _Type("an integer or depthwise", lambda value: type(value) is int or value == "depthwise")
-_FLAG = _Type("true or false", lambda value: type(value) is bool)
-_SIZE = _Type("an integer or a pair such as (3, 5)", lambda value: type(value) in (int, tuple))
-_PADDING = _Type(
-    "same, valid, an integer or a pair such as (1, 2)",
-    lambda value: type(value) in (int, tuple) or value in ("same", "valid"),
-)
-
-# The arguments of each kind in canonical order; the first can stand without its name.
-_ARGUMENTS: dict[str, dict[str, _Type]] = {
-    "INPUT": {},
-    "CONV": {
-        "filters": _INTEGER,
-        "kernel_size": _SIZE,
-        "stride": _SIZE,
-        "padding": _PADDING,
-        "dilation": _SIZE,
-        "groups": _GROUPS,
-        "bias": _FLAG,
-    },
-    "POOL": {"kernel_size": _SIZE, "stride": _SIZE, "padding": _PADDING, "ceil_mode": _FLAG},
-    "NORM": {},
-    "ACT": {},
-    "DROPOUT": {"p": _NUMBER},
-    "FC": {"width": _INTEGER},
-    "GAP": {},
-}
-_ALIASES = {
-    "CONV": {"kernel": "kernel_size"},
-    "POOL": {"kernel": "kernel_size", "size": "kernel_size"},
-    "DROPOUT": {"rate": "p"},
-}
-_OPTIONAL = ("POOL", "NORM", "DROPOUT")
 _COUNTS: dict[str, Count] = {"n": "n", "m": "m", "k": "k"}
 _WORDS: dict[str, bool] = {"true": True, "false": False}
-
-_TOKEN = re.compile(
-    r"\s*(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<arrow>->|→)|(?P<sign>[][()*?,=])"
-    r"|(?P<number>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)|(?P<bad>\S))"
-)
 _MAX_NUMBER = 25  # characters; the longest float that Python writes has 24
 
 # What is wrong where an arrow or the end should stand, by token.
@@ -105,49 +50,133 @@ _STRAY = {
     ")": ") closes nothing: no ( is open.",
     "(": "( stands only after the name of a layer, for its arguments. A group is written [ ... ]*2.",
     "*": "* stands only after a group: [ ... ]*2.",
-    "?": f"? stands only after {', '.join(_OPTIONAL[:-1])} or {_OPTIONAL[-1]}, once.",
+    "?": f"? stands only after {', '.join(OPTIONAL[:-1])} or {OPTIONAL[-1]}, once.",
+    "|": "| stands only between the paths of a join: SUM[CONV | SKIP].",
+    ";": "; stands only at the end of a definition, before INPUT.",
 }
-
-
-class _Token(NamedTuple):
-    kind: str  # name, number, "->", a sign as itself, or "end"
-    text: str
-    column: int
 
 
 class _Parser:
     """Recursive descent: one method for each rule of the grammar."""
 
-    def __init__(self, text: str, activations: Collection[str]) -> None:
+    def __init__(
+        self, text: str, activations: Collection[str], tokens: Sequence[Token], book: Book, block: Block | None = None
+    ) -> None:
         self.text = text
         self.activations = activations
-        self.tokens = list(_tokens(text))
+        self.tokens = tokens
+        self.book = book
+        self.inside = block  # the definition that is written out
         self.position = 0
-        self.kind = self.tokens[0].kind
+        self.start = -1  # of INPUT
+        self.kind = tokens[0].kind
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.position]
 
-    def take(self) -> _Token:
+    def take(self) -> Token:
         token = self.tokens[self.position]
         self.position += 1
         self.kind = self.tokens[self.position].kind
         return token
 
-    def error(self, message: str, token: _Token | None = None) -> PatternError:
+    def error(self, message: str, token: Token | None = None) -> PatternError:
         return error_at(self.text, (token or self.token).column, message)
 
-    def pattern(self) -> tuple[Layer | Group, ...]:
+    def pattern(self) -> tuple[Node, ...]:
+        while self.is_definition():
+            self.definition()
         if self.token.text.upper() != "INPUT":
             raise self.error("a pattern starts with INPUT, outside any group: INPUT -> FC is the shortest.")
+        self.start = self.position
         nodes = self.elements(depth=0)
         if self.kind != "end":
             raise self.error(self.stray())
         self.check_output(nodes)
+        for block in self.book.unused():
+            name = block.name.text
+            raise self.error(f"{name} is defined, but never used. Use it, or remove its definition.", block.name)
         return nodes[1:]
 
-    def check_output(self, nodes: Sequence[Layer | Group]) -> None:
+    def is_definition(self) -> bool:
+        """Whether `name =` or `name(...) =` stands here."""
+        if self.kind != "name" or self.token.text.upper() == "INPUT":
+            return False
+        after = self.position + 1
+        if self.tokens[after].kind == "(":
+            while self.tokens[after].kind not in (")", "->", "end"):
+                after += 1
+            after += self.tokens[after].kind == ")"
+        return self.tokens[after].kind == "="
+
+    def definition(self) -> None:
+        """Take `name(a, b) = element -> ...;`, which is parsed where it is used."""
+        name = self.take()
+        word = name.text.lower()
+        if word.upper() in (*ARGUMENTS, *JOINS) or word in self.activations:
+            raise self.error(f"{name.text} is the name of a layer already. Give the definition another name.", name)
+        if word in self.book.blocks:
+            raise self.error(f"{name.text} is defined twice. Give one of them another name.", name)
+        parameters = self.parameters() if self.kind == "(" else ()
+        self.take()
+        body: list[Token] = []
+        while self.kind != ";":
+            if self.kind == "end" or self.token.text.upper() == "INPUT":
+                raise self.error(f"; is missing here, at the end of {name.text}'s definition.")
+            body.append(self.take())
+        if not body:
+            raise self.error(f"{name.text} is empty. Put a layer into it, or remove its definition.", name)
+        end = Token("end", "", self.take().column)
+        self.book.blocks[word] = Block(name, parameters, (*body, end), dict(self.book.blocks))
+
+    def parameters(self) -> tuple[str, ...]:
+        self.take()
+        names: list[str] = []
+        while True:
+            if self.kind != "name":
+                raise self.error("the name of a parameter is missing here, as in block(filters, size) = ...")
+            if self.token.text.lower() in names:
+                raise self.error(f"{self.token.text} is a parameter twice. Give one of them another name.")
+            names.append(self.take().text.lower())
+            if self.kind not in (",", ")"):
+                raise self.error("a comma or ) is missing here.")
+            if self.take().kind == ")":
+                return tuple(names)
+
+    def block(self, block: Block, depth: int) -> tuple[Node, ...]:
+        """Write a definition out where its name stands."""
+        name = self.take()
+        self.check_depth(depth, name)
+        self.book.used.add(block.name.text.lower())
+        values = self.values() if self.kind == "(" else []
+        if len(values) != len(block.parameters):
+            raise self.error(f"{name.text} takes {_listed(block.parameters)}, not {len(values)}.", name)
+        parser = _Parser(self.text, self.activations, block.written_out(values), self.book, block)
+        nodes = parser.elements(depth)
+        if parser.kind != "end":
+            raise parser.error(parser.stray())
+        return nodes
+
+    def values(self) -> list[Sequence[Token]]:
+        """Take `(64, same, (3, 5))` as it stands: what it means is seen where it is put."""
+        opening = self.take()
+        values: list[Sequence[Token]] = []
+        while self.kind != ")" or values:
+            start = self.position
+            self.value(opening)
+            values.append(self.tokens[start : self.position])
+            if self.kind == ")":
+                break
+            if self.kind in ("->", "]", "|", "end"):
+                raise self.error("( is not closed. Add ).", opening)
+            if self.kind != ",":
+                raise self.error(f"a comma or ) is missing before {self.token.text}.")
+            self.take()
+        self.take()
+        return values
+
+    def check_output(self, nodes: Sequence[Node]) -> None:
         before, last = nodes[-2] if len(nodes) > 1 else None, nodes[-1]
         message = "a pattern ends in FC, the output layer, outside any group. Add -> FC."
         if isinstance(last, Layer) and last.kind == "FC":
@@ -155,31 +184,75 @@ class _Parser:
                 return
             message = "the last FC is the output layer: the data and the loss decide its width. Write FC, or add -> FC."
         elif isinstance(last, Layer) and last.kind == "ACT" and isinstance(before, Layer) and before.kind == "FC":
-            name = _render_layer(last)
+            name = render_layer(last)
             message = f"no activation follows the last FC: the loss supplies the link. Remove {name}, or add -> FC."
         raise error_at(self.text, last.column, message)
 
-    def elements(self, depth: int) -> tuple[Layer | Group, ...]:
-        nodes = [self.element(depth)]
+    def elements(self, depth: int) -> tuple[Node, ...]:
+        nodes = [*self.element(depth)]
         while self.kind == "->":
             self.take()
-            nodes.append(self.element(depth))
+            nodes += self.element(depth)
         return tuple(nodes)
 
-    def element(self, depth: int) -> Layer | Group:
+    def element(self, depth: int) -> Sequence[Node]:
+        """A layer, a group or a join; of a definition, all that it holds."""
         if self.kind == "name":
-            return self.layer()
+            if self.token.text.upper() in JOINS:
+                return [self.join(depth + 1)]
+            block = self.known_blocks().get(self.token.text.lower())
+            return [self.layer()] if block is None else self.block(block, depth + 1)
         if self.kind == "[":
-            return self.group(depth + 1)
-        if self.kind in ("->", "]", "end"):
+            return [self.group(depth + 1)]
+        if self.kind in ("->", "]", "|", "end"):
             before = self.tokens[self.position - 1].text
             raise self.error(f"a layer is missing after {before}. Name one, or remove the arrow.")
         raise self.error(self.stray())
 
+    def known_blocks(self) -> Mapping[str, Block]:
+        return self.inside.earlier if self.inside else self.book.blocks
+
+    def join(self, depth: int) -> Join:
+        """`SUM[a | b]`."""
+        name = self.take()
+        kind = name.text.upper()
+        self.check_depth(depth, name)
+        if self.kind != "[":
+            raise self.error(f"{kind} joins paths in brackets: {kind}[CONV -> RELU | SKIP].", name)
+        opening = self.take()
+        paths = [self.path(kind, depth)]
+        while self.kind == "|":
+            self.take()
+            paths.append(self.path(kind, depth))
+        if self.kind == "end":
+            raise self.error("[ is not closed. Add ].", opening)
+        if self.kind != "]":
+            raise self.error(self.stray())
+        self.take()
+        if len(paths) < 2:
+            raise self.error(f"{kind} joins two paths or more: {kind}[CONV -> RELU | SKIP].", name)
+        return Join(kind, tuple(paths), name.column)
+
+    def path(self, kind: str, depth: int) -> tuple[Node, ...]:
+        if self.kind in ("|", "]"):
+            raise self.error("a path is missing here. Write SKIP where the input goes on as it is.")
+        if self.token.text.upper() != "SKIP":
+            return self.elements(depth)
+        token = self.take()
+        args = self.arguments("SKIP", token) if self.kind == "(" else ()
+        if args and kind != "SUM":
+            raise self.error(f"SKIP(pad) stands only in a SUM. In {kind}, write SKIP.", token)
+        if self.kind == "->":
+            raise self.error("SKIP is a path by itself. Remove it here, or what follows it.", token)
+        return (Layer("SKIP", args, column=token.column),)
+
+    def check_depth(self, depth: int, token: Token) -> None:
+        if depth > MAX_DEPTH:
+            raise self.error(f"groups are nested more than {MAX_DEPTH} deep.", token)
+
     def group(self, depth: int) -> Group:
         opening = self.take()
-        if depth > MAX_DEPTH:
-            raise self.error(f"groups are nested more than {MAX_DEPTH} deep.", opening)
+        self.check_depth(depth, opening)
         if self.kind == "]":
             raise self.error("the group is empty. Put a layer into it, or remove it.", opening)
         if self.kind == "end":
@@ -210,13 +283,18 @@ class _Parser:
     def layer(self) -> Layer:
         token = self.take()
         kind, activation = token.text.upper(), None
-        if kind not in _ARGUMENTS:
+        if kind not in ARGUMENTS:
             activation = token.text.lower()
             kind = "ACT"
             if activation not in self.activations:
                 raise self.error(self.unknown(token), token)
-        if kind == "INPUT" and self.position > 1:
+        if kind == "INPUT" and self.position != self.start + 1:
             raise self.error("INPUT stands only at the start.", token)
+        if kind == "SKIP":
+            raise self.error("SKIP stands only as a path of a join: SUM[CONV -> RELU | SKIP].", token)
+        self.book.num_layers += 1
+        if self.book.num_layers > MAX_LAYERS + 1:  # and INPUT
+            raise self.error(f"written out, the definitions have more than {MAX_LAYERS} layers. Use fewer.", token)
         optional = self.mark(kind)
         args = self.arguments(kind, token) if self.kind == "(" else ()
         optional = optional or self.mark(kind)
@@ -225,13 +303,13 @@ class _Parser:
     def mark(self, kind: str) -> bool:
         if self.kind != "?":
             return False
-        if kind not in _OPTIONAL:
+        if kind not in OPTIONAL:
             raise self.error(_STRAY["?"])
         self.take()
         return True
 
-    def arguments(self, kind: str, layer: _Token) -> tuple[tuple[str, Value], ...]:
-        if not _ARGUMENTS[kind]:
+    def arguments(self, kind: str, layer: Token) -> tuple[tuple[str, Value], ...]:
+        if not ARGUMENTS[kind]:
             raise self.error(f"{layer.text.upper()} takes no arguments.")
         opening = self.take()
         given: dict[str, Value] = {}
@@ -240,17 +318,17 @@ class _Parser:
             given[name] = self.argument_value(kind, name, opening)
             if self.kind == ")":
                 break
-            if self.kind in ("->", "]", "end"):
+            if self.kind in ("->", "]", "|", "end"):
                 raise self.error("( is not closed. Add ).", opening)
             if self.kind != ",":
                 raise self.error(f"a comma or ) is missing before {self.token.text}.")
             self.take()
         self.take()
-        return tuple((name, given[name]) for name in _ARGUMENTS[kind] if name in given)
+        return tuple((name, given[name]) for name in ARGUMENTS[kind] if name in given)
 
     def argument_name(self, kind: str, given: Mapping[str, Value]) -> str:
         """Take `name=` where it stands; the first argument can do without."""
-        token, known, aliases = self.token, _ARGUMENTS[kind], _ALIASES.get(kind, {})
+        token, known, aliases = self.token, ARGUMENTS[kind], ALIASES.get(kind, {})
         first = next(iter(known))
         if self.kind != "name" or self.tokens[self.position + 1].kind != "=":
             if given and self.kind in ("name", "number", "("):
@@ -260,7 +338,9 @@ class _Parser:
             return first
         name = aliases.get(token.text.lower(), token.text.lower())
         if name not in known:
-            near = _near(name, [*known, *aliases], otherwise=f"{kind} takes {', '.join(known)}.")
+            near = _near(
+                name, {word: word for word in (*known, *aliases)}, otherwise=f"{kind} takes {', '.join(known)}."
+            )
             raise self.error(f"{kind} has no argument {token.text}. {near}")
         if name in given:
             raise self.error(f"{name} is given twice.")
@@ -268,15 +348,15 @@ class _Parser:
         self.take()
         return name
 
-    def argument_value(self, kind: str, name: str, opening: _Token) -> Value:
+    def argument_value(self, kind: str, name: str, opening: Token) -> Value:
         token = self.token
         value = self.value(opening)
-        wanted = _ARGUMENTS[kind][name]
+        wanted = ARGUMENTS[kind][name]
         if not wanted.holds(value):
-            raise self.error(f"{name} of {kind} takes {wanted.words}, not {_render_value(value)}.", token)
+            raise self.error(f"{name} of {kind} takes {wanted.words}, not {render_value(value)}.", token)
         return value
 
-    def value(self, opening: _Token) -> Value:
+    def value(self, opening: Token) -> Value:
         if self.kind == "number":
             return self.number(self.take())
         if self.kind == "name":
@@ -284,7 +364,7 @@ class _Parser:
             return _WORDS.get(word, word)
         if self.kind == "(":
             return self.pair()
-        if self.kind in ("->", "]", "end"):
+        if self.kind in ("->", "]", "|", "end"):
             raise self.error("( is not closed. Add ).", opening)
         raise self.error("a value is missing here: a number, a word, or a pair such as (3, 5).")
 
@@ -302,7 +382,7 @@ class _Parser:
             self.take()
         return values[0], values[1]
 
-    def number(self, token: _Token) -> int | float:
+    def number(self, token: Token) -> int | float:
         if len(token.text) > _MAX_NUMBER or abs(float(token.text)) == float("inf"):
             raise self.error("this number is too large.", token)
         return int(token.text) if token.text.lstrip("-").isdigit() else float(token.text)
@@ -315,37 +395,26 @@ class _Parser:
             return f"{self.token.text} stands alone. Arguments go in parentheses: CONV({self.token.text})."
         return _STRAY.get(self.kind, f"{self.token.text} stands only between the parentheses of a layer.")
 
-    def unknown(self, token: _Token) -> str:
-        names = [*_ARGUMENTS, *sorted(name.upper() for name in self.activations)]
-        near = _near(token.text.upper(), names, otherwise=f"Known are {', '.join(names)}.")
+    def unknown(self, token: Token) -> str:
+        if self.inside and token.text.lower() == self.inside.name.text.lower():
+            return f"{token.text} names itself. A definition uses only those before it."
+        if token.text.lower() in self.book.blocks:
+            return f"{token.text} is defined only further on. Put its definition first."
+        blocks = [block.name.text for block in self.known_blocks().values()]
+        names = {name.upper(): name for name in blocks}
+        names |= {name: name for name in (*ARGUMENTS, *JOINS, *sorted(name.upper() for name in self.activations))}
+        near = _near(token.text.upper(), names, otherwise=f"Known are {', '.join(names.values())}.")
         return f"unknown layer {token.text}. {near}"
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    end = len(text.rstrip())
-    for match in _TOKEN.finditer(text, 0, end):
-        kind = match.lastgroup or ""
-        word, column = match[kind], match.start(kind)
-        if kind == "bad":
-            raise error_at(text, column, f"{word!r} means nothing here. Layers are joined by ->, groups are [ ... ]*2.")
-        yield _Token(kind if kind in ("name", "number") else "->" if kind == "arrow" else word, word, column)
-    yield _Token("end", "", end)
-
-
-def _near(name: str, names: Sequence[str], *, otherwise: str) -> str:
+def _near(name: str, names: Mapping[str, str], *, otherwise: str) -> str:
+    """Suggest the value of the key that is nearest."""
     near = difflib.get_close_matches(name, names, n=1)
-    return f"Did you mean {near[0]}?" if near else otherwise
+    return f"Did you mean {names[near[0]]}?" if near else otherwise
 
 
-def _render_layer(layer: Layer) -> str:
-    name = (layer.activation or layer.kind).upper() + "?" * layer.optional
-    first = next(iter(_ARGUMENTS[layer.kind]), None)
-    args = [
-        ("" if name == first else f"{'kernel' if name == 'kernel_size' else name}=") + _render_value(value)
-        for name, value in layer.args
-    ]
-    return f"{name}({', '.join(args)})" if args else name
-
-
-def _render_value(value: Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _listed(parameters: Sequence[str]) -> str:
+    """What a definition takes, such as "2 values, (c, s)"."""
+    if not parameters:
+        return "no values"
+    return f"{len(parameters)} value{'s' * (len(parameters) > 1)}, ({', '.join(parameters)})"
