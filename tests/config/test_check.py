@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ FOR_CLASSES = (
     f"{NUMBERS}, hinge, squared_hinge, categorical_hinge, categorical_crossentropy, sparse_categorical_crossentropy, "
     "kullback_leibler_divergence, binary_crossentropy, cosine_proximity"
 )
+
+RUNS = "it runs what it names. Put it in the file of an option of yours, in a --config-dir."
+TOO_MANY = (
+    "has more than 10,000 values. Give a larger step, or draw from them: "
+    "arch.n=interval(start,end) sweep=random sweep.max_trials=100."
+)
+YEAR = datetime.now().year
 
 TOLD = {
     # groups and options
@@ -49,6 +57,27 @@ TOLD = {
     "++optimizer=sgd": "++optimizer=sgd: optimizer has an option already. Leave out the +.",
     "~optimizer": "~optimizer is not allowed: every group is needed. Choose another option instead.",
     "~optimizer=adam": "~optimizer=adam is not allowed: every group is needed. Choose another option instead.",
+    # what would run what it names
+    "optimizer._target_=os.system": "optimizer._target_=os.system is not allowed: " + RUNS,
+    "+optimizer._target_=os.system": "optimizer._target_=os.system is not allowed: " + RUNS,
+    "optimizer={_target_:os.system}": "optimizer._target_=os.system is not allowed: " + RUNS,
+    "layer.pool._target_=true": "layer.pool._target_=true is not allowed: " + RUNS,
+    "data._target_=${oc.env:HOME}": "data._target_=${oc.env:HOME} is not allowed: " + RUNS,
+    "-m hydra.sweeper._target_=os.system": "hydra.sweeper._target_=os.system is not allowed: " + RUNS,
+    # values without end
+    "-m arch.n=range(1,1e7)": "arch.n=range(1,1e7) " + TOO_MANY,
+    "-m arch.n=shuffle(range(1,inf))": "arch.n=shuffle(range(1,inf)) " + TOO_MANY,
+    "-m arch.n=range(1,3,0)": "arch.n=range(1,3,0) cannot be counted: its ends are numbers, and its step is not 0.",
+    "-m arch.n=range(0,nan)": "arch.n=range(0,nan) cannot be counted: its ends are numbers, and its step is not 0.",
+    f"seed={'9' * 5000}": (
+        f"seed={'9' * 195} ... (5,005 characters) cannot be parsed. "
+        """Check its quotes and brackets, or give a text as "seed='...'"."""
+    ),
+    # what is in no place
+    "data.shape.0=3": "data.shape.0 is not a key of data=digits. Did you mean data.shape?",
+    "-m sweep.zip={a:1}": "sweep.zip.a is not a key of sweep=grid. Did you mean sweep.zip?",
+    "-m sweep.folds=${now:%Y}": f"sweep.folds=${{now:%Y}} is {YEAR}, but must be a whole number or null.",
+    "-m hydra.sweeper.params=3": "hydra.sweeper.params=3 must hold overrides, such as {arch.n: '1,2'}.",
     # keys
     "optimizer.lrr=1": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
     "+optimizer.lrr=1": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",

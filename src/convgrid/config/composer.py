@@ -8,8 +8,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from yaml import YAMLError
 
 from convgrid.config.files import CONF
@@ -57,7 +57,7 @@ class Composer:
             if key not in self._composed:
                 self._composed[key] = load(self.loader, self._config_name, texts)
             return with_keys(self._composed[key], keys) if keys else self._composed[key]
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
             cause = str(error).partition("Config search path:")[0].replace("\n\t", " ")
             lines = [line.strip() for line in cause.splitlines() if line.strip()]
             raise ConfigError("\n  ".join(lines[:3])) from None
@@ -105,7 +105,21 @@ class Composer:
             Their names.
         """
         files = {option: option_file(self.loader, group, option) for option in self.options(group)}
-        return [option for option, file in files.items() if file and _has(file.config, key)]
+        return [option for option, file in files.items() if file and default_of(file.config, key) is not MISSING]
+
+    def targets(self, group: str) -> list[Any]:
+        """List what the options of a group name as their `_target_`."""
+        files = (option_file(self.loader, group, option) for option in self.options(group))
+        return [OmegaConf.select(file.config, "_target_") for file in files if file]
+
+
+def default_of(schema: Any, key: str) -> Any:
+    """A key's value in a composed config, or `MISSING`; an item of a list has no key."""
+    try:
+        listed = isinstance(OmegaConf.select(schema, key.rpartition(".")[0] or key), ListConfig) and "." in key
+        return MISSING if listed else OmegaConf.select(schema, key, default=MISSING)
+    except ConfigTypeError:  # a list further up
+        return MISSING
 
 
 def find_options(config_dir: str | None) -> ConfigLoader:
@@ -123,10 +137,6 @@ def find_options(config_dir: str | None) -> ConfigLoader:
     if config_dir is not None and not Path(config_dir).is_dir():
         raise ConfigError(f"--config-dir {config_dir} is not a folder.")
     return make_loader(CONF, config_dir)
-
-
-def _has(config: Any, key: str) -> bool:
-    return OmegaConf.select(config, key, default=MISSING) is not MISSING
 
 
 def _texts(choices: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,8 @@ def params(config: DictConfig) -> list[str]:
     node = OmegaConf.select(config, "hydra.sweeper.params")
     if node is None:
         return []
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"hydra.sweeper.params={shown(node)} must hold overrides, such as {{arch.n: '1,2'}}.")
     by_key = flatten(OmegaConf.to_container(node, resolve=False))  # pyright: ignore[reportArgumentType]
     return [quoted(f"{key}={shown(value)}", multirun=True) for key, value in by_key]
 

@@ -8,7 +8,6 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from convgrid.config.composer import Composer
-from convgrid.config.mappings import MISSING
 from convgrid.errors import ConfigError, ConvgridError
 
 Mistakes = list[ConvgridError]
@@ -83,11 +82,6 @@ def is_group(override: Override, composer: Composer) -> bool:
 def is_in(override: Override, overrides: Iterable[Override]) -> bool:
     """Whether it is that very one: another that is equal may stand elsewhere."""
     return any(override is one for one in overrides)
-
-
-def default_of(schema: DictConfig, key: str) -> Any:
-    """A key's value in a composed config, or `MISSING`."""
-    return OmegaConf.select(schema, key, default=MISSING)
 
 
 def unresolved(config: DictConfig) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -26,6 +27,10 @@ TEXTS = (
     "sweep.where",
     "sweep.storage",
 )
+# A line that somebody sent must not run what it names; a file that lies in a folder of the user's may.
+REFUSED_TARGET = "it runs what it names. Put it in the file of an option of yours, in a --config-dir."
+MOST_VALUES = 10_000  # of one range
+MOST_SHOWN = 200  # characters of what was typed, in a message
 
 
 def quoted(text: str, *, multirun: bool) -> str:
@@ -67,14 +72,31 @@ def read(text: str, loader: ConfigLoader) -> Override:
     key, equals, _ = text.partition("=")
     try:
         override = OverridesParser.create(config_loader=loader).parse_overrides([text])[0]
-    except HydraException:
+    except (HydraException, ArithmeticError, ValueError, TypeError, RecursionError):  # also 5,000 digits, 500 brackets
         if equals and re.fullmatch(r"[+~]*[\w./@]+", key, re.ASCII):
-            message = f"""{text} cannot be parsed. Check its quotes and brackets, or give a text as "{key}='...'"."""
-            raise ConfigError(message) from None
+            hint = f"""Check its quotes and brackets, or give a text as "{key}='...'"."""
+            raise ConfigError(f"{brief(text)} cannot be parsed. {hint}") from None
         override = None
     if override is None or not override.key_or_group:
-        raise ConfigError(f"{text} cannot be parsed: an override is key=value or group=option.")
+        raise ConfigError(f"{brief(text)} cannot be parsed: an override is key=value or group=option.")
+    _check_range(override)
     return override
+
+
+def _check_range(override: Override) -> None:
+    """A range is not gone through where it has no end, or none that anybody would wait for."""
+    swept, text = value_as_written(override), brief(str(override.input_line))
+    if not isinstance(swept, RangeSweep):
+        return
+    try:
+        ends = next(islice(swept.range(), MOST_VALUES, None), None) is None
+    except (HydraException, ArithmeticError, ValueError):
+        raise ConfigError(f"{text} cannot be counted: its ends are numbers, and its step is not 0.") from None
+    if not ends:
+        raise ConfigError(
+            f"{text} has more than {MOST_VALUES:,} values. Give a larger step, or draw from them: "
+            f"{override.key_or_group}=interval(start,end) sweep=random sweep.max_trials=100."
+        )
 
 
 def values_of(override: Override) -> list[Any]:
@@ -127,6 +149,19 @@ def assignments(override: Override) -> Iterator[tuple[str, Any, str]]:
             one = not override.is_sweep_override() and not isinstance(value, dict)
             text = str(override.input_line) if one else f"{override.key_or_group}={shown(value)}"
             yield override.key_or_group, value, text.lstrip("+")
+
+
+def brief(text: str) -> str:
+    """Leave out the middle of a long text, for a message.
+
+    Returns:
+        The text, where it is short.
+
+    Example:
+        >>> brief("seed=" + "9" * 5000)[-30:]
+        '999 ... (5,005 characters)'
+    """
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} ... ({len(text):,} characters)"
 
 
 def shown(value: Any) -> str:

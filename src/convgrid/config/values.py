@@ -186,11 +186,12 @@ def _check_fit(settings: Settings) -> None:
     data, loss, stated = settings.data, settings.choices["loss"], settings.objective
     if data.task not in NOUNS:  # told with the other words
         return
-    row = fit_so_far(settings)
+    row, count = fit_so_far(settings), data.num_classes
+    count = None if count is not None and count < 1 else count  # which the plan tells
     checks = (
-        lambda: fit_of(settings, data.task, data.num_classes),
+        lambda: fit_of(settings, data.task, count),
         lambda: check_target(settings.choices["target"], loss, data.task, row),
-        lambda: objective_of(data.task, stated.metric, stated.mode, row, data.num_classes),
+        lambda: objective_of(data.task, stated.metric, stated.mode, row, count),
     )
     refuse(gather(checks))
 

@@ -23,6 +23,8 @@ from convgrid.sweep.interfaces import Survey
 from convgrid.sweep.survey import QUANTITIES, Surveyor, finished, survey
 from convgrid.sweep.where import Where, parse_where
 
+MOST_POINTS = 20_000  # of a grid: each takes half a millisecond to look at, and far longer to train
+
 
 def plan_grid(found: Sequence[Grid], composition: Composition, settings: Settings) -> Survey:
     """Find out what the points of grids are, and what is to be trained.
@@ -40,11 +42,17 @@ def plan_grid(found: Sequence[Grid], composition: Composition, settings: Setting
     refuse(mistakes_in_sweep(settings))
     refuse(gather(_checks(found, composition, settings)))
     divided = [axes(grid, sweep.zip) for grid in found]
+    num_points = sum(map(size, divided)) * (sweep.seeds or 1) * (sweep.folds or 1)
+    if num_points > MOST_POINTS:
+        raise ConfigError(
+            f"the sweep has {num_points:,} points, and a grid takes {MOST_POINTS:,}. Give fewer values, or draw some: "
+            "sweep=random sweep.max_trials=100."
+        )
     each = itertools.chain.from_iterable(map(points, divided))
     looked = survey(
         itertools.chain.from_iterable(map(partial(repeated, composition=composition, sweep=sweep), each)),
         Surveyor(composition, read_where(sweep.where, found, composition, settings)),
-        num_points=sum(map(size, divided)) * (sweep.seeds or 1) * (sweep.folds or 1),
+        num_points=num_points,
         typed=typed(found),
         max_trials=sweep.max_trials,
     )

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
-from convgrid.config.composer import Composer
-from convgrid.config.line import Line, Mistakes, default_of, is_group, is_in, leave_out, several, unresolved
+from convgrid.config.composer import Composer, default_of
+from convgrid.config.line import Line, Mistakes, is_group, is_in, leave_out, several, unresolved
 from convgrid.config.mappings import MISSING, flatten
 from convgrid.config.nearest import nearest_key
-from convgrid.config.overrides import assignments, refers, shown, values_of
+from convgrid.config.overrides import REFUSED_TARGET, assignments, brief, refers, shown, values_of
 from convgrid.config.types import wrong_type
 
 
@@ -54,7 +55,7 @@ def _is_partly_known(override: Override, schemas: Sequence[DictConfig]) -> bool:
 
 def _wrong_keys(override: Override, schemas: Sequence[DictConfig], line: Line, composer: Composer) -> Iterator[str]:
     if override.is_sweep_override() and not line.multirun:
-        listed = isinstance(OmegaConf.select(schemas[0], override.key_or_group), ListConfig)
+        listed = isinstance(default_of(schemas[0], override.key_or_group), ListConfig)
         yield _listed(override) if listed else several(override)
         if listed:
             return
@@ -65,6 +66,8 @@ def _wrong_keys(override: Override, schemas: Sequence[DictConfig], line: Line, c
             yield _unknown_key(key, schemas[0], composer)
         elif override.type == OverrideType.DEL:
             yield f"{override.input_line} is not allowed: every key is needed. Set another value instead."
+        elif "_target_" in key.split(".") and value not in _targets(key, composer):
+            yield f"{brief(text)} is not allowed: {REFUSED_TARGET}"
         elif override.type == OverrideType.ADD:
             yield f"{override.input_line}: {key} is a key already. Leave out the +."
         elif isinstance(known[0], DictConfig) and composer.options(group) and not isinstance(value, dict):
@@ -75,6 +78,11 @@ def _wrong_keys(override: Override, schemas: Sequence[DictConfig], line: Line, c
             return
         elif all(wrong_type(key, value, default) is not None for default in known) and not refers(value):
             yield f"{text} {wrong_type(key, value, known[0])}."
+
+
+def _targets(key: str, composer: Composer) -> list[Any]:
+    """What a `_target_` may be typed to be: that of an option of the group."""
+    return composer.targets(key.rpartition(".")[0].replace(".", "/"))
 
 
 def _unknown_key(key: str, schema: DictConfig, composer: Composer) -> str:

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, Sweep
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.config.composer import Composer
 from convgrid.config.grids import params, union
 from convgrid.config.line import Line, Mistakes, leave_out
-from convgrid.config.overrides import read, values_of
+from convgrid.config.overrides import REFUSED_TARGET, brief, read, values_of
 from convgrid.errors import ConfigError
 
 SEARCH = "Add sweep=optuna sweep.max_trials=30 (or sweep=random), or give values: range(start,stop,step)"
@@ -32,9 +33,14 @@ def _read(texts: Sequence[str], composer: Composer) -> tuple[tuple[Override, ...
     mistakes: Mistakes = []
     for text in texts:
         try:
-            overrides.append(read(text, composer.loader))
+            override = read(text, composer.loader)
         except ConfigError as error:
             mistakes.append(error)
+            continue
+        if override.is_hydra_override() and "_target_" in text:
+            mistakes.append(ConfigError(f"{brief(text)} is not allowed: {REFUSED_TARGET}"))
+        else:
+            overrides.append(override)
     hydra = tuple(str(override.input_line) for override in overrides if override.is_hydra_override())
     return tuple(override for override in overrides if not override.is_hydra_override()), hydra, mistakes
 
@@ -46,10 +52,13 @@ def _look_beside(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
     chosen = [experiment] if experiment and experiment.value() in composer.options("experiments") else []
     try:
         base = composer.compose([*line.hydra, *(str(override.input_line) for override in chosen)])
+        mode = base.hydra.mode
     except ConfigError:  # told with the other mistakes of its file
         return line, []
+    except OmegaConfBaseException as error:
+        return line, [ConfigError(f"hydra.mode: {str(error).splitlines()[0]}.")]
     sweep = str(named["sweep"].value() if "sweep" in named else base.hydra.runtime.choices.get("sweep"))
-    line = replace(line, multirun=line.multirun or base.hydra.mode == RunMode.MULTIRUN, sweep=sweep)
+    line = replace(line, multirun=line.multirun or mode == RunMode.MULTIRUN, sweep=sweep)
     if not line.multirun:
         return line, []
     common, hydra, mistakes = _read(params(base), composer)
@@ -72,7 +81,8 @@ def _look_beside(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
 def _unreadable(override: Override, line: Line) -> Iterator[str]:
     if override.is_interval_sweep() and (line.sweep == "grid" or not line.multirun):
         yield f"{override.input_line}: an interval is for a search. {SEARCH}."
-    elif any(isinstance(value, IntervalSweep) for value in values_of(override)):
-        yield f"{override.input_line}: an interval stands alone. Leave out what is beside it."
+    elif inner := [value for value in values_of(override) if isinstance(value, Sweep)]:
+        kind = "an interval" if isinstance(inner[0], IntervalSweep) else "a range"
+        yield f"{override.input_line}: {kind} stands alone. Leave out what is beside it."
     elif not values_of(override):
         yield f"{override.input_line} stands for no value at all."

@@ -8,15 +8,16 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from convgrid.config.composer import Composer
-from convgrid.config.line import Line, Mistakes, default_of, is_group, leave_out
+from convgrid.config.composer import Composer, default_of
+from convgrid.config.line import Line, Mistakes, is_group, leave_out
 from convgrid.config.mappings import MISSING
 from convgrid.config.overrides import assignments, refers, shown
 from convgrid.config.settings import Settings, from_hydra
 from convgrid.config.steps.keys import schemas_of_grid
+from convgrid.config.steps.options import OF_THE_SWEEP
 from convgrid.config.types import wrong_type
 from convgrid.config.values import check_values
-from convgrid.errors import gather
+from convgrid.errors import gather, refuse
 from convgrid.network.plan import Plan
 
 
@@ -75,7 +76,11 @@ def _wrong_references(override: Override, config: DictConfig, schema: DictConfig
 
 def compose_unchecked(line: Line, composer: Composer) -> Composed:
     """What is run or swept whose values the line alone does not tell."""
-    config = _compose(line, composer)
+    config, schema = _compose(line, composer), next(schemas_of_grid(line, (), composer))
+    keys = [override for override in line.common if not is_group(override, composer)]
+    of_the_sweep = [override for override in keys if override.key_or_group.split(".")[0] in OF_THE_SWEEP]
+    _, mistakes = leave_out(line, partial(_wrong_references, config=config, schema=schema), of_the_sweep)
+    refuse(mistakes)  # those of points are told with the points
     return Composed(from_hydra(config, config.hydra), _sweeper(config), None)
 
 
