@@ -86,7 +86,12 @@ def test_a_plan_of_a_sweep_counts_its_points(in_tmp: Path) -> None:
     ("call", "words", "message"),
     [
         (convgrid.train, ["arch.m=6"], "arch.m=6 pools a 8x8 input 6 times, but after 3 it is 1x1. Use arch.m<=3 or"),
-        (convgrid.train, ["arch.n=1,2"], "arch.n=1,2 has several values. Add -m to sweep over them."),
+        (convgrid.train, ["arch.n=1,2"], "arch.n=1,2 has several values. Use convgrid.multirun to sweep over them."),
+        (
+            convgrid.train,
+            ["sweep.seeds=2"],
+            "sweep.seeds=2 has no effect on a single training. Use convgrid.multirun to sweep",
+        ),
         (convgrid.train, ["-m", "arch.n=1,2"], "This is a sweep. Use convgrid.multirun."),
         (convgrid.train, ["dry_run=true"], "dry_run=true trains nothing. Use convgrid.plan, or leave it out."),
         (convgrid.multirun, ["dry_run=true"], "dry_run=true trains nothing. Use convgrid.plan"),
@@ -94,7 +99,7 @@ def test_a_plan_of_a_sweep_counts_its_points(in_tmp: Path) -> None:
         (convgrid.plan, ["--help"], "Flags and keys of Hydra's own are for the command"),
         (convgrid.plan, "arch.n=2", "'arch.n=2' must be a list of texts"),
         (convgrid.plan, [3], "[3] must be a list of texts"),
-        (convgrid.load, "nowhere", "nowhere is no run or sweep that is known in"),
+        (convgrid.load, "nowhere", "nowhere is not a run or sweep known in"),
     ],
 )
 def test_mistakes_are_raised(in_tmp: Path, call: Callable[..., object], words: object, message: str) -> None:

@@ -22,7 +22,7 @@ from rich.console import Console
 from convgrid.cli.run import plan_or_train, resumed
 from convgrid.config import Composition, check, register_experiments, replaced
 from convgrid.config.command import Command
-from convgrid.errors import ConfigError, ConvgridError, Interrupted
+from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.sweep import SWEEPS, winner
@@ -350,10 +350,20 @@ def _words(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]
 
 def _checked(words: Sequence[str]) -> Command:
     register_experiments()
-    line = check(words)
+    try:
+        line = check(words)
+    except ConvgridError as error:
+        raise _in_python(error) from None
     if line.settings is None:
         raise ConfigError("Flags and keys of Hydra's own are for the command: python run.py. Leave them out.")
     return line
+
+
+def _in_python(error: ConvgridError) -> ConvgridError:
+    """Name the function instead of the flag."""
+    if isinstance(error, Mistakes):
+        return Mistakes([_in_python(each) for each in error.errors])
+    return type(error)(str(error).replace("Add -m to sweep", "Use convgrid.multirun to sweep"))
 
 
 def _swept(line: Command, command: str, console: Console) -> Swept | None:

@@ -416,7 +416,7 @@ def test_the_shell_completes_options_and_keys(
 
 # --- the installed command
 
-NO_COMMAND = "usage: convgrid COMMAND ...\nconvgrid: error: there is no command {!r}.{}\n"
+NO_COMMAND = "usage: convgrid COMMAND ...\nconvgrid: error: {!r} is not a command.{}\n"
 
 
 @pytest.mark.parametrize(
@@ -443,8 +443,8 @@ NO_COMMAND = "usage: convgrid COMMAND ...\nconvgrid: error: there is no command 
         (["run", "dry_run=true", "arch=linear"], 0, "out", "INPUT 1x8x8"),
         (["run", "arch=liner"], 1, "err", "ConfigError: arch=liner is not an option of arch. Did you mean linear?"),
         (["run", "--help"], 0, "out", "convgrid trains the ConvNet"),
-        (["export", "nothing"], 1, "err", "ConfigError: nothing is no run or sweep that is known in"),
-        (["predict", "nothing", "photo.jpg"], 1, "err", "ConfigError: nothing is no run or sweep that is known in"),
+        (["export", "nothing"], 1, "err", "ConfigError: nothing is not a run or sweep known in"),
+        (["predict", "nothing", "photo.jpg"], 1, "err", "ConfigError: nothing is not a run or sweep known in"),
     ],
 )
 def test_the_installed_command_has_subcommands(

@@ -68,8 +68,8 @@ def test_settings_that_were_run_once_are_ranked_and_not_compared() -> None:
         (None, None, None, "not compared")
     ] * 2
     assert found.sentence == (
-        "arch.n=2 is best: val/accuracy 0.9500; second n=3 0.9100; each setting was run once, which cannot tell a "
-        "difference from chance: repeat with sweep.seeds=5"
+        "arch.n=2 is best: val/accuracy 0.9500; second n=3 0.9100; each setting was run once, which cannot distinguish "
+        "a difference from chance: repeat with sweep.seeds=5"
     )
     assert found.smallest is None
     assert any(note.startswith("Each setting was run once") for note in found.notes)
@@ -85,7 +85,7 @@ def test_where_the_best_was_run_once_nothing_is_claimed_of_it() -> None:
     found = answer(given({1: [0.9, 0.91, 0.9], 2: [0.96], 3: [0.8, 0.81, 0.82]}))
     assert found.settings[0].status == "best"
     assert {each.status for each in found.settings[1:]} == {"not compared"}
-    assert "n=2 was run once, which cannot tell a difference from chance" in found.sentence
+    assert "n=2 was run once, which cannot distinguish a difference from chance" in found.sentence
 
 
 def test_one_setting_has_nothing_to_be_compared_with() -> None:

@@ -122,8 +122,11 @@ def test_a_store_that_is_away_costs_a_word_and_no_answer(sweep: Path, capsys: py
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--sweep", "ff"], "ConfigError: ff is no run or sweep that is known in "),
-        (["--map", "accuracy"], "ConfigError: --map accuracy is no OURS=THEIRS, such as val/accuracy=valid_acc."),
+        (["--sweep", "ff"], "ConfigError: ff is not a run or sweep known in "),
+        (
+            ["--map", "accuracy"],
+            "ConfigError: --map accuracy is not OURS=THEIRS. Use one such as val/accuracy=valid_acc.",
+        ),
         (
             ["--keys", "arch.q"],
             "ConfigError: --keys arch.q: no trial has a parameter arch.q. Those that differ: arch.n.",
@@ -156,4 +159,4 @@ def test_compare_is_a_command(sweep: Path, capsys: pytest.CaptureFixture[str]) -
         assert main(words) == status
     printed: Any = capsys.readouterr()
     assert "usage: convgrid compare" in printed.out
-    assert "convgrid compare: error: there is no --swep" in printed.err
+    assert "convgrid compare: error: --swep is not an argument of compare." in printed.err

@@ -133,7 +133,7 @@ def test_a_wrong_sweep_or_key_is_told() -> None:
         load()
     make_sweep(SWEEPS, "0a", [trial("a")])
     make_sweep(SWEEPS, "0b", ["a"])
-    with pytest.raises(ConfigError, match=r"^1c is no run or sweep that is known in"):
+    with pytest.raises(ConfigError, match=r"^1c is not a run or sweep known in"):
         load("1c")
     with pytest.raises(ConfigError, match=r"^0 may be 0a, 0b\. Give more of the id\."):
         load("0")
@@ -233,7 +233,7 @@ def test_mistakes_about_mlflow_are_told(others: str) -> None:
         load(experiment="theirs", tracking_uri="sqlite:///nowhere.db")
     with pytest.raises(TrackingError, match=r"^http://127\.0\.0\.1:9 cannot be used: .*refused"):
         load(experiment="theirs", tracking_uri="http://127.0.0.1:9")
-    with pytest.raises(TrackingError, match=r"^--tracking-uri mlflow\.db is no address\. Give sqlite:///mlflow\.db"):
+    with pytest.raises(TrackingError, match=r"^--tracking-uri mlflow\.db is not an address\. Use sqlite:///mlflow\.db"):
         load(experiment="theirs", tracking_uri="mlflow.db")
 
 

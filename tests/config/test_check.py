@@ -155,15 +155,17 @@ TOLD = {
         "arch.m=interval(1,2): an interval is for a search. "
         "Add sweep=optuna sweep.max_trials=30 (or sweep=random), or give values: range(start,stop,step)."
     ),
-    "-m arch.m=glob(*)": "arch.m=glob(*) stands for no value at all.",
-    "-m optimizer=glob(zz*)": "optimizer=glob(zz*) stands for no value at all.",
-    "-m seed=range(3,1)": "seed=range(3,1) stands for no value at all.",
+    "-m arch.m=glob(*)": "arch.m=glob(*) gives no value at all. Give it one, or leave it out.",
+    "-m optimizer=glob(zz*)": "optimizer=glob(zz*) gives no value at all. Give it one, or leave it out.",
+    "-m seed=range(3,1)": "seed=range(3,1) gives no value at all. Give it one, or leave it out.",
     "-m optimizer=sgd,adam optimizer.rho=0.9": (
         "optimizer.rho is not a key of optimizer=sgd, but of optimizer=adadelta."
     ),
-    "-m dry_run=true,false": ("dry_run=true,false cannot be swept: dry_run is of the whole sweep. Give it one value."),
+    "-m dry_run=true,false": (
+        "dry_run=true,false cannot be swept: dry_run concerns the whole sweep. Give it one value."
+    ),
     "-m objective.metric=val/loss,val/accuracy": (
-        "objective.metric=val/loss,val/accuracy cannot be swept: objective is of the whole sweep. Give it one value."
+        "objective.metric=val/loss,val/accuracy cannot be swept: objective concerns the whole sweep. Give it one value."
     ),
     "-m arch.n=5,6 sweep.union=[['arch.n=1,2'],['arch.n=1','arch.m=1']]": (
         "arch.n=5,6 has no effect: every grid of sweep.union has its own arch.n. Leave out one of the two."
@@ -175,13 +177,13 @@ TOLD = {
         "arch.filters=interval(1,10) draws fractions, and arch.filters takes whole numbers. "
         "Use arch.filters=int(interval(1,10))."
     ),
-    "-m sweep=grid,grid": "sweep=grid,grid cannot be swept: sweep is of the whole sweep. Give it one value.",
+    "-m sweep=grid,grid": "sweep=grid,grid cannot be swept: sweep concerns the whole sweep. Give it one value.",
     "-m sweep.seeds=x": "sweep.seeds=x must be a whole number or null.",
     "-m sweep.union=[[a]]": (
         'sweep.union=[[a]] must be a list of lists of overrides, such as [["arch=linear"],["arch.n=1,2"]].'
     ),
-    "sweep.seeds=3": "sweep.seeds=3 has no effect without -m. Add -m to sweep, or leave it out.",
-    "sweep=grid": "sweep=grid has no effect without -m. Add -m to sweep, or leave it out.",
+    "sweep.seeds=3": "sweep.seeds=3 has no effect on a single training. Add -m to sweep, or leave it out.",
+    "sweep=grid": "sweep=grid has no effect on a single training. Add -m to sweep, or leave it out.",
     "fold=[1]": "fold=[1] must be [number,of], such as [1,5] for the first of five.",
     "fold=[6,5]": "fold=[6,5] must be [number,of], such as [1,5] for the first of five.",
     "fold=[1,1]": "fold=[1,1] must be [number,of], such as [1,5] for the first of five.",
@@ -216,11 +218,11 @@ TOLD = {
     ),
     "objective.mode=best": "objective.mode=best must be one of auto, max, min.",
     "objective.metric=val/mae": (
-        "objective.metric=val/mae is no metric of this classification. "
+        "objective.metric=val/mae is not a metric of this classification. "
         "Use one of val/accuracy, val/top5, val/f1, val/calibration_error, val/auroc, val/loss."
     ),
     "data=random data.num_classes=3 loss=hinge objective.metric=val/top5": (
-        "objective.metric=val/top5 is no metric of this classification: it is of 6 classes or more. "
+        "objective.metric=val/top5 is not a metric of this classification: it is of 6 classes or more. "
         "Use one of val/accuracy, val/f1, val/auroc, val/loss."
     ),
     "data=arrays data.task=clustering": "data.task=clustering must be one of classification, multilabel, regression.",
@@ -295,7 +297,7 @@ TOLD = {
     "--config-path /tmp": "--config-path /tmp would replace convgrid's options. Add to them with --config-dir.",
     "--config-name mine": "Cannot find primary config 'mine'. Check that it's in your config search path.",
     "--resolve": "--resolve goes with --cfg job, --cfg all or --help.",
-    "-m --cfg job": "--multirun and --cfg cannot be together. Leave out all but one.",
+    "-m --cfg job": "--multirun and --cfg cannot be used together. Leave out all but one.",
     "--cfg job optimizer=sdg": f"optimizer=sdg is not an option of optimizer. Did you mean sgd? {OPTIMIZERS}",
     "hydra.foo=1": "Could not override 'hydra.foo'.\n  To append to your config use +hydra.foo=1",
     "hydra/launcher=slurm": "In 'hydra/config': Could not find 'hydra/launcher/slurm'\n"

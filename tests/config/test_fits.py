@@ -139,7 +139,10 @@ def test_a_wrong_row_is_told_with_file_key_and_fix(settings: SettingsMaker, row:
             "fit=index must hold classification or multilabel or regression, such as {classification: {form: index, ",
         ),
         ({}, "fit={} must hold classification or multilabel or regression"),
-        ({"clasification": {}}, "fit.clasification is no task. Did you mean classification? Tasks: classification, "),
+        (
+            {"clasification": {}},
+            "fit.clasification is not a task. Did you mean classification? Use one of class",
+        ),
         ({"regression": "numbers"}, "fit.regression=numbers must hold keys, such as {form: numbers, link: identity}."),
         (
             {"regression": {"form": "numbers", "link": "identity", "least_outputs": 0}},

@@ -258,7 +258,7 @@ def test_stray_files_are_told_and_left_out(tmp_path: Path) -> None:
     assert len(data.train) == 8
     assert data.notes == (
         "Left out as hidden or made by the system: 2 files or folders (train/cat/.hidden, train/cat/Thumbs.db).",
-        "Left out as no images (.jpg, .jpeg, .jpe, .jfif, .png, .bmp, .webp, .gif, .tif, .tiff) of a class folder: 2 "
+        "Left out, since not images of a class (.jpg, .jpeg, .jpe, .jfif, .png, .bmp, .webp, .gif, .tif, .tiff): 2 "
         "(train/labels.csv, train/cat/notes.txt).",
     )
 

@@ -121,7 +121,7 @@ def test_a_pattern_finds_the_groups_of_a_folder_across_classes(tmp_path: Path, o
         "data.group=film([1-9]) matches nothing in the paths of 4 of 40 images (film0_frame0.png, film0_frame2.png, "
         "film0_frame1.png, film0_frame3.png). Give a pattern that finds the group in every path."
     )
-    with pytest.raises(ConfigError, match=r"^data\.group=\(\.\+ is no regular expression \("):
+    with pytest.raises(ConfigError, match=r"^data\.group=\(\.\+ is not a regular expression \("):
         image_folder(root=str(tmp_path), shape=[3, 8, 8], group="(.+")
 
 
@@ -164,6 +164,7 @@ def test_groups_that_come_divided_over_two_parts_are_told(tmp_path: Path) -> Non
     np.savez(tmp_path / "a.npz", **half, **own)  # pyright: ignore[reportArgumentType]
     notes = notes_on(arrays(path=str(tmp_path / "a.npz"), shape=[1, 4, 4], group="patient"))
     assert notes[1] == (
-        "Groups are in several parts, as the data comes divided: 2 (10, 11). What was trained on is no test. "
+        "Groups are in several parts, as the data comes divided: 2 (10, 11). Images of the training "
+        "make a test look better than it is. "
         "Put each into one part."
     )

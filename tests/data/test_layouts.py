@@ -58,13 +58,13 @@ def test_two_folders_of_one_part_are_refused(tmp_path: Path) -> None:
 
 def test_what_stands_beside_the_parts_is_told(tmp_path: Path) -> None:
     photos(*(tmp_path / part / label for part in ("train", "old") for label in ("cat", "dog")), tmp_path / "test")
-    assert read(tmp_path).notes == ("Left out as in none of the parts' folders: 2 (old, test).",)
+    assert read(tmp_path).notes == ("Left out, since outside of the parts' folders: 2 (old, test).",)
 
 
 def test_folders_of_the_same_names_are_no_classes(tmp_path: Path) -> None:
     photos(*(tmp_path / part / label for part in ("lot1", "lot2") for label in ("cat", "dog")))
     assert refusal(tmp_path) == (
-        f"{tmp_path}: its folders lot1, lot2 are no classes: they hold only folders of the same names (cat, dog). "
+        f"{tmp_path}: its folders lot1, lot2 are not classes: they hold only folders of the same names (cat, dog). "
         f"Use the one whose folders are classes, such as data.root={tmp_path}/lot1, "
         "or name them train, validation and test."
     )
@@ -72,16 +72,16 @@ def test_folders_of_the_same_names_are_no_classes(tmp_path: Path) -> None:
 
 def test_parts_without_class_folders_are_no_classes(tmp_path: Path) -> None:
     photos(tmp_path / "train", tmp_path / "test")
-    assert refusal(tmp_path).startswith(f"{tmp_path} holds test, train, which are parts and no classes")
+    assert refusal(tmp_path).startswith(f"{tmp_path} holds test, train, which are parts, not classes")
 
 
 def test_a_root_a_level_too_high_is_told_with_the_one_meant(tmp_path: Path) -> None:
     photos(*(tmp_path / "pets" / part / label for part in ("train", "val") for label in ("cat", "dog")))
     assert refusal(tmp_path) == (
-        f"{tmp_path} holds a single class folder, pets, and so nothing to tell apart. Use data.root={tmp_path}/pets."
+        f"{tmp_path} holds a single class folder, pets, and a network needs two or more. Use data.root={tmp_path}/pets."
     )
     photos(tmp_path / "notes")
-    assert refusal(tmp_path) == f"{tmp_path}/pets holds parts and is no class. Use data.root={tmp_path}/pets."
+    assert refusal(tmp_path) == f"{tmp_path}/pets holds parts, so it is not a class. Use data.root={tmp_path}/pets."
 
 
 def test_a_root_a_level_too_low_is_told_with_the_one_meant(tmp_path: Path) -> None:

@@ -106,7 +106,9 @@ def test_a_file_that_predicts_otherwise_leaves_nothing(
     monkeypatch.setattr("convgrid.model.export.FORMATS", formats.FORMATS)
     assert main(["export", str(trained_digits)]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("ModelError: The exported model predicts otherwise than the trained one, by up to ")
+    assert told.startswith(
+        "ModelError: The predictions of the exported model differ from those of the trained one by up to "
+    )
     assert list(in_tmp.iterdir()) == []
 
 
@@ -117,7 +119,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(
     run = str(trained_digits)
     monkeypatch.setattr("convgrid.model.export.load", lambda _: pytest.fail("it was read"))
     for argv, message in (
-        ([run, "--out", "there.pt2"], "ModelError: there.pt2 is there already. Remove it, or give another --out.\n"),
+        ([run, "--out", "there.pt2"], "ModelError: there.pt2 already exists. Remove it, or use another --out.\n"),
         ([run, "--out", "m.onnx"], "ModelError: --out m.onnx must end in .pt2, or --format be another one.\n"),
         ([run, "--out", "no/m.pt2"], "ModelError: --out no/m.pt2: no is not a folder.\n"),
     ):
@@ -144,7 +146,7 @@ def test_a_file_that_is_none_of_ours_is_named(suffix: str, in_tmp: Path) -> None
 
 def test_a_program_of_somebody_else_is_named(in_tmp: Path) -> None:
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(2),)), in_tmp / "other.pt2")
-    with pytest.raises(ModelError, match=r"other\.pt2 is not of convgrid: it does not say what its images"):
+    with pytest.raises(ModelError, match=r"other\.pt2 was not made by convgrid: it does not say what its images"):
         read(in_tmp / "other.pt2")
 
 
@@ -155,7 +157,9 @@ def test_a_file_of_weights_runs_no_code_but_layers(trained_digits: Path, target:
     known = json.loads(model.meta.dumps())
     known["plan"]["layers"][0]["component"] = {"name": "conv", "target": target, "options": {}, "group": ""}
     (in_tmp / "hostile.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"convgrid": json.dumps(known)}))
-    with pytest.raises(ModelError, match=rf"^A safetensors file holds weights only, and {re.escape(target)} is code"):
+    with pytest.raises(
+        ModelError, match=rf"^A safetensors file holds weights only, and {re.escape(target)} is your own code"
+    ):
         read(in_tmp / "hostile.safetensors")
 
 

@@ -143,7 +143,7 @@ def test_what_cannot_be_asked_is_named(in_tmp: Path, typed: Typed, trained_digit
     assert typed(trained_digits, "empty")[::2] == (
         1, "ModelError: empty holds no images (.jpg, .jpeg, .jpe, .jfif, .png, .bmp, .webp, .gif, .tif, .tiff).\n",
     )  # fmt: skip
-    assert typed("nothing", "x.png")[2].startswith("ConfigError: nothing is no run or sweep that is known in")
+    assert typed("nothing", "x.png")[2].startswith("ConfigError: nothing is not a run or sweep known in")
     four = write_arrays(in_tmp / "four.npz", np.arange(60) % 2, np.zeros((60, 4, 8, 8), np.uint8))
     Image.new("L", (8, 8)).save(in_tmp / "x.png")
     status, _, err = typed(train(in_tmp, *four, "data.limit=0"), "x.png")

@@ -40,7 +40,9 @@ def test_weights_of_another_network_are_not_taken_for_the_trained_ones(copied: P
     (bias,) = (name for name in best["state_dict"] if "output" in name and name.endswith("bias"))
     best["state_dict"][bias] += torch.arange(10.0)
     torch.save(best, copied / "best.ckpt")
-    with pytest.raises(ModelError, match=r"predicts otherwise than in its training, by up to 0\.\d+. Has the code"):
+    with pytest.raises(
+        ModelError, match=r"the predictions differ from those of its training by up to 0\.\d+. Has the code"
+    ):
         load(copied)
 
 

@@ -52,26 +52,26 @@ def test_what_is_best_follows_from_the_task(task: Task, metric: str, mode: str, 
     [
         (
             "regression", "poisson", 1, "val/accuracy",
-            "is no metric of this regression. Use one of val/mae, val/rmse, val/r2, val/loss.",
+            "is not a metric of this regression. Use one of val/mae, val/rmse, val/r2, val/loss.",
         ),
         (
             "multilabel", "hinge", 3, "val/top5",
-            "is no metric of this multi-label classification. "
+            "is not a metric of this multi-label classification. "
             "Use one of val/accuracy, val/exact_match, val/f1, val/auroc, val/loss.",
         ),
         (
             "classification", "categorical_crossentropy", 5, "val/top5",
-            "is no metric of this classification: it is of 6 classes or more. "
+            "is not a metric of this classification: it is of 6 classes or more. "
             "Use one of val/accuracy, val/f1, val/calibration_error, val/auroc, val/loss.",
         ),
         (
             "classification", "hinge", 10, "val/calibration_error",
-            "is no metric of this classification: it is of probabilities only. "
+            "is not a metric of this classification: it is of probabilities only. "
             "Use one of val/accuracy, val/top5, val/f1, val/auroc, val/loss.",
         ),
         (
             "classification", "hinge", 2, "test/accuracy",
-            "is no metric of this classification. Use one of val/accuracy, val/f1, val/auroc, val/loss.",
+            "is not a metric of this classification. Use one of val/accuracy, val/f1, val/auroc, val/loss.",
         ),
     ],
 )  # fmt: skip

@@ -115,9 +115,9 @@ def test_what_is_not_there_is_named_with_what_to_do() -> None:
     with pytest.raises(ConfigError, match=r"^There is no sweep in .*sweeps\. python -m convgrid sweeps lists those"):
         find_sweep()
     for find in (find_run, find_model, find_sweep):
-        with pytest.raises(ConfigError, match=r"^nothing is no run or sweep that is known in .*\. Give last, a folder"):
+        with pytest.raises(ConfigError, match=r"^nothing is not a run or sweep known in .*\. Give last, a folder"):
             find("nothing")
-    with pytest.raises(ConfigError, match=r"^resume=nothing is no run or sweep that is known in"):
+    with pytest.raises(ConfigError, match=r"^resume=nothing is not a run or sweep known in"):
         find_to_resume("nothing")
     trial("gone", weights=False, **finished(0.9, sweep="5eeb"))
     sweep("5eeb", ["gone"])
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_named_with_what_to_do() -> None:
 def test_a_config_of_another_program_here_makes_nothing_a_run(in_tmp: Path, name: str) -> None:
     (in_tmp / "config.yaml").touch()
     trial("abc")
-    with pytest.raises(ConfigError, match="is no run or sweep that is known in"):
+    with pytest.raises(ConfigError, match="is not a run or sweep known in"):
         find_run(name)
 
 

@@ -34,7 +34,7 @@ def test_an_unknown_run_names_the_places_looked_at(in_tmp: Path) -> None:
     with pytest.raises(ConfigError) as error:
         find_to_resume("123")
     assert str(error.value) == (
-        f"resume=123 is no run or sweep that is known in {in_tmp}. "
+        f"resume=123 is not a run or sweep known in {in_tmp}. "
         "Give last, a folder, a checkpoint in one, the id of a run or a sweep (or the start of it), or MLflow's."
     )
 

@@ -138,7 +138,7 @@ def test_what_the_plan_does_not_tell_makes_another_trial(typed: str) -> None:
 
 @pytest.mark.parametrize("typed", ["tracking=mlflow,none", "tracking.experiment=a,b", "sweep.retries=0,1"])
 def test_what_is_of_the_whole_sweep_is_not_swept(typed: str) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be swept: .* is of the whole sweep\. Give it one value"):
+    with pytest.raises(ConfigError, match=r"cannot be swept: .* concerns the whole sweep\. Give it one value"):
         look(typed)
 
 
@@ -207,7 +207,7 @@ def test_zipped_keys_advance_together() -> None:
         ("[[arch.n,arch.k]]", "arch.k is not swept. Give it values, or leave it out."),
         (
             "[[arch.n,arch.m],[arch.n,seed]]",
-            "arch.n is there twice. Put all keys that advance together into one list.",
+            "arch.n is named twice. Put all keys that advance together into one list.",
         ),
     ],
 )
@@ -231,7 +231,8 @@ def test_a_grid_of_a_union_has_the_last_word() -> None:
 
 def test_what_is_of_the_whole_sweep_stands_beside_a_union() -> None:
     assert told('sweep.union=[["sweep.seeds=3"],["arch.n=2"]]') == [
-        "ConfigError: sweep.seeds=3 cannot be in sweep.union: sweep is of the whole sweep. Give it beside."
+        "ConfigError: sweep.seeds=3 is not allowed in sweep.union: sweep concerns the whole sweep. "
+        "Type it outside of sweep.union."
     ]
 
 

@@ -95,7 +95,7 @@ def test_what_keeps_the_dashboard_from_starting_is_told(store: str, capsys: pyte
             (["--tracking-uri", "sqlite:///none.db"], "/none.db is missing: nothing has been tracked yet. Train some"),
             (["--port", port], f"--port {port} cannot be used: Address already in use. Give another"),
             *(
-                (["--port", none], f"--port {none} is no port: they go from 1 to 65535.\n")
+                (["--port", none], f"--port {none} is not a port: ports go from 1 to 65535.\n")
                 for none in ("65536", "0", "-1")
             ),
             (["--tracking-uri", "mlruns"], "--tracking-uri mlruns cannot be used"),

@@ -69,7 +69,7 @@ def test_an_address_that_can_be_a_stores_is_taken(store: str, in_tmp: Path, uri:
         ("sqlite:///broken.db", "broken.db is not a database"),
         ("sqlite:///folder", "folder is a folder"),
         ("sqlite:///missing/mlflow.db", "TMP/missing does not exist"),
-        ("sqlite://mlflow.db", "mlflow.db is no path behind sqlite:///"),
+        ("sqlite://mlflow.db", "mlflow.db is not a path after sqlite:///"),
         ("nonsense://store", "MLflow has no store nonsense://"),
         ("http://127.0.0.1:port", "Port could not be cast to integer value as 'port'"),
         ("http://", "it names no host"),

@@ -59,7 +59,7 @@ def _mapping(words: Sequence[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     for word, (own, _, theirs) in zip(words, pairs, strict=True):
         if not own or not theirs:
-            raise ConfigError(f"--map {word} is no OURS=THEIRS, such as val/accuracy=valid_acc.")
+            raise ConfigError(f"--map {word} is not OURS=THEIRS. Use one such as val/accuracy=valid_acc.")
     return {own: theirs for own, _, theirs in pairs}
 
 

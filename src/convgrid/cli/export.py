@@ -30,7 +30,7 @@ def export(asked: Namespace) -> int:
         raise ModelError(f"--out {out}: {out.parent} is not a folder.")
     for file in (out, card):
         if file.exists():
-            raise ModelError(f"{file} is there already. Remove it, or give another --out.")
+            raise ModelError(f"{file} already exists. Remove it, or use another --out.")
     with held(folder):
         from convgrid.model.export import export as write  # torch takes 2 s to import
 

@@ -51,10 +51,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if first not in commands and not first.startswith("-"):
         from convgrid.config.nearest import nearest_option
 
-        parser.error(f"there is no command {first!r}.{nearest_option(first, commands)}")
+        parser.error(f"{first!r} is not a command.{nearest_option(first, commands)}")
     asked, unknown = parser.parse_known_args(words)
     if unknown:
-        commands[asked.command].error(f"there is no {' '.join(unknown)}")
+        commands[asked.command].error(f"{' '.join(unknown)} is not an argument of {asked.command}.")
     if asked.command == "preview" and {"-h", "--help"} & {*asked.words}:
         commands["preview"].print_help()
         raise SystemExit(0)
@@ -137,7 +137,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "It is held against the trained model, on images of its validation or those given, before it is kept."
+        "It is compared with the trained model, on images of its validation or those given, before it is kept."
     )
     parser.add_argument("run", metavar="RUN", help=RUN)
     parser.add_argument("--format", choices=SUFFIXES, default="torch_export", help="torch_export where not given")

@@ -154,7 +154,7 @@ def _notes(found: Sequence[Sample], trials: Trials, why_no_importance: str) -> t
     if why_no_importance:
         notes.append(why_no_importance)
     elif not repeated and len(found) > 1:
-        notes.append("Importance takes chance for the keys' doing where each setting was run once.")
+        notes.append("Where each setting was run once, importance counts chance as an effect of the keys.")
     return tuple(notes)
 
 

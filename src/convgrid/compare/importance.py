@@ -23,11 +23,11 @@ def importance(found: Sequence[Sample], trials: Trials) -> tuple[dict[str, float
         Shares that sum to 1, the greatest first; {} and the reason where they would mean nothing.
     """
     if len(trials.keys) < 2:
-        return {}, "The importance of keys is told from two keys on."
+        return {}, "The importance of keys needs two keys or more."
     if len(found) < LEAST_SETTINGS:
-        return {}, f"The importance of keys is told from {LEAST_SETTINGS} settings on."
+        return {}, f"The importance of keys needs {LEAST_SETTINGS} settings or more."
     if not _is_more_than_chance(found):
-        return {}, "The importance of keys is not told: the settings differ no more than their repetitions do."
+        return {}, "The importance of keys is not shown: the settings differ no more than their repetitions do."
     shares = _fanova(found, trials)
     return dict(sorted(shares.items(), key=lambda item: -item[1])), ""
 

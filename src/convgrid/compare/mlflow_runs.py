@@ -121,7 +121,7 @@ def connect(uri: str) -> MlflowClient:
             f"{uri} is missing: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
         )
     if "://" not in uri:
-        raise TrackingError(f"--tracking-uri {uri} is no address. Give sqlite:///mlflow.db or http://HOST:PORT.")
+        raise TrackingError(f"--tracking-uri {uri} is not an address. Use sqlite:///mlflow.db or http://HOST:PORT.")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         knock(uri)

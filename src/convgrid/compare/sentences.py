@@ -189,7 +189,7 @@ def _rivals(settings: Sequence[Setting], digits: int, names: Mapping[str, str], 
         again = "sweep.folds=5" if "fold" in trials.repetitions else "sweep.seeds=5"
         lone = settings[0] if settings[0].n == 1 else second
         which = "each setting" if all(each.n == 1 for each in settings) else named(lone.values, names)
-        return [f"{who}; {which} was run once, which cannot tell a difference from chance: repeat with {again}"]
+        return [f"{who}; {which} was run once, which cannot distinguish a difference from chance: repeat with {again}"]
     level = [each for each in settings[1:] if each.status == "not distinguishable"]
     if second.status == "worse":
         more = f", yet {_others(level)} not distinguishable from the best" if level else ""

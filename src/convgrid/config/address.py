@@ -79,7 +79,7 @@ def _cause(uri: str) -> str:
         return f"MLflow has no store {scheme}://" if kind != "file" else "MLflow no longer keeps runs in folders"
     path = database(uri)
     if kind == "sqlite" and path is None:
-        return f"{rest} is no path behind {SQLITE}"
+        return f"{rest} is not a path after {SQLITE}"
     return _cause_of_file(path) if path else ""
 
 

@@ -119,7 +119,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     commands = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
     given = [flag for flag, value in commands.items() if value]
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} cannot be together. Leave out all but one.")
+        raise ConfigError(f"{' and '.join(given)} cannot be used together. Leave out all but one.")
     return args
 
 

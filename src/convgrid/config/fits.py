@@ -104,7 +104,7 @@ def _wrong(stated: Any) -> Iterator[str]:
         return
     for task, row in stated.items():
         if task not in FORMS:
-            yield f"fit.{task} is no task.{nearest_option(str(task), FORMS)} Tasks: {', '.join(FORMS)}."
+            yield f"fit.{task} is not a task.{nearest_option(str(task), FORMS)} Use one of {', '.join(FORMS)}."
         elif not isinstance(row, dict):
             yield f"fit.{task}={shown(row)} must hold keys, such as {EXAMPLES[task]}."
         else:

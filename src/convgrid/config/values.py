@@ -234,7 +234,7 @@ def _wrong_search(settings: Settings) -> Iterator[str]:
     if sweep.max_trials is None:
         yield f"sweep={name} needs to know how many trials to train. Add sweep.max_trials=30."
     if sweep.union:
-        yield f"sweep.union is of sweep=grid. Leave it out with sweep={name}."
+        yield f"sweep.union works with sweep=grid only. Leave it out with sweep={name}."
     for key, texts in (("conditions", sweep.conditions), ("objectives", sweep.objectives)):
         if not all(isinstance(text, str) for text in texts or ()):
             yield f"sweep.{key}={shown(texts)} must be a list of texts."

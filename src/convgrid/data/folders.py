@@ -178,20 +178,21 @@ def _check_folders(folder: Path, names: Sequence[str]) -> None:
         raise DataError(f"{folder} holds no class folders. {_meant(folder) or APART}")
     if all(name.lower() in ANY_PART for name in names):
         raise DataError(
-            f"{folder} holds {some(names)}, which are parts and no classes, without class folders for the training. "
+            f"{folder} holds {some(names)}, which are parts, not classes, but no class folders for the training. "
             "Put the images of each class in a folder of their own inside of each part, such as train/cat, train/dog."
         )
     if len(names) == 1:
         raise DataError(
-            f"{folder} holds a single class folder, {names[0]}, and so nothing to tell apart. {_meant(folder) or APART}"
+            f"{folder} holds a single class folder, {names[0]}, and a network needs two or more. "
+            f"{_meant(folder) or APART}"
         )
     for name in names:
         if _has_parts(folder / name):
-            raise DataError(f"{folder / name} holds parts and is no class. Use data.root={folder / name}.")
+            raise DataError(f"{folder / name} holds parts, so it is not a class. Use data.root={folder / name}.")
     inner = {_subfolders(folder / name) for name in names}
     if len(inner) == 1 and inner != {()} and not any(_holds_images(folder / name) for name in names):
         raise DataError(
-            f"{folder}: its folders {some(names)} are no classes: they hold only folders of the same names "
+            f"{folder}: its folders {some(names)} are not classes: they hold only folders of the same names "
             f"({some(next(iter(inner)))}). Use the one whose folders are classes, such as "
             f"data.root={folder / names[0]}, or name them train, validation and test."
         )
@@ -246,7 +247,7 @@ def _notes(folder: Path, listings: Mapping[str, Listing], aside: Sequence[str]) 
     told = list(left_out(hidden, folder))
     if stray:
         names = some(readable(os.path.relpath(path, folder)) for path in stray)
-        told.append(f"Left out as no images ({', '.join(EXTENSIONS)}) of a class folder: {len(stray)} ({names}).")
+        told.append(f"Left out, since not images of a class ({', '.join(EXTENSIONS)}): {len(stray)} ({names}).")
     if aside:
-        told.append(f"Left out as in none of the parts' folders: {len(aside)} ({some(map(readable, aside))}).")
+        told.append(f"Left out, since outside of the parts' folders: {len(aside)} ({some(map(readable, aside))}).")
     return tuple(told)

@@ -34,7 +34,9 @@ def groups_of_paths(paths: Sequence[str], pattern: str | None) -> list[str] | No
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"data.group={pattern} is no regular expression ({error}). Use such as (.+)_frame.") from None
+        raise ConfigError(
+            f"data.group={pattern} is not a regular expression ({error}). Use one such as (.+)_frame."
+        ) from None
     matches = [compiled.search(path) for path in paths]
     groups = [_matched(match) for match in matches]
     missing = [readable(path) for path, group in zip(paths, groups, strict=True) if group is None]

@@ -40,7 +40,7 @@ def _missing_classes(data: ImageData, parts: Mapping[str, Split]) -> Iterator[st
     told = [f"the {name} part has none of {some(classes)}" for name, classes in lacking.items() if classes]
     if told:
         yield (
-            f"Parts lack classes: {'; '.join(told)}. Nothing is known of how well those are told apart. "
+            f"Parts lack classes: {'; '.join(told)}. How well those are predicted is not known. "
             "Add images of them, or divide otherwise (data.split, data.split_seed)."
         )
 
@@ -93,7 +93,7 @@ def _groups(data: ImageData, parts: Mapping[str, Split]) -> Iterator[str]:
     if shared:
         yield (
             f"Groups are in several parts, as the data comes divided: {len(shared)} ({some(sorted(shared))}). "
-            "What was trained on is no test. Put each into one part."
+            "Images of the training make a test look better than it is. Put each into one part."
         )
     yield from _unlike(data, parts)
 

@@ -235,7 +235,7 @@ def _classes(array: np.ndarray, source: str) -> np.ndarray:
         several = " For several labels an image, use data.task=multilabel." if array.size != len(array) else ""
         raise DataError(f"{source} must be one class index from 0 an image; it is {list(array.shape)}{least}.{several}")
     if array.size and array.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{source} holds {array.max()}, which is no class. Number the classes from 0 without gaps.")
+        raise DataError(f"{source} holds {array.max()}, which is not a class. Number the classes from 0 without gaps.")
     return array.reshape(-1).astype(np.int64)
 
 

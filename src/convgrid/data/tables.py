@@ -217,7 +217,7 @@ def _classes(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
         parts = [cell for cell, number in zip(cells, numbers, strict=True) if number % 1]
         if parts:
             raise DataError(
-                f"{table.source}: column {name} holds {parts[0]}, which is no class. "
+                f"{table.source}: column {name} holds {parts[0]}, which is not a class. "
                 "Use data.task=regression, or number the classes in whole numbers."
             )
         by_number = dict(sorted(dict(zip(reversed(numbers), reversed(cells), strict=True)).items()))

@@ -67,8 +67,8 @@ def hold_against(model: Model, original: Model, images: Tensor) -> Agreement:
     largest = max((found - expected).abs().max().item(), (alone - expected[:1]).abs().max().item())
     if not (is_close(found, expected) and is_close(alone, expected[:1])):
         raise ModelError(
-            f"The exported model predicts otherwise than the trained one, by up to {largest:.3g}: nothing is written. "
-            "What writes the format does not know one of the layers; take another --format."
+            f"The predictions of the exported model differ from those of the trained one by up to {largest:.3g}, "
+            "so nothing is written. The format does not support one of the layers. Use another --format."
         )
     answers = [answers_of(predictions, model.meta) for predictions in (found, expected)]
     same = None if model.meta.answer is None else sum(map(_equal, *answers))

@@ -98,7 +98,8 @@ def _quality(known: Known) -> Iterator[str]:
     test = found.get("test", {})
     if known.meta.profile.task == "classification" and "accuracy" in test:
         low, high = wilson(test["accuracy"], images["test"])
-        yield f"- of all images like the {images['test']:,} of the test, it tells {low:.3f} to {high:.3f} right (95 %)"
+        like = f"of all images like the {images['test']:,} of the test"
+        yield f"- {like}, it predicts {low:.3f} to {high:.3f} correctly (95 %)"
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -135,12 +136,12 @@ def _door(meta: Meta) -> Iterator[str]:
     means = {
         "probability": "probabilities, one a"
         + (" class, which sum to 1" if profile.task == "classification" else " label"),
-        "score": "scores, one a class or label; the higher the likelier, but no probabilities",
+        "score": "scores, one a class or label; the higher the likelier; they are not probabilities",
         "number": "numbers in the data's units",
     }[meta.kind]
     yield f"- predictions: float32, (any number, {len(profile.names)}), {means}: {_some(profile.names)}"
     if profile.task == "multilabel":
-        yield f"- a label is told whose {meta.kind} is above {meta.threshold:g}"
+        yield f"- a label is predicted whose {meta.kind} is above {meta.threshold:g}"
 
 
 def _use(meta: Meta) -> Iterator[str]:
@@ -159,7 +160,7 @@ def _limits(known: Known) -> Iterator[str]:
 def _of_data(meta: Meta) -> Iterator[str]:
     profile = meta.profile
     _, height, width = profile.shape
-    yield f"It sees {width}x{height} pixels: what cannot be told at that size is lost."
+    yield f"It sees {width}x{height} pixels: smaller details are lost."
     yield f"It has learned from {profile.images['train']:,} images{_balance(meta)}."
     if meta.config.get("augment") == "none":
         yield "Its training images were not augmented: turned, shifted or darker ones may be taken for others."

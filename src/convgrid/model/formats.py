@@ -168,8 +168,8 @@ def _check_code(meta: Meta) -> None:
     strange = [component.target for component in components if not _is_known(component.target)]
     if strange:
         raise ModelError(
-            f"A safetensors file holds weights only, and {strange[0]} is code of the user's own. "
-            "Take --format torch_export, which holds both, or ask the run itself."
+            f"A safetensors file holds weights only, and {strange[0]} is your own code. "
+            "Use --format torch_export, which holds both, or the run itself."
         )
 
 
@@ -212,7 +212,7 @@ def read(file: Path) -> Model:
 
 def _meta(text: str, file: Path) -> Meta:
     if not text:
-        raise ModelError(f"{file} is not of convgrid: it does not say what its images and predictions are.")
+        raise ModelError(f"{file} was not made by convgrid: it does not say what its images and predictions are.")
     return Meta.loads(text)
 
 

@@ -134,7 +134,7 @@ def _check(trained: Trained, best: dict[str, Any], folder: Path) -> None:
     is_far = (found - expected).abs().mean() > ROUGH * expected.abs().max()
     if is_far or (exact and not is_close(found, expected)):
         raise ModelError(
-            f"{folder}: the model predicts otherwise than in its training, by up to "
+            f"{folder}: the predictions differ from those of its training by up to "
             f"{(found - expected).abs().max():.3g}. Has the code of one of its components changed?"
         )
 

@@ -116,7 +116,7 @@ def objective_of(
         absent = METRICS[task].get(metric.removeprefix("val/"))
         why = f": it is {_limits(absent)}" if absent and metric.startswith("val/") else ""
         raise ConfigError(
-            f"objective.metric={metric} is no metric of this {NOUNS[task]}{why}. Use one of {', '.join(modes)}."
+            f"objective.metric={metric} is not a metric of this {NOUNS[task]}{why}. Use one of {', '.join(modes)}."
         )
     return metric, modes[metric] if mode == "auto" else ("max" if mode == "max" else "min")
 

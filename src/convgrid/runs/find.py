@@ -131,7 +131,7 @@ def _find(name: str, runs: Path, sweeps: Path) -> Path:
     if len(found) > 1:
         raise ConfigError(f"{name} may be {', '.join(folder.name for folder in found)}. Give more of the id.")
     if not found:
-        raise ConfigError(f"{name} is no run or sweep that is known in {runs.resolve().parent}. {HOW}.")
+        raise ConfigError(f"{name} is not a run or sweep known in {runs.resolve().parent}. {HOW}.")
     return found[0]
 
 

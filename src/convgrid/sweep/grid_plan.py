@@ -115,7 +115,7 @@ def _check_zips(zips: Sequence[Any], found: Sequence[Grid]) -> None:
         if key not in given
     ]
     mistakes += [
-        ConfigError(f"{text}: {key} is there twice. Put all keys that advance together into one list.")
+        ConfigError(f"{text}: {key} is named twice. Put all keys that advance together into one list.")
         for key in dict.fromkeys(keys)
         if keys.count(key) > 1
     ]

@@ -346,5 +346,5 @@ def _in_order(found: Mapping[str, Dimension]) -> Iterator[Dimension]:
         order = list(TopologicalSorter(named).static_order())
     except CycleError as error:
         circle = " and ".join(dict.fromkeys(error.args[1]))
-        raise ConfigError(f"sweep.conditions: {circle} cannot wait for each other. Leave out one of them.") from None
+        raise ConfigError(f"sweep.conditions: {circle} depend on each other. Leave out one of them.") from None
     return (found[key] for key in order)

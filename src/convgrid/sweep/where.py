@@ -172,7 +172,7 @@ class _Reader:
                 return self._comparison(node, [type(op) for op in ops], [inside(n) for n in (left, *others)])
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS and args:
                 return self._call(node, name, [inside(arg) for arg in args])
-        raise self._at(node, f"this cannot be here. {MEANT}")
+        raise self._at(node, f"this is not allowed here. {MEANT}")
 
     def _name(self, node: ast.expr) -> Compiled:
         name = ast.unparse(node)
@@ -180,7 +180,7 @@ class _Reader:
             word = WORDS[name]
             return lambda _: word
         if not re.fullmatch(r"\w+(\.\w+)*", name):
-            raise self._at(node, "this cannot be here: a key is letters and dots, such as arch.n.")
+            raise self._at(node, "this is not allowed here: a key is letters and dots, such as arch.n.")
         if name not in self.known:
             quotes = "" if "." in name else f' A text needs quotes: "{name}".'
             hint = nearest_key(name, self.known) + quotes
@@ -199,7 +199,7 @@ class _Reader:
                 return None
             wrong = [value for value in values if not isinstance(value, Number)]
             if wrong:
-                raise self._at(node, f"this calculates with {wrong[0]!r}, which is no number.")
+                raise self._at(node, f"this calculates with {wrong[0]!r}, which is not a number.")
             try:
                 return function(*values)
             except ArithmeticError as error:

@@ -97,7 +97,7 @@ def check_place(uri: str, port: int) -> None:
         TrackingError: If either is so.
     """
     if not 1 <= port <= LAST_PORT:  # 0 is any free one, whose address could not be told
-        raise TrackingError(f"--port {port} is no port: they go from 1 to {LAST_PORT}.")
+        raise TrackingError(f"--port {port} is not a port: ports go from 1 to {LAST_PORT}.")
     file = database(uri)
     if file is not None and not file.exists():
         raise TrackingError(

@@ -148,7 +148,7 @@ def open_store(uri: str, experiment: str) -> "Store":
 
 def _away(uri: str, error: Exception) -> TrackingError:
     return TrackingError(
-        f"{uri} takes nothing: {reason_of(error)}. {RUNS}/ keeps everything; try again later, or give --tracking-uri."
+        f"{uri} cannot be written: {reason_of(error)}. {RUNS}/ keeps everything. Try later, or give --tracking-uri."
     )
 
 

@@ -86,7 +86,7 @@ def draw_worst(worst: Worst, part: Split, class_names: Sequence[str]) -> Image:
     chunk = next(iter(batches(Split(images, targets), batch_size=len(places), device="cpu")))
     pixels, *_ = next(iter(chunk))
     captions = [
-        (f"is {_named(target, class_names)}", f"told {_told(told, worst.threshold, target, class_names)}")
+        (f"is {_named(target, class_names)}", f"predicted {_told(told, worst.threshold, target, class_names)}")
         for target, told in zip(targets, worst.predictions, strict=True)
     ]
     return gallery(pixels, captions)

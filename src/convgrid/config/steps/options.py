@@ -33,11 +33,11 @@ def _out_of_place(override: Override, line: Line) -> Iterator[str]:
     root = re.split(r"[./]", name)[0]
     if not line.multirun:
         if root == "sweep":
-            yield f"{text} has no effect without -m. Add -m to sweep, or leave it out."
+            yield f"{text} has no effect on a single training. Add -m to sweep, or leave it out."
     elif root in OF_THE_SWEEP and override.is_sweep_override():
-        yield f"{text} cannot be swept: {root} is of the whole sweep. Give it one value."
+        yield f"{text} cannot be swept: {root} concerns the whole sweep. Give it one value."
     elif root in OF_THE_SWEEP and not is_in(override, line.common):
-        yield f"{text} cannot be in sweep.union: {root} is of the whole sweep. Give it beside."
+        yield f"{text} is not allowed in sweep.union: {root} concerns the whole sweep. Type it outside of sweep.union."
     elif is_in(override, line.common) and all(name in _names(member) for member in line.members):
         yield f"{text} has no effect: every grid of sweep.union has its own {name}. Leave out one of the two."
     elif name == "resume" and override.value() is not None:

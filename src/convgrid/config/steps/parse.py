@@ -85,4 +85,4 @@ def _unreadable(override: Override, line: Line) -> Iterator[str]:
         kind = "an interval" if isinstance(inner[0], IntervalSweep) else "a range"
         yield f"{override.input_line}: {kind} stands alone. Leave out what is beside it."
     elif not values_of(override):
-        yield f"{override.input_line} stands for no value at all."
+        yield f"{override.input_line} gives no value at all. Give it one, or leave it out."
