@@ -436,6 +436,7 @@ def test_with_m_commas_outside_brackets_divide_patterns() -> None:
         ("data.path=123", "123"),
         ("data.path=", ""),
         ("data.root=${oc.env:HOME}/data", "${oc.env:HOME}/data"),
+        (r"data.group=(\d+)_frame{2,}", r"(\d+)_frame{2,}"),
         ("tracking.uri=https://me:secret@host:5000/x?a=1&b={2}", "https://me:secret@host:5000/x?a=1&b={2}"),
         ("resume=12345e678901", "12345e678901"),
         ("++tracking.experiment=null and void", "null and void"),

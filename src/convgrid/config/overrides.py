@@ -18,6 +18,7 @@ from convgrid.errors import ConfigError
 # Keys of free text: what the shell leaves of it is meant literally, so Hydra's grammar must not read it.
 TEXTS = (
     "arch.pattern",
+    "data.group",
     "resume",
     "data.root",
     "data.path",
