@@ -13,6 +13,7 @@ from rich.text import Text
 from convgrid.network.plan import Plan
 from convgrid.network.planned import IMAGE, PlannedLayer
 from convgrid.runs.trial import read_record, run_id_of
+from convgrid.system.text import escaped
 
 Row = tuple[str, ...]
 
@@ -81,6 +82,7 @@ def show_result(rows: Mapping[str, str], console: Console) -> None:
     ]
     width = max(map(len, rows), default=0)
     for line in aligned(lines, words=range(2), gap=GAP):
+        line = escaped(line)
         console.print(Text.assemble((line[:width], "bold"), line[width:]), soft_wrap=True)
 
 
@@ -127,7 +129,7 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
 
 
 def _write(console: Console, line: str, style: str = "") -> None:
-    console.print(Text(line, style=style), soft_wrap=True)
+    console.print(Text(escaped(line), style=style), soft_wrap=True)
 
 
 def _row(layer: PlannedLayer) -> Row:
@@ -221,4 +223,4 @@ def printable(text: str, console: Console) -> str:
         >>> printable("größe", Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii")))
         'gr\\xf6\\xdfe'
     """
-    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
+    return escaped(text).encode(console.encoding, "backslashreplace").decode(console.encoding)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TextIO, cast
 
 from convgrid.errors import ConvgridError, Interrupted
+from convgrid.system.text import escaped
 
 BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 
@@ -129,7 +130,7 @@ def _failure(stream: TextIO) -> OSError | None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(escaped(text), file=sys.stderr, flush=True)
 
 
 def _open_closed_streams() -> None:

@@ -19,6 +19,7 @@ from convgrid.model.formats import Model, in_process, read
 from convgrid.model.images import check_readable, find_images, read_images
 from convgrid.model.meta import Meta
 from convgrid.model.trained import load
+from convgrid.system.text import cell, escaped
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _show_text(predictions: Iterable[Prediction], meta: Meta) -> None:
     for each in predictions:
         labels = [", ".join(each.answer) or "none"] if meta.answer == "labels" else []
         ranked = [f"{name} {_rounded(value, meta)}" for name, value in best_of(each.values, meta)]
-        print("  ".join([str(each.file), *labels, *ranked]))
+        print(escaped("  ".join([str(each.file), *labels, *ranked])))
 
 
 def _rounded(value: float, meta: Meta) -> str:
@@ -147,10 +148,16 @@ def _show_json(predictions: Iterable[Prediction], meta: Meta) -> None:
 
 def _show_csv(predictions: Iterable[Prediction], meta: Meta) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["file", *([meta.answer] if meta.answer else []), *meta.columns])
+    table.writerow(table_row("file", *([meta.answer] if meta.answer else []), meta.columns))
     for each in predictions:
         answer = ", ".join(each.answer) if isinstance(each.answer, list) else each.answer
-        table.writerow([each.file, *([answer] if meta.answer else []), *each.values])
+        table.writerow(table_row(str(each.file), *([answer] if meta.answer else []), each.values))
+
+
+def table_row(file: str, *rest: Any) -> list[Any]:
+    """A line for a spreadsheet: the file, the answer where there is one, the values."""
+    *answer, values = rest
+    return [cell(escaped(part) if isinstance(part, str) else part) for part in (file, *answer, *values)]
 
 
 SHOW: Mapping[str, Callable[[Iterable[Prediction], Meta], None]] = {
@@ -161,4 +168,4 @@ SHOW: Mapping[str, Callable[[Iterable[Prediction], Meta], None]] = {
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(escaped(line), file=sys.stderr)

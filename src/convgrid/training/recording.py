@@ -15,6 +15,7 @@ from convgrid.data import ImageData, Profile
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import CONFUSION, DATA, ENVIRONMENT, PLAN, WORST, Outcome, TrialFolder, best_epoch, now
 from convgrid.system.environment import environment
+from convgrid.system.text import cell
 from convgrid.training.learner import Learner
 from convgrid.training.own_code import own_code
 from convgrid.training.recipe import Recipe
@@ -148,8 +149,8 @@ def write_predictions(folder: TrialFolder, learner: Learner) -> None:
     for part, counts in learner.evaluation.confusions.items():
         with (folder.path / CONFUSION[part]).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(["class / predicted", *names])
-            table.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
+            table.writerow(["class / predicted", *map(cell, names)])
+            table.writerows([cell(name), *row] for name, row in zip(names, counts.tolist(), strict=True))
     (folder.path / WORST).unlink(missing_ok=True)
     worst = learner.evaluation.worst
     if worst is not None and learner.data.test is not None and len(worst.places):

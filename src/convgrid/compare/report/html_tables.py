@@ -15,6 +15,7 @@ from convgrid.compare.report.drawing import NAMED
 from convgrid.compare.report.svg import svg
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import chance, clock, text
+from convgrid.system.text import cell
 
 AT_ONCE = 100  # settings that the page shows before it is asked for all
 SIGNS = {"best": "★", "not distinguishable": "≈", "worse": "", "not compared": ""}  # no meaning by colour alone
@@ -136,7 +137,7 @@ def write_csv(answer: Answer, file: Path) -> None:
             low, high = each.interval or (None, None)
             found = [each.mean, each.spread, low, high, each.n, each.p, each.status]
             costs = [each.parameters, each.multiply_adds, each.seconds]
-            writer.writerow([each.place, *values, *found, *costs, " ".join(each.trials)])
+            writer.writerow([each.place, *map(cell, values), *found, *costs, " ".join(each.trials)])
 
 
 def _costs(answer: Answer) -> dict[str, str]:
