@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from convgrid.component import Component
 from convgrid.errors import ConfigError
-from convgrid.network.build import Activation, build, kernels
+from convgrid.network.build import Activation, build, keeping_weights, kernels
 from convgrid.network.initializers import INITIALIZERS
 from convgrid.network.plan import Architecture, Plan, plan
 from convgrid.network.planned import Groups
@@ -105,6 +106,42 @@ def test_the_default_is_keras_glorot_uniform():
     network = build(planned("INPUT -> CONV(64, kernel=5) -> FC"))
     bound = (6 / (3 * 25 + 64 * 25)) ** 0.5
     assert kernels(network)[0].abs().max().item() == pytest.approx(bound, rel=2e-3)
+
+
+def trained(channels: int, filters: int, padding: Any, *, kernel_size: int, stride: int = 1, asks: bool) -> nn.Module:
+    """A layer of the user's own that was trained before: all its weights are 2, and the first kernel is frozen."""
+    layer = nn.Sequential(nn.Conv2d(channels, filters, kernel_size, stride, 1), nn.Conv2d(filters, filters, 1))
+    for parameter in layer.parameters():
+        nn.init.constant_(parameter, 2.0)
+    next(layer.parameters()).requires_grad_(False)
+    layer.takes_init = asks  # pyright: ignore[reportArgumentType]  (of torch, which has any)
+    return layer
+
+
+def build_with_own(monkeypatch: pytest.MonkeyPatch, init: str, *, asks: bool) -> tuple[Plan, nn.Sequential]:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    conv = Component("own", "test_build.trained", {"kernel_size": 3, "padding": "same", "asks": asks})
+    made = plan(
+        Architecture("INPUT -> CONV -> FC", replace(GROUPS, conv=conv)), (3, 9, 11), 4, measure=lambda layer: layer
+    )
+    return made, build(made, init=init)
+
+
+@pytest.mark.parametrize("init", sorted(INITIALIZERS))
+def test_a_layer_of_the_users_own_keeps_its_weights(init: str, monkeypatch: pytest.MonkeyPatch):
+    made, network = build_with_own(monkeypatch, init, asks=False)
+    assert all(parameter.eq(2).all() for parameter in network[0].parameters())
+    assert not any(parameter.eq(2).any() for parameter in network[-1].parameters())
+    assert keeping_weights(made, network) == ["conv1"]
+
+
+def test_a_layer_that_asks_for_it_is_initialised_less_what_is_frozen(monkeypatch: pytest.MonkeyPatch):
+    made, network = build_with_own(monkeypatch, "he_uniform", asks=True)
+    frozen, first_bias, kernel, bias = network[0].parameters()
+    assert frozen.eq(2).all()
+    assert [first_bias.eq(0).all(), bias.eq(0).all()] == [True, True]
+    assert 0 < kernel.abs().max() <= (6 / 8) ** 0.5  # he_uniform of 8 inputs
+    assert keeping_weights(made, network) == []
 
 
 def test_norms_are_left_at_scale_1_and_shift_0():

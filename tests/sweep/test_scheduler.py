@@ -11,7 +11,7 @@ from convgrid.runs.trial import Outcome
 from convgrid.sweep import scheduler
 from convgrid.sweep.executor import Died
 from convgrid.sweep.interfaces import Trial
-from convgrid.sweep.messages import Ended, Job
+from convgrid.sweep.messages import Ended, Job, Noted
 from convgrid.sweep.scheduler import Rules, Scheduler
 from convgrid.sweep.sources import NotedSource
 
@@ -125,6 +125,16 @@ def test_a_setting_that_fails_with_all_its_seeds_is_one_failure(trials: int, end
         failed = Trial((), cast(Any, None), cast(Any, None), str(number), "", varying)
         loop._count(failed, Outcome("failed", f"train/loss became nan in epoch {number}"))
     assert loop._ending == ending
+
+
+def test_what_many_trials_note_is_told_once() -> None:
+    told: list[str] = []
+    workers, view = Workers(None, None), SimpleNamespace(note=told.append)
+    loop = Scheduler("s", cast(Any, Source()), cast(Any, workers), Rules(), cast(Any, view), None)
+    for worker in workers.workers:
+        for note in ("copies", "groups"):
+            loop._handle(cast(Any, worker), Noted(note))
+    assert told == ["copies", "groups"]
 
 
 def test_the_end_is_prepared_while_the_last_trials_train() -> None:

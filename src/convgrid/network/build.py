@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from convgrid.errors import ConfigError, PlanError
 from convgrid.network.graph import Branching
-from convgrid.network.initializers import INITIALIZERS
+from convgrid.network.initializers import INITIALIZERS, Initializer
 from convgrid.network.plan import Plan
 from convgrid.network.planned import PlannedLayer
+
+ASKS = "takes_init"  # a layer of the user's own with this attribute starts as arch.init says
 
 
 def build(
     plan: Plan, *, init: str = "glorot_uniform", init_residual: str = "one", seed: int = 0
 ) -> nn.Sequential | Branching:
-    """Build the planned layers, in order and by name, and initialise their weights.
+    """Build the planned layers, in order and by name, and initialise the weights of those that convgrid made.
 
     Args:
         init: A name in `convgrid.network.initializers.INITIALIZERS`; "torch" leaves torch's own weights.
@@ -60,11 +62,9 @@ def build(
     initialize = INITIALIZERS[init]
     if initialize is not None:
         generator = torch.Generator().manual_seed(seed)
-        for kernel in kernels(network):
-            initialize(kernel, generator)
-        for module in _weighted(network):
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        for layer in plan.layers:
+            if not _keeps_weights(layer, modules[layer.name]):
+                _initialize(modules[layer.name], initialize, generator)
     return network
 
 
@@ -72,6 +72,33 @@ def _start_at_zero(norm: nn.Module) -> None:
     scale = getattr(norm, "weight", None)
     if isinstance(scale, nn.Parameter):
         nn.init.zeros_(scale)
+
+
+def keeping_weights(plan: Plan, network: nn.Module) -> list[str]:
+    """Find the layers of the user's own that keep the weights that they were made with, whatever `arch.init` says.
+
+    Args:
+        network: What `build` made of the plan.
+
+    Returns:
+        Their names, in order; those that have neither convolutions nor fully connected layers left out.
+    """
+    pairs = zip(plan.layers, network.children(), strict=True)
+    return [layer.name for layer, module in pairs if _keeps_weights(layer, module) and _weighted(module)]
+
+
+def _keeps_weights(layer: PlannedLayer, module: nn.Module) -> bool:
+    """The user's own may be trained already; one that is not may ask for it by an attribute."""
+    return layer.is_own and not getattr(module, ASKS, False)
+
+
+def _initialize(module: nn.Module, initialize: Initializer, generator: torch.Generator) -> None:
+    """Fill a layer's kernels, and clear its biases; what is frozen stays."""
+    for part in _weighted(module):
+        if part.weight.requires_grad:
+            initialize(part.weight, generator)
+        if part.bias is not None and part.bias.requires_grad:
+            nn.init.zeros_(part.bias)
 
 
 def measure(layer: PlannedLayer) -> PlannedLayer:

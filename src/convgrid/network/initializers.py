@@ -1,6 +1,7 @@
 """How kernels start; biases start at zero, except with `torch`."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -44,4 +45,10 @@ def he_normal(kernel: Tensor, generator: torch.Generator) -> None:
     nn.init.trunc_normal_(kernel, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
-INITIALIZERS = {"glorot_uniform": glorot_uniform, "he_uniform": he_uniform, "he_normal": he_normal, "torch": None}
+Initializer = Callable[[Tensor, torch.Generator], None]
+INITIALIZERS: dict[str, Initializer | None] = {
+    "glorot_uniform": glorot_uniform,
+    "he_uniform": he_uniform,
+    "he_normal": he_normal,
+    "torch": None,
+}

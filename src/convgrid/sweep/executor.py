@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted, Ready
 from convgrid.system.environment import cores
 from convgrid.system.processes import start
 
@@ -103,7 +103,7 @@ class Local:
         with contextlib.suppress(OSError):
             worker.connection.send(word)
 
-    def events(self, timeout: float) -> Iterator[tuple[Worker, Began | EpochEnded | Ended | Died]]:
+    def events(self, timeout: float) -> Iterator[tuple[Worker, Began | Noted | EpochEnded | Ended | Died]]:
         """Wait for news.
 
         Args:

@@ -39,6 +39,13 @@ class Began:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """What the user should know of a trial's data and settings, which other trials may say as well."""
+
+    note: str
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     """An epoch is on disk.
 

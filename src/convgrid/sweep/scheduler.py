@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from convgrid.runs.trial import lock, read_epochs
 from convgrid.sweep.executor import Died, Local, Worker
 from convgrid.sweep.interfaces import WAIT, Outcome, SettingKey, Source, Trial, Wait, setting_key
-from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 from convgrid.system.processes import handled_by
 
 LOOK = 0.25  # seconds between looks at the clock and at signals
@@ -94,6 +94,7 @@ class Scheduler:
         self._elsewhere: list[tuple[float, Job]] = []  # trained by another process, and when to ask again
         self._attempts: dict[str, int] = {}
         self._reasons: dict[SettingKey, str] | None = {}  # why settings failed; None once a trial has gone well
+        self._told: set[str] = set()  # notes, which many trials send
         self._ending: Ending = "complete"
         self._interrupts = 0
         self.outcomes: dict[str, tuple[Trial, Outcome]] = {}
@@ -165,6 +166,10 @@ class Scheduler:
                 worker.folder = folder
                 self._view.started(worker.number, job.trial)
                 self._tell(folder)
+            case Noted(note):
+                if note not in self._told:
+                    self._told.add(note)
+                    self._view.note(note)
             case EpochEnded(epoch, metrics) if job is not None:
                 self._epoch(worker, job, epoch, metrics)
 

@@ -16,18 +16,19 @@ from pathlib import Path
 import torch
 
 from convgrid.config import Settings, identity
-from convgrid.data import ImageData
+from convgrid.data import ImageData, notes_on
 from convgrid.data.files import some
 from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, outcome
 from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
-from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
+from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted, Ready
 from convgrid.system.device import find_device
 from convgrid.system.memory import keep_freed_memory
 from convgrid.training.attempt import Pruned, attempt, ending_of
 from convgrid.training.checkpoints import PREVIOUS
 from convgrid.training.components import Components
 from convgrid.training.learner import Learner
+from convgrid.training.notes import notes_on as notes_on_training
 from convgrid.training.own_code import own_code
 from convgrid.training.recipe import History
 from convgrid.training.setup import prepare, read
@@ -90,10 +91,11 @@ class _Interrupts:
 
 
 class _LastData:
-    """The data of the last trial, which the next one most often shares."""
+    """The data of the last trial, which the next one most often shares, and what there is to say of it."""
 
     def __init__(self) -> None:
         self._key, self._data = "", None
+        self.notes: tuple[str, ...] = ()
 
     def of(self, settings: Settings) -> ImageData:
         """Read the data, unless it is at hand."""
@@ -103,6 +105,7 @@ class _LastData:
         if self._data is None or key != self._key:
             self._data = None  # the old goes before the new one comes
             self._key, self._data = key, read(settings)
+            self.notes = notes_on(self._data)
         return self._data
 
 
@@ -125,7 +128,8 @@ def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrup
         earlier = outcome(folder.path)
         if earlier is not None and earlier.status in DONE and earlier.status not in job.again:
             return Ended(earlier, earlier=True)
-        scheduler.send(Began(str(folder.path)))
+        for said in (Began(str(folder.path)), *map(Noted, data.notes)):
+            scheduler.send(said)
         with _written_to(folder.path / LOG):
             return _attempt(job, folder, data.of(settings), components, device, scheduler, interrupts)
     finally:
@@ -145,6 +149,8 @@ def _attempt(
 
     def put_together() -> tuple[Learner, Plan]:
         made = prepare(job.trial.settings, data, components, job.trial.plan, accumulate=job.accumulate)
+        for note in notes_on_training(job.trial.settings, *made):
+            _send(Noted(note), scheduler)
         _make_way(job, folder, own_code(job.trial.settings, made[1]))
         return made
 
@@ -178,13 +184,17 @@ def _make_way(job: Job, folder: TrialFolder, code: Mapping[str, str]) -> None:
 
 def _tell(history: History, job: Job, scheduler: Connection) -> None:
     """Say that an epoch is on disk, and hear whether the trial goes on."""
-    try:
-        scheduler.send(EpochEnded(len(history), dict(history[-1])))
-        is_pruned = job.asks and scheduler.recv() == "prune"
-    except (EOFError, ConnectionError):
-        os._exit(1)  # the sweep was killed: that is no failure of the trial's, and the epoch is on disk
-    if is_pruned:
+    if _send(EpochEnded(len(history), dict(history[-1])), scheduler, asks=job.asks) == "prune":
         raise Pruned
+
+
+def _send(message: EpochEnded | Noted, scheduler: Connection, *, asks: bool = False) -> str | None:
+    """Say something in the middle of a trial, and wait for an answer to what asks for one."""
+    try:
+        scheduler.send(message)
+        return scheduler.recv() if asks else None
+    except (EOFError, ConnectionError):
+        os._exit(1)  # the sweep was killed: that is no failure of the trial's, whose epochs are on disk
 
 
 @contextlib.contextmanager

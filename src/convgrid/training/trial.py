@@ -1,6 +1,6 @@
 """A plain run, read top to bottom: settings -> data -> plan -> build -> train -> result."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from convgrid.system.memory import freed_memory_kept
 from convgrid.terminal import result_rows, show_result
 from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
+from convgrid.training.notes import notes_on as notes_on_training
 from convgrid.training.progress import shown_on
 from convgrid.training.setup import prepare, read
 from convgrid.training.unchanged import refuse_other_code, refuse_other_data
@@ -59,12 +60,12 @@ def run(
         data = read(settings)
         if folder is not None:
             refuse_other_data(folder.path, settings, data)
-        for note in notes_on(data):
-            console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        _tell(notes_on(data), console)
         # Before there is a folder: what does not fit leaves none.
         learner, planned = prepare(settings, data, components, plan)
         if folder is not None:
             refuse_other_code(folder.path, settings, planned)
+        _tell(notes_on_training(settings, learner, planned), console)
         folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
         try:
             with follow(folder.path) as tell:
@@ -87,6 +88,11 @@ def run(
             folder.lock.release()
     show_result(result_rows(folder.path, settings.tracking.uri), console)
     return folder.path
+
+
+def _tell(notes: Sequence[str], console: Console) -> None:
+    for note in notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
