@@ -8,6 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from convgrid.compare import answer, load
 from convgrid.compare.folders import from_folders
+from convgrid.compare.report import write
 from convgrid.errors import ConfigError, SweepError, TrackingError
 from sweep_folders import DATA, STARTED, finish, make_sweep, make_trial
 
@@ -164,9 +165,12 @@ def test_keys_that_leave_out_what_differs_lose_no_trial_and_say_so() -> None:
     assert (of_all.folder, of_some.folder) == (SWEEPS / "0a" / "report", SWEEPS / "0a" / "report-optimizer.lr")
 
 
-def log(client: MlflowClient, experiment: str, values: list[float], params: dict[str, Any], **tags: str) -> str:
+def log(
+    client: MlflowClient, experiment: str, values: list[float], params: dict[str, Any], name: str = "valid_acc",
+    **tags: str,
+) -> str:  # fmt: skip
     run = client.create_run(experiment, tags=tags).info.run_id
-    points = [Metric("valid_acc", value, STARTED + step, step) for step, value in enumerate(values, start=1)]
+    points = [Metric(name, value, STARTED + step, step) for step, value in enumerate(values, start=1)]
     client.log_batch(run, metrics=points, params=[Param(key, str(value)) for key, value in params.items()])
     client.set_terminated(run)
     return run
@@ -192,6 +196,51 @@ def test_runs_that_others_logged_are_compared_by_their_own_names(others: str) ->
     assert found.frame["best_epoch"].tolist() == [2] * 6  # the best of the history, as convgrid's own
     assert answer(found).sentence.startswith("depth=4 is best: val/accuracy 0.9020 +- 0.0020 (sd over 3 seeds); second")
     assert found.folder == Path("comparison")
+
+
+@pytest.mark.parametrize("mapping", [None, {"val/accuracy": "val/accuracy"}])
+def test_runs_of_others_by_convgrids_names_need_no_mapping(store: str, mapping: dict[str, str] | None) -> None:
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.create_experiment("theirs")
+    for depth, values in (("2", [0.5, 0.8, 0.6]), ("4", [0.5, 0.9, 0.6])):
+        log(client, experiment, values, {"depth": depth}, "val/accuracy")
+    client.create_run(experiment)
+    found = load(experiment="theirs", tracking_uri=store, mapping=mapping)
+    assert (found.keys, found.metric, found.mode) == (("depth",), "val/accuracy", "max")
+    assert found.frame["best/val/accuracy"].tolist() == [0.8, 0.9]
+    assert found.warnings == ("Left out: 1 run without val/accuracy, such as one that failed before it was measured.",)
+
+
+NAN, INF = float("nan"), float("inf")
+DIVERGED = {  # what a run logged by epoch, and what is said of it
+    (0.5, NAN): "val/accuracy became NaN", (NAN,): "val/accuracy became NaN",
+    (0.5, INF): "val/accuracy became infinite", (INF, 0.5): "val/accuracy became infinite",
+    (0.5, -INF, 0.6): "val/accuracy became infinite", (NAN, 0.7): "",
+}  # fmt: skip
+
+
+def test_runs_that_diverged_are_counted_as_failed_with_the_reason(store: str, tmp_path: Path) -> None:
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.create_experiment("theirs")
+    for number, values in enumerate([(0.8,), *DIVERGED]):
+        log(client, experiment, list(values), {"depth": str(number)}, "val/accuracy")
+    found = load(experiment="theirs", tracking_uri=store, keys=["depth"])
+    assert found.frame["reason"].tolist() == ["", *DIVERGED.values()]
+    assert found.frame["status"].tolist() == ["finished", *["failed"] * 5, "finished"]
+    told = answer(found)
+    assert [setting.values for setting in told.settings] == [{"depth": 0}, {"depth": 6}]
+    assert {reason: len(trials) for reason, trials in told.failures.items()} == {
+        "val/accuracy became infinite": 3, "val/accuracy became NaN": 2,
+    }  # fmt: skip
+    write(found, told, tmp_path / "report")  # with gaps in its curves
+
+
+def test_a_trial_that_ended_in_nan_is_counted_as_failed() -> None:
+    names = [trial(name, value, arch_n=n) for name, value, n in (("a", 0.9, "1"), ("b", NAN, "2"), ("c", INF, "3"))]
+    make_sweep(SWEEPS, "0a", list(names), varying={"arch.n": ["1", "2", "3"]})
+    told = answer(load())
+    assert [setting.values for setting in told.settings] == [{"arch.n": 1}]
+    assert told.failures == {"val/accuracy became NaN": ("b",), "val/accuracy became infinite": ("c",)}
 
 
 def test_a_filter_chooses_runs(others: str) -> None:

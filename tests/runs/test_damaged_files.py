@@ -62,7 +62,7 @@ def of_all() -> list[object]:
     """What commands do with every run and sweep; what they say of the good ones."""
     printed = io.StringIO()
     show_sweeps(Console(file=printed, width=200))
-    assert "0.83" in printed.getvalue()
+    assert "0.82 (mean of 2)" in printed.getvalue()
     assert [*read_records()]
     set_right()
     newest_tracking()

@@ -69,7 +69,7 @@ def test_elsewhere_than_in_a_terminal_a_trial_is_one_line(make: Callable[..., Tr
     lines.note("Stopping.")
     lines.close()
     assert shown(out) == [
-        "[2/4] arch.n=1 optimizer=sgd  val/accuracy 0.9877  test/accuracy 0.9777  3.2 s",
+        "[2/4] arch.n=1 optimizer=sgd  val/accuracy 0.9877  3.2 s",
         "[3/4] arch.n=1 optimizer=adam  failed: TrainingError: train/loss became nan in epoch 3.  1.0 s",
         "[4/4] arch.n=1 optimizer=nadam  pruned after epoch 4  val/accuracy 0.5  0.5 s",
         "Stopping.",
@@ -87,7 +87,7 @@ def test_trials_of_an_earlier_run_are_counted_once_and_not_told_again(make: Call
     lines.started(0, trials[2])
     lines.ended(0, trials[2], done(0.9))
     assert [line.partition("  ")[0] for line in shown(out)] == ["[2/3] arch.n=1", "[3/3] arch.n=2"]
-    assert lines.progress.best == (0.95, trials[0])
+    assert lines.progress.best == ("arch.n=0", 0.95, 1)
 
 
 def test_a_killed_trial_is_left_to_go_on(make: Callable[..., Trial]) -> None:

@@ -215,10 +215,10 @@ def test_a_trial_is_a_child_of_its_first_sweep_and_a_member_of_each(opened: Stor
 
 
 def test_the_parent_run_has_the_grid_and_the_totals(opened: Store) -> None:
-    for name, accuracy in (("a", 0.9), ("b", 0.95)):
-        finish(make_trial(RUNS, name, epochs=3), accuracy=accuracy)
+    for name, n, accuracy in (("a", "1", 0.99), ("b", "2", 0.95), ("d", "1", 0.89)):  # the luckiest is not the best
+        finish(make_trial(RUNS, name, epochs=3, params={"arch.n": n}), accuracy=accuracy)
     finish(make_trial(RUNS, "c"), status="failed", reason="out of memory", metrics={})
-    folder = make_sweep(SWEEPS, "s1", ["a", "b", "c", None], skipped={"arch.m=4 pools": ["arch.m=4"]})
+    folder = make_sweep(SWEEPS, "s1", ["a", "b", "c", "d", None], skipped={"arch.m=4 pools": ["arch.m=4"]})
     with FileLock(folder / "lock"):  # as the sweep's process holds it
         parent = sync_sweep(folder, opened)
     run = opened.client.get_run(parent.run_id)
@@ -230,7 +230,7 @@ def test_the_parent_run_has_the_grid_and_the_totals(opened: Store) -> None:
     assert run.data.params["arch.n"] == "1,2"
     assert run.data.params["objective.metric"] == "val/accuracy"
     assert run.data.metrics == {
-        "trials/finished": 2, "trials/failed": 1, "trials/pruned": 0, "trials/killed": 0, "trials/left": 1,
+        "trials/finished": 3, "trials/failed": 1, "trials/pruned": 0, "trials/killed": 0, "trials/left": 1,
         "trials/skipped": 1, "best/val/accuracy": 0.95,
     }  # fmt: skip
 

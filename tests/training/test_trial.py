@@ -31,6 +31,7 @@ from convgrid.errors import ConfigError, DataError, Interrupted, Mistakes, Train
 from convgrid.runs.find import find_to_resume
 from convgrid.runs.trial import EpochLog, read_epochs, read_record
 from convgrid.tracking.writer import following
+from convgrid.training.evaluation import Evaluation
 from convgrid.training.setup import read
 from convgrid.training.trial import run
 
@@ -267,6 +268,17 @@ def test_overfit_reaches_a_loss_near_zero_on_one_batch(settings: SettingsMaker, 
     assert history[-1]["train/loss"] < 0.01
     assert history[-1]["val/accuracy"] == 1
     assert "test" not in screen.text()
+
+
+def test_a_training_whose_objective_is_no_number_has_failed(
+    settings: SettingsMaker, in_tmp: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Evaluation.finish
+    monkeypatch.setattr(Evaluation, "finish", lambda *part: {**finish(*part), "val/accuracy": float("nan")})
+    with pytest.raises(TrainingError, match=r"^val/accuracy was nan in every epoch"):
+        run(settings(*SMALL, "tracking=none"), screen)
+    record = read_record(next((in_tmp / "runs").iterdir()))
+    assert (record["status"], record["epochs"]) == ("failed", 2)
 
 
 def test_debug_sees_little_data(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:

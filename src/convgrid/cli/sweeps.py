@@ -64,16 +64,12 @@ def _table(sweep: Mapping[str, Any], state: str, now: Standing, *, with_head: bo
     return table
 
 
-def _keys(sweep: Mapping[str, Any]) -> list[str]:
-    """What the trials differ in: values of a grid, or what a search draws."""
-    return [*sweep["varying"], *sweep.get("searched", [])]
-
-
 def _lines(sweep: Mapping[str, Any], state: str, now: Standing) -> list[str]:
     lines = []
     if now.best is not None:
         metric, _ = sweep["objective"]
-        setting = " ".join(f"{key}={now.params[key]}" for key in _keys(sweep) if key in now.params)
-        lines.append(f"  best      {metric} {now.best.metrics[f'best/{metric}']:.4g}  {setting}".rstrip())
+        setting = " ".join(f"{key}={value}" for key, value in now.setting.items())
+        mean = f" (mean of {now.runs})" if now.runs > 1 else ""
+        lines.append(f"  best      {metric} {now.mean:.4g}{mean}  {setting}".rstrip())
     goes_on = now.counts["left"] and state != "running"
     return [*lines, f"  {'to go on' if goes_on else 'command '}  {sweep['command']}"]

@@ -9,8 +9,10 @@ import pandas as pd
 from convgrid.compare.frame import (
     CURVE_METRICS,
     Read,
+    checked,
     curves_of,
     differing,
+    drawable,
     frame_of,
     mixed,
     of_metrics,
@@ -49,21 +51,22 @@ def from_folders(
     names = list(dict.fromkeys(name for name in known["trials"] if name is not None))
     found = {name: record for name in names if (record := read_record(runs / name))}
     metric, mode = known["objective"]
-    frame = frame_of(_read(runs / name, record) for name, record in found.items())
+    frame = frame_of(checked(_read(runs / name, record), metric) for name, record in found.items())
     told = list(keys) if keys is not None else _told(known, differing(frame))
     check_keys(told, frame)
     frame = once(frame, told)
     swept = tuple(_asked(known) or told)
     left = len(known["trials"]) - len(found) + unended(frame)
+    curves = curves_of(
+        (name, epoch["epoch"], key, epoch["metrics"][key])
+        for name in frame.index
+        for epoch in read_epochs(runs / name)
+        for key in dict.fromkeys((*CURVE_METRICS, metric))
+        if key in epoch["metrics"]
+    )
     return Trials(
         frame=frame,
-        curves=curves_of(
-            (name, epoch["epoch"], key, epoch["metrics"][key])
-            for name in frame.index
-            for epoch in read_epochs(runs / name)
-            for key in dict.fromkeys((*CURVE_METRICS, metric))
-            if key in epoch["metrics"]
-        ),
+        curves=drawable(curves),
         metric=metric,
         mode=mode,
         keys=tuple(told),

@@ -1,13 +1,14 @@
 """What was read of trials, from wherever, becomes one table with numbers for numbers."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from convgrid.config import is_outside_identity
-from convgrid.runs.sweep import REPETITIONS
+from convgrid.runs.best import REPETITIONS, is_finite
 
 CURVE_METRICS = ("train/loss", "val/loss")  # and the objective
 NONE = "None"
@@ -61,6 +62,24 @@ def frame_of(found: Iterable[Read]) -> pd.DataFrame:
     return table.rename_axis("trial")
 
 
+def checked(read: Read, metric: str) -> Read:
+    """Count as failed a trial that came to its end with something that is no number; Welch's test takes none.
+
+    Args:
+        metric: What is best, such as "val/accuracy".
+
+    Returns:
+        The trial; a failed one keeps no result.
+    """
+    name = f"best/{metric}"
+    value = read.metrics.get(name)
+    if read.known["status"] != "finished" or value is None or is_finite(value):
+        return read
+    said = "NaN" if math.isnan(value) else "infinite"
+    metrics = {key: each for key, each in read.metrics.items() if key != name}
+    return replace(read, known={**read.known, "status": "failed", "reason": f"{metric} became {said}"}, metrics=metrics)
+
+
 def curves_of(values: Iterable[tuple[str, int, str, float]]) -> pd.DataFrame:
     """Put the values of epochs in a table.
 
@@ -72,6 +91,15 @@ def curves_of(values: Iterable[tuple[str, int, str, float]]) -> pd.DataFrame:
     """
     table = pd.DataFrame(values, columns=["trial", "epoch", "metric", "value"])
     return table.astype({"epoch": int, "value": float})
+
+
+def drawable(curves: pd.DataFrame) -> pd.DataFrame:
+    """Leave gaps where curves are infinite, which no axis shows.
+
+    Returns:
+        The same with NaN there.
+    """
+    return curves.assign(value=curves["value"].where(curves["value"].map(is_finite).astype(bool)))
 
 
 def differing(frame: pd.DataFrame) -> list[str]:

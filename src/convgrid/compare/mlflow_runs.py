@@ -21,8 +21,10 @@ from convgrid.compare.folders import check_keys, unended
 from convgrid.compare.frame import (
     CURVE_METRICS,
     Read,
+    checked,
     curves_of,
     differing,
+    drawable,
     frame_of,
     mixed,
     of_metrics,
@@ -34,6 +36,7 @@ from convgrid.compare.trials import Trials
 from convgrid.config.address import database, knock
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.objective.glossary import METRICS, Mode, objective_of
+from convgrid.runs.best import is_finite
 from convgrid.system.mlflow_database import make_sound
 from convgrid.system.mlflow_internals import bulk_histories
 
@@ -49,6 +52,7 @@ LESS = ("loss", "error", "mae", "rmse")  # ends of names of which less is better
 APART = ("data", "data.path", "data.table")  # trials of different data are not compared
 
 MetricAndMode = tuple[str, Mode]
+Kind = tuple[MetricAndMode, tuple[str, ...]]  # what a run was best at, and its data
 
 
 def from_mlflow(
@@ -89,7 +93,7 @@ def from_mlflow(
     frame = once(frame, told)
     return Trials(
         frame=frame,
-        curves=curves[curves["trial"].isin(frame.index)].reset_index(drop=True),
+        curves=drawable(curves[curves["trial"].isin(frame.index)].reset_index(drop=True)),
         metric=metric,
         mode=mode,
         keys=tuple(told),
@@ -172,7 +176,7 @@ def _check_mapping(ours: Mapping[str, str], runs: Sequence[Run]) -> None:
         if theirs not in known:
             shown = ", ".join(sorted(name for name in known if not name.startswith("mlflow.")))
             raise ConfigError(f"--map {own}={theirs}: no run has logged {theirs}. They have: {shown}.")
-        if any({own, theirs} <= {*run.data.params, *run.data.metrics} for run in runs):
+        if own != theirs and any({own, theirs} <= {*run.data.params, *run.data.metrics} for run in runs):
             raise ConfigError(
                 f"--map {own}={theirs}: runs that have logged {theirs} have a {own} of their own. Leave it out, "
                 "or choose other runs with --filter."
@@ -188,19 +192,27 @@ def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], Met
         raise ConfigError(f"No run says what is best. Name it: --map val/accuracy=NAME. They have logged: {names}.")
     ((chosen, data), _), *others = frequent
     kept = [run for run, kind in zip(runs, kinds, strict=True) if kind == (chosen, data)]
-    if not others:
-        return kept, chosen, ()
-    (metric, _), values = others[0][0]
-    some = ", ".join([*(f"{key}={value}" for key, value in zip(APART, values, strict=True) if value), metric])
-    left = number_of(sum(count for _, count in others), "run")
-    return kept, chosen, (f"Left out: {left} of other data or with another objective, such as {some}; see --filter.",)
+    return kept, chosen, (*_other_kinds(others), *_without(chosen[0], kinds.count(None)))
 
 
-def _kind(run: Run, ours: Mapping[str, str]) -> tuple[MetricAndMode, tuple[str, ...]] | None:
+def _other_kinds(others: Sequence[tuple[Kind, int]]) -> Iterator[str]:
+    if others:
+        (metric, _), values = others[0][0]
+        some = ", ".join([*(f"{key}={value}" for key, value in zip(APART, values, strict=True) if value), metric])
+        left = number_of(sum(count for _, count in others), "run")
+        yield f"Left out: {left} of other data or with another objective, such as {some}; see --filter."
+
+
+def _without(metric: str, count: int) -> Iterator[str]:
+    if count:
+        yield f"Left out: {number_of(count, 'run')} without {metric}, such as one that failed before it was measured."
+
+
+def _kind(run: Run, ours: Mapping[str, str]) -> Kind | None:
     """What it was best at, and its data; None of a run that does not say."""
     params = _renamed(run.data.params, ours)
     mapped = [own for theirs, own in ours.items() if own.startswith(("val/", "test/")) and theirs in run.data.metrics]
-    objective = _mode(mapped[0]) if mapped else _stated(params)
+    objective = _mode(mapped[0]) if mapped else _stated(params) or _usual(run)
     return None if objective is None else (objective, tuple(params.get(key, "") for key in APART))
 
 
@@ -210,6 +222,12 @@ def _stated(params: Mapping[str, Any]) -> MetricAndMode | None:
         return None
     task = params.get("data.task", "classification")
     return objective_of(task, params["objective.metric"], params.get("objective.mode", "auto"))
+
+
+def _usual(run: Run) -> MetricAndMode | None:
+    """What others' runs are compared by that log what convgrid goes by itself."""
+    names = (f"val/{next(iter(metrics))}" for metrics in METRICS.values())
+    return next((_mode(name) for name in names if name in run.data.metrics), None)
 
 
 def _mode(name: str) -> MetricAndMode:
@@ -272,14 +290,18 @@ def _read(run: Run, curves: pd.DataFrame, metric: str, mode: str, ours: Mapping[
         tags=_renamed(tags, ours),
         data=_data(run),
     )
-    return read if f"best/{metric}" in read.metrics else _with_best(read, curves, metric, mode)
+    return checked(read if f"best/{metric}" in read.metrics else _with_best(read, curves, metric, mode), metric)
 
 
 def _with_best(read: Read, curves: pd.DataFrame, metric: str, mode: str) -> Read:
-    """Of runs that others logged, the best value is the best of the history."""
+    """Of runs that others logged, the best value is the best of the history; of one that diverged, what it became."""
     values = curves[curves["metric"] == metric]
-    if values["value"].isna().all():
+    if values.empty:
         return read
+    wrong = ~values["value"].map(is_finite).astype(bool)
+    diverged = values[wrong & values["value"].notna()] if not wrong.iloc[-1] else values[wrong].iloc[-1:]
+    if len(diverged):
+        return replace(read, metrics={**read.metrics, f"best/{metric}": float(diverged["value"].iloc[0])})
     best = values.sort_values("value", ascending=mode == "min", kind="stable").iloc[0]
     return replace(
         read,

@@ -11,6 +11,7 @@ import pandas as pd
 from convgrid.compare import multiple_comparisons
 from convgrid.compare.results import ConfidenceInterval, Setting, Verdict
 from convgrid.compare.trials import Trials
+from convgrid.runs.best import order
 
 SHARES = ("accuracy", "top5", "f1", "calibration_error", "auroc", "exact_match")  # from 0 to 1
 ERRORS = ("mae", "rmse")  # from 0
@@ -60,8 +61,7 @@ def samples(trials: Trials) -> list[Sample]:
         groups.setdefault(values, []).append(place)
     columns = _Columns(frame, trials)
     found = [columns.sample(dict(zip(trials.keys, values, strict=True)), at) for values, at in groups.items()]
-    sign = -1 if trials.mode == "max" else 1
-    return sorted(found, key=lambda each: (sign * round(each.mean, 12), each.costs.get("multiply_adds", 0)))
+    return sorted(found, key=lambda each: order(each.mean, trials.mode, each.costs.get("multiply_adds", 0)))
 
 
 def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

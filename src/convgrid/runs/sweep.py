@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from convgrid.errors import ConfigError, DiskError, RunError, SweepError
+from convgrid.runs.best import Results, is_finite
 from convgrid.runs.files import read, tell, write
 from convgrid.runs.forms import SWEEP_FORM
 from convgrid.runs.trial import RUNS, Outcome, now, read_record
@@ -20,7 +22,6 @@ from convgrid.runs.trial import RUNS, Outcome, now, read_record
 SWEEP = "sweep.json"
 TRACKED_SWEEP = "parent.json"  # what the tracking store has of the folder
 SWEEPS = Path("sweeps")
-REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on
 ANEW = "Its sweep, started again, writes it anew."
 SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
@@ -32,13 +33,17 @@ class Standing:
 
     Args:
         counts: How many are finished, pruned, failed, killed, or left.
-        best: The best outcome; None before there is one.
-        params: Of the best trial, by dotted key.
+        best: The best trial of the best setting; None before there is one.
+        setting: What tells the best setting from others, by dotted key.
+        mean: Of the best setting's results, by which it is best.
+        runs: How many trials it is the mean of.
     """
 
     counts: Mapping[str, int]
     best: Outcome | None
-    params: Mapping[str, Any]
+    setting: Mapping[str, str]
+    mean: float
+    runs: int
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
@@ -91,19 +96,34 @@ def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:
     Returns:
         How far they are.
     """
-    metric, mode = sweep["objective"]
     trials = set(sweep["trials"]) - {None}
     records = {runs / trial: read_record(runs / trial) for trial in sorted(trials)}
-    outcomes = [ended for folder, record in records.items() if (ended := _outcome(folder, record))]
-    best = best_of(outcomes, metric, mode)
-    done = Counter(ended.status for ended in outcomes)
+    outcomes = {folder: ended for folder, record in records.items() if (ended := _outcome(folder, record))}
+    done = Counter(ended.status for ended in outcomes.values())
     counts = {status: done[status] for status in ("finished", "pruned", "failed", "killed")}
-    unknown = sum(trial is None for trial in sweep["trials"])
-    return Standing(
-        counts={**counts, "left": unknown + len(trials) - sum(done[status] for status in DONE)},
-        best=best,
-        params=records[Path(best.folder)].get("params", {}) if best else {},
-    )
+    left = sum(trial is None for trial in sweep["trials"]) + len(trials) - sum(done[status] for status in DONE)
+    return Standing({**counts, "left": left}, *_best(sweep, records, outcomes))
+
+
+def _best(
+    sweep: Mapping[str, Any], records: Mapping[Path, Mapping[str, Any]], outcomes: Mapping[Path, Outcome]
+) -> tuple[Outcome | None, Mapping[str, str], float, int]:
+    """The best trial of the best setting, the setting, its mean, and of how many trials."""
+    metric, mode = sweep["objective"]
+    keys = [*sweep["varying"], *(key for tied in sweep.get("searched", ()) for key in tied.split("+"))]
+    results, settings, name = Results(mode), {}, f"best/{metric}"
+    for folder, ended in outcomes.items():
+        if ended.status == "finished" and is_finite(ended.metrics.get(name, math.nan)):
+            params = records[folder].get("params", {})
+            varying = {key: params[key] for key in keys if key in params}
+            cost = float(params.get("plan.multiply_adds", 0))
+            settings[folder] = results.add(varying, ended.metrics[name], cost)
+    best = results.best()
+    if best is None:
+        return None, {}, math.nan, 0
+    members = [outcomes[folder] for folder, setting in settings.items() if setting == best]
+    choose = max if mode == "max" else min
+    return choose(members, key=lambda ended: ended.metrics[name]), dict(best), results.mean(best), results.count(best)
 
 
 def winner(sweep: Mapping[str, Any], runs: Path = RUNS) -> Path | None:
@@ -114,8 +134,8 @@ def winner(sweep: Mapping[str, Any], runs: Path = RUNS) -> Path | None:
         runs: Where the trials' folders are.
 
     Returns:
-        The folder of the best trial of the best setting; of the best trial so far before the sweep is complete; None
-        where none has finished.
+        The folder of the best trial of the best setting, so far where the sweep is not complete; None where none has
+        finished.
     """
     if sweep.get("winner"):
         return runs / sweep["winner"]
@@ -139,27 +159,6 @@ def status(sweep: Mapping[str, Any], folder: Path) -> str:
         return "running"
     except OSError:  # another's folder, which this process may read only
         return sweep["status"]
-
-
-def best_of(outcomes: Iterable[Outcome], metric: str, mode: str) -> Outcome | None:
-    """Find the best of the finished trials.
-
-    Args:
-        metric: What is best, such as "val/accuracy".
-        mode: "max" or "min".
-
-    Returns:
-        The first of the best; None where none has finished.
-
-    Example:
-        >>> best_of([Outcome("finished", metrics={"best/val/mae": mae}, folder=str(mae)) for mae in (2.0, 1.0)],
-        ...         "val/mae", "min").folder
-        '1.0'
-    """
-    name = f"best/{metric}"
-    finished = [ended for ended in outcomes if ended.status == "finished" and name in ended.metrics]
-    choose = max if mode == "max" else min
-    return choose(finished, key=lambda ended: ended.metrics[name], default=None)
 
 
 def _outcome(folder: Path, record: Mapping[str, Any]) -> Outcome | None:

@@ -8,11 +8,9 @@ from typing import Final, Literal, Protocol
 
 from convgrid.config import Settings
 from convgrid.network.plan import Plan
-from convgrid.runs.sweep import REPETITIONS
 from convgrid.runs.trial import Outcome
 
 Wait = Literal["wait"]
-SettingKey = tuple[tuple[str, str], ...]
 WAIT: Final = "wait"  # nothing to start now, but there will be once a running trial ends
 
 
@@ -38,11 +36,6 @@ class Trial:
     def cost(self) -> int:
         """Multiply-adds an image times epochs: what the time of trials on one data set goes by."""
         return self.plan.multiply_adds * self.settings.trainer.max_epochs
-
-
-def setting_key(trial: Trial) -> SettingKey:
-    """What a trial has in common with those that repeat it with other seeds and folds."""
-    return tuple((key, value) for key, value in trial.varying.items() if key not in REPETITIONS)
 
 
 @dataclass(frozen=True)

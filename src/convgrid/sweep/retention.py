@@ -1,13 +1,14 @@
 """Which trials keep their weights and pictures, so that a sweep does not fill the disk."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Literal
 
+from convgrid.runs.best import Results, Setting, is_finite
 from convgrid.runs.trial import BEST
 from convgrid.runs.weights import remove
-from convgrid.sweep.interfaces import Outcome, SettingKey, Trial, setting_key
+from convgrid.sweep.interfaces import Outcome, Trial
 
 SPARE = 8  # settings more than asked for that keep their weights until the end
 
@@ -33,7 +34,7 @@ class Retention:
 
     What another sweep trained or names as its winner, and what a command reads, stays.
 
-    A setting is ranked by the mean over its seeds and folds, as in the answer. The mean still moves while they come in,
+    A setting is ranked by its mean, as `convgrid.runs.best` says. The mean still moves while they come in,
     so a few settings more keep their weights until the end.
 
     Args:
@@ -44,8 +45,8 @@ class Retention:
 
     def __init__(self, keep: int | None, metric: str, mode: Literal["max", "min"]) -> None:
         self._keep, self._name, self._sign = keep, f"best/{metric}", -1 if mode == "max" else 1
-        self._values: dict[SettingKey, list[float]] = {}
-        self._best: dict[SettingKey, _Kept] = {}
+        self._results = Results(mode)
+        self._best: dict[Setting, _Kept] = {}
 
     def ended(self, trial: Trial, outcome: Outcome, *, removable: bool) -> None:
         """Keep a trial's weights if it is the best of one of the best settings so far.
@@ -56,12 +57,11 @@ class Retention:
         """
         if outcome.status not in ("finished", "pruned"):
             return
-        found = _Kept(trial.plan.multiply_adds, outcome, removable)
-        if outcome.status == "pruned" or self._name not in outcome.metrics:
+        found, value = _Kept(outcome, removable), outcome.metrics.get(self._name, math.nan)
+        if outcome.status == "pruned" or not is_finite(value):
             self._remove(found)
             return
-        setting = setting_key(trial)
-        self._values.setdefault(setting, []).append(self._sign * outcome.metrics[self._name])
+        setting = self._results.add(trial.varying, value, trial.plan.multiply_adds)
         if (Path(outcome.folder) / BEST).exists():  # an earlier start of the sweep may have removed them
             both = [found, *([self._best[setting]] if setting in self._best else [])]
             self._best[setting], *worse = sorted(both, key=lambda each: self._sign * each.outcome.metrics[self._name])
@@ -81,15 +81,11 @@ class Retention:
         if self._keep is not None:
             self._trim(self._keep)
         with_weights = [setting for setting, kept in self._best.items() if (Path(kept.outcome.folder) / BEST).exists()]
-        return self._best[min(with_weights, key=self._rank)].outcome if with_weights else None
+        return self._best[min(with_weights, key=self._results.order)].outcome if with_weights else None
 
     def _trim(self, count: int) -> None:
-        for setting in sorted(self._best, key=self._rank)[count:]:
+        for setting in sorted(self._best, key=self._results.order)[count:]:
             self._remove(self._best.pop(setting))
-
-    def _rank(self, setting: SettingKey) -> tuple[float, int]:
-        """The lower, the better; of equals the one with fewer multiply-adds."""
-        return round(fmean(self._values[setting]), 12), self._best[setting].multiply_adds
 
     def _remove(self, kept: "_Kept") -> None:
         if kept.removable and self._keep is not None:
@@ -100,6 +96,5 @@ class Retention:
 class _Kept:
     """The best trial of a setting."""
 
-    multiply_adds: int
     outcome: Outcome
     removable: bool

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from convgrid.runs.best import Setting, setting_of
 from convgrid.runs.trial import lock, read_epochs
 from convgrid.sweep.executor import Died, Local, Worker
-from convgrid.sweep.interfaces import WAIT, Outcome, SettingKey, Source, Trial, Wait, setting_key
+from convgrid.sweep.interfaces import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 from convgrid.system.processes import handled_by
 
@@ -93,7 +94,7 @@ class Scheduler:
         self._queue: deque[Job] = deque()  # to be tried again
         self._elsewhere: list[tuple[float, Job]] = []  # trained by another process, and when to ask again
         self._attempts: dict[str, int] = {}
-        self._reasons: dict[SettingKey, str] | None = {}  # why settings failed; None once a trial has gone well
+        self._reasons: dict[Setting, str] | None = {}  # why settings failed; None once a trial has gone well
         self._told: set[str] = set()  # notes, which many trials send
         self._ending: Ending = "complete"
         self._interrupts = 0
@@ -219,7 +220,7 @@ class Scheduler:
         if outcome.status != "failed":
             self._reasons = None
         elif self._reasons is not None:
-            self._reasons[setting_key(trial)] = re.sub(r"\d+", "#", outcome.reason)
+            self._reasons[setting_of(trial.varying)] = re.sub(r"\d+", "#", outcome.reason)
             alike = len(set(self._reasons.values())) == 1
             if alike and len(self._reasons) >= self._rules.max_consecutive_failures:
                 self._ending = "failing"

@@ -1,5 +1,6 @@
 """What the user sees of a sweep: a live view in a terminal or a notebook, a line for each trial's end elsewhere."""
 
+import math
 import textwrap
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convgrid.objective.glossary import Mode
+from convgrid.runs.best import Results, is_finite
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
 from convgrid.system.notebook import InPlace, NotebookConsole
 from convgrid.terminal import duration, printable
@@ -46,11 +48,19 @@ class SweepProgress:
         self.total = len(survey.trials) if total is None else total
         self.counts: Counter[str] = Counter(finished=len(survey.finished))
         self.running: dict[int, _Running] = {}
-        self.best: tuple[float, Trial] | None = None
+        self._results = Results(mode)
         self._before = set(survey.finished)
         todo = [trial.cost for trial in survey.trials if trial.key not in survey.finished]
         self._cost_todo = sum(todo) if total is None else None
         self._cost_done, self._began, self._done_before = 0, time.monotonic(), len(survey.finished)
+
+    @property
+    def best(self) -> tuple[str, float, int] | None:
+        """The best setting so far, its mean, and of how many trials; None before a trial has finished."""
+        best = self._results.best()
+        if best is None:
+            return None
+        return in_words(dict(best)) or "as it is", self._results.mean(best), self._results.count(best)
 
     @property
     def done(self) -> int:
@@ -100,14 +110,9 @@ class SweepProgress:
             self.running.pop(worker, None)
             self.counts[outcome.status] += 1
             self._cost_done += trial.cost
-        value = outcome.metrics.get(f"best/{self.metric}")
-        if outcome.status == "finished" and value is not None and self._is_better(value):
-            self.best = value, trial
-
-    def _is_better(self, value: float) -> bool:
-        if self.best is None:
-            return True
-        return value > self.best[0] if self.mode == "max" else value < self.best[0]
+        value = outcome.metrics.get(f"best/{self.metric}", math.nan)
+        if outcome.status == "finished" and is_finite(value):
+            self._results.add(trial.varying, value, trial.plan.multiply_adds)
 
 
 class LineView:
@@ -252,8 +257,9 @@ def screen(progress: SweepProgress, console: Console) -> Group:
     head.add_row(ProgressBar(max(1, progress.total), progress.done, width=BAR), Text("  ".join(told)))
     lines: list[Text] = []
     if progress.best is not None:
-        value, trial = progress.best
-        lines.append(_line("best", setting(trial), f"{progress.metric} {value:.4g}", console, "bold"))
+        words, value, count = progress.best
+        mean = f" (mean of {count})" if count > 1 else ""
+        lines.append(_line("best", words, f"{progress.metric} {value:.4g}{mean}", console, "bold"))
     rows = sorted(progress.running.items())
     most = max(1, console.height - OTHERS)
     lines += [_worker(number, running, progress.metric, console) for number, running in rows[:most]]
@@ -268,7 +274,12 @@ def setting(trial: Trial) -> str:
     Returns:
         The overrides that vary, or all where none does.
     """
-    return " ".join(f"{key}={value}" for key, value in trial.varying.items()) or " ".join(trial.overrides) or "as it is"
+    return in_words(trial.varying) or " ".join(trial.overrides) or "as it is"
+
+
+def in_words(varying: Mapping[str, str]) -> str:
+    """Values by their keys, as they are typed."""
+    return " ".join(f"{key}={value}" for key, value in varying.items())
 
 
 def _worker(number: int, running: _Running, metric: str, console: Console) -> Text:
@@ -291,12 +302,11 @@ def _line(name: str, text: str, right: str, console: Console, style: str = "") -
 
 
 def _outcome(outcome: Outcome, metric: str) -> str:
-    """How a trial ended, in a few words."""
+    """How a trial ended, in a few words; the test is the chosen setting's alone, and told with the answer."""
     if outcome.status in ("failed", "killed"):
         return f"{outcome.status}: {textwrap.shorten(outcome.reason, REASON_WIDTH, placeholder=' ...')}"
     best = outcome.metrics.get(f"best/{metric}")
     words = [] if best is None else [f"{metric} {best:.4g}"]
     if outcome.status == "pruned":
         return "  ".join([f"pruned after epoch {outcome.epochs}", *words])
-    tested = f"test/{metric.partition('/')[2]}"
-    return "  ".join([*words, *([f"{tested} {outcome.metrics[tested]:.4g}"] if tested in outcome.metrics else [])])
+    return "  ".join(words)

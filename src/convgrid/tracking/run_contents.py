@@ -124,7 +124,7 @@ def wanted_of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path = RUNS, *
     totals = {f"trials/{status}": float(count) for status, count in stand.counts.items()}
     totals["trials/skipped"] = float(len(sweep["skipped"]))
     if stand.best is not None:
-        totals[f"best/{metric}"] = stand.best.metrics[f"best/{metric}"]
+        totals[f"best/{metric}"] = stand.mean
     state, file = MLFLOW_STATUS.get(status(sweep, folder), "RUNNING"), folder / SWEEP
     tags = {"convgrid.sweep": sweep["id"], "convgrid.command": sweep["command"]}
     return Wanted(

@@ -20,7 +20,8 @@ from torch import Tensor
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
 from convgrid.errors import DivergenceError
 from convgrid.objective.predictor import Predictor
-from convgrid.runs.trial import BEST, LAST
+from convgrid.runs.best import is_finite
+from convgrid.runs.trial import BEST, LAST, best_epoch
 from convgrid.system.seeding import derive
 from convgrid.training.checkpoints import LAYOUT, DirectIO, Keep, Send
 from convgrid.training.evaluation import Evaluation, make_views
@@ -185,6 +186,7 @@ def train(
 
     Raises:
         TrainingError: If the loss is no longer finite.
+        _check_result(learner)
         DiskError: If a checkpoint cannot be written.
     """
     recipe = learner.recipe
@@ -206,12 +208,24 @@ def train(
         )
         last = folder / LAST
         trainer.fit(learner, ckpt_path=last if last.exists() else None, weights_only=True)
+        _check_result(learner)
         best = torch.load(folder / BEST, map_location=learner.device, weights_only=True)
         learner.load_state_dict(best["state_dict"])
         learner.evaluation.confusions = best["confusions"]
         if learner.data.test is not None:
             trainer.test(learner, verbose=False)
         return learner.tested
+
+
+def _check_result(learner: Learner) -> None:
+    """Refuse to call a training finished of which nothing can be said."""
+    metric = learner.recipe.metric
+    found = learner.history[best_epoch(learner.history, metric, learner.recipe.mode)][metric]
+    if not is_finite(found):
+        raise DivergenceError(
+            f"{metric} was {found} in every epoch: the predictions are no numbers that count. "
+            "Lower optimizer.lr, or look at the validation images and their targets."
+        )
 
 
 @contextmanager
