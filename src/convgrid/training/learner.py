@@ -185,8 +185,7 @@ def train(
         The test metrics; none where the data has no test part.
 
     Raises:
-        TrainingError: If the loss is no longer finite.
-        _check_result(learner)
+        DivergenceError: If the loss is no longer finite, or the objective never was.
         DiskError: If a checkpoint cannot be written.
     """
     recipe = learner.recipe
