@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from convgrid.config.address import shown
 from convgrid.network.plan import Plan
 from convgrid.network.planned import IMAGE, PlannedLayer
 from convgrid.runs.trial import read_record, run_id_of
@@ -44,6 +45,16 @@ def show_plan(plan: Plan, console: Console) -> None:
     _write(console, plan.pattern)
 
 
+def show_store(uri: str | None, experiment: str, console: Console) -> None:
+    """Say where runs go before they begin, since a variable of the environment may decide it.
+
+    Args:
+        uri: Of the tracking store; None where nothing is tracked.
+    """
+    if uri:
+        _write(console, printable(f"tracked in {shown(uri)}, experiment {experiment}", console))
+
+
 def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
     """Say what a finished run came to, by what its folder holds.
 
@@ -64,7 +75,7 @@ def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
         "multiply-adds": f"{int(params['plan.multiply_adds']):,} an image",
         "time": f"{record['seconds']:.1f} s on {record['tags']['device']}",
         **({"MLflow run": run_id_of(folder) or "not sent yet: python -m convgrid sync"} if uri else {}),
-        **({"dashboard": uri if uri.startswith("http") else "make ui, or python -m convgrid ui"} if uri else {}),
+        **({"dashboard": shown(uri) if uri.startswith("http") else "make ui, or python -m convgrid ui"} if uri else {}),
         "folder": str(folder),
     }
 

@@ -33,14 +33,13 @@ from convgrid.compare.frame import (
 )
 from convgrid.compare.sentences import number_of
 from convgrid.compare.trials import Trials
-from convgrid.config.address import database, knock
+from convgrid.config.address import database, knock, shown, usual_experiment, usual_store
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.objective.glossary import METRICS, Mode, objective_of
 from convgrid.runs.best import is_finite
 from convgrid.system.mlflow_database import make_sound
 from convgrid.system.mlflow_internals import bulk_histories
 
-EXPERIMENT, URI = "convgrid", "sqlite:///mlflow.db"  # as in conf/tracking/mlflow.yaml
 FOLDER = Path("comparison")
 BY_START = ["start_time"]
 PAGE_SIZE = 1000  # runs that a store gives at once
@@ -56,10 +55,10 @@ Kind = tuple[MetricAndMode, tuple[str, ...]]  # what a run was best at, and its 
 
 
 def from_mlflow(
-    experiment: str = EXPERIMENT,
+    experiment: str | None = None,
     *,
     filter: str = "",
-    tracking_uri: str = URI,
+    tracking_uri: str | None = None,
     mapping: Mapping[str, str] | None = None,
     keys: Sequence[str] | None = None,
 ) -> Trials:
@@ -68,8 +67,9 @@ def from_mlflow(
     Of runs of different data or with different objectives, those of the most frequent are compared.
 
     Args:
+        experiment: None takes the usual one.
         filter: MLflow's, such as "params.optimizer = 'adam'"; "" takes all runs.
-        tracking_uri: A store such as "sqlite:///mlflow.db", or a tracking server's address.
+        tracking_uri: A store such as "sqlite:///mlflow.db", or a tracking server's address; None takes the usual one.
         mapping: What others call what convgrid calls by the key: {"val/accuracy": "valid_acc", "seed": "random_seed"}.
         keys: What tells settings apart; None takes every parameter that differs.
 
@@ -81,6 +81,7 @@ def from_mlflow(
         ConfigError: If there is no such experiment, no run of it can be compared, or the filter or a name is wrong.
     """
     ours = {theirs: own for own, theirs in (mapping or {}).items()}
+    experiment, tracking_uri = experiment or usual_experiment(), tracking_uri or usual_store()
     client = connect(tracking_uri)
     runs, parents = _runs(client, tracking_uri, experiment, filter)
     _check_mapping(ours, runs)
@@ -122,7 +123,7 @@ def connect(uri: str) -> MlflowClient:
     path = database(uri)
     if path is not None and not path.exists():
         raise TrackingError(
-            f"{uri} is missing: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
+            f"{shown(uri)} is missing: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
         )
     if "://" not in uri:
         raise TrackingError(f"--tracking-uri {uri} is not an address. Use sqlite:///mlflow.db or http://HOST:PORT.")
@@ -134,7 +135,7 @@ def connect(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     except (OSError, ValueError, MlflowException) as error:  # a port may be no number
         cause = str(error).strip().partition("\n")[0]
-        raise TrackingError(f"{uri} cannot be used: {cause}.") from None
+        raise TrackingError(f"{shown(uri)} cannot be used: {cause}.") from None
 
 
 def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple[list[Run], list[Run]]:
@@ -143,7 +144,7 @@ def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple
         found = client.get_experiment_by_name(experiment)
         if found is None:
             names = ", ".join(each.name for each in client.search_experiments()) or "none"
-            raise ConfigError(f"--experiment {experiment} is not in {uri}. There are: {names}.")
+            raise ConfigError(f"--experiment {experiment} is not in {shown(uri)}. There are: {names}.")
         runs = [*_search(client, found.experiment_id, filter)]
         parents = [*_search(client, found.experiment_id, PARENTS)]
     except MlflowException as error:
@@ -151,7 +152,7 @@ def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple
         if filter and error.error_code == "INVALID_PARAMETER_VALUE":
             example = """--filter 'params.optimizer = "adam" and metrics."best/val/accuracy" > 0.9'"""
             raise ConfigError(f"--filter {filter}: {cause.rstrip('.')}. It is written as in {example}.") from None
-        raise TrackingError(f"{uri} cannot be used: {cause}.") from None
+        raise TrackingError(f"{shown(uri)} cannot be used: {cause}.") from None
     sweeps = {run.info.run_id for run in parents if "convgrid.trial" not in run.data.tags}
     trials = [run for run in runs if run.info.run_id not in sweeps]
     if not trials:

@@ -20,9 +20,11 @@ def load(
 
     Args:
         sweep: "last", its id or the start of it, its folder, or MLflow's id; None takes the last one.
-        experiment: Of MLflow; None is "convgrid" where a filter, a store or a mapping is given.
+        experiment: Of MLflow; None is MLFLOW_EXPERIMENT_NAME or "convgrid" where a filter, a store or a mapping is
+            given.
         filter: MLflow's, such as "params.optimizer = 'adam'".
-        tracking_uri: A store such as "sqlite:///mlflow.db", the default, or a tracking server's address.
+        tracking_uri: A store such as "sqlite:///mlflow.db", or a tracking server's address; None is MLFLOW_TRACKING_URI
+            or that database.
         mapping: What others call what convgrid calls by the key: {"val/accuracy": "valid_acc", "seed": "random_seed"}.
         keys: What tells settings apart; None takes what was swept, or what differs.
 

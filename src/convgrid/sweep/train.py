@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 
 from convgrid.config import Settings, component, digest_of
+from convgrid.config.address import shown
 from convgrid.runs.sweep import SweepFolder
 from convgrid.runs.trial import set_right
 from convgrid.sweep.executor import Local
@@ -23,6 +24,7 @@ from convgrid.sweep.sources import GridSource, NotedSource
 from convgrid.sweep.view import LineView, LiveView, view_for
 from convgrid.sweep.winner_artifacts import WinnerArtifacts
 from convgrid.system.memory import uncollected
+from convgrid.terminal import show_store
 from convgrid.tracking.writer import FLUSH, Writer, start_writer
 
 if TYPE_CHECKING:
@@ -109,6 +111,7 @@ def train_sweep(
     """
     retention = Retention(how_many(settings.sweep.keep_checkpoints), *main_objective(settings))
     with _folder(survey, settings, command, search) as folder:
+        show_store(settings.tracking.uri, settings.tracking.experiment, console)
         asked = _ask(settings, folder.id, search) if search else None
         source = _pruned(asked or GridSource(survey.trials), survey, settings)
         with _crew(survey, settings, folder.path, console, is_search=search is not None) as crew:
@@ -247,9 +250,8 @@ def _tell_ending(
     if ending == "disk":
         lines.append(f"Stopped: {reasons[-1]}" if reasons else "Stopped: the disk cannot be written.")
     if unsent:
-        lines.append(
-            f"{len(unsent)} runs are not in {settings.tracking.uri} yet. To send them: python -m convgrid sync"
-        )
+        place = shown(settings.tracking.uri or "")
+        lines.append(f"{len(unsent)} runs are not in {place} yet. To send them: python -m convgrid sync")
     if any(outcome.status == "finished" for _, outcome in results):
         lines.append("report     python -m convgrid compare")
         if settings.tracking.uri:

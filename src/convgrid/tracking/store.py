@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Self
 
-from convgrid.config.address import database, knock
+from convgrid.config.address import database, knock, shown
 from convgrid.errors import TrackingError
 from convgrid.system.mlflow_database import make_sound
 
@@ -82,5 +82,5 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
-        raise TrackingError(f"tracking.experiment={name} was deleted in {uri}. Restore it, or use another name.")
+        raise TrackingError(f"tracking.experiment={name} was deleted in {shown(uri)}. Restore it, or use another name.")
     return found.experiment_id

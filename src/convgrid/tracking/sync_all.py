@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from convgrid.config.address import knock
+from convgrid.config.address import EXPERIMENT, knock, shown
 from convgrid.errors import RunError, TrackingError, reason_of
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, winner
 from convgrid.runs.trial import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
 
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
-
-EXPERIMENT = "convgrid"
 
 
 @dataclass
@@ -42,7 +40,7 @@ class _Report:
         counts = [(len(self.sent) - sweeps, "run"), (sweeps, "sweep")]
         what = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for count, noun in counts if count) or "nothing"
         already = f"; {len(self.there)} {'was' if len(self.there) == 1 else 'were'} there already" if self.there else ""
-        return f"sent {what} to {uri}, experiment {experiment}{already}"
+        return f"sent {what} to {shown(uri)}, experiment {experiment}{already}"
 
 
 def sync_everything(console: Console, uri: str | None = None, experiment: str | None = None) -> int:
@@ -148,7 +146,8 @@ def open_store(uri: str, experiment: str) -> "Store":
 
 def _away(uri: str, error: Exception) -> TrackingError:
     return TrackingError(
-        f"{uri} cannot be written: {reason_of(error)}. {RUNS}/ keeps everything. Try later, or give --tracking-uri."
+        f"{shown(uri)} cannot be written: {reason_of(error)}. {RUNS}/ keeps everything. Try later, or "
+        "give --tracking-uri."
     )
 
 

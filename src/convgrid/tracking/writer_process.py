@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from convgrid.config.address import knock
+from convgrid.config.address import knock, shown
 from convgrid.errors import ModelError
 from convgrid.runs.trial import METRICS, read_record, set_one_right
 from convgrid.system.memory import uncollected
@@ -183,7 +183,7 @@ class Sender:
             self._pause(folder, error)
         else:
             if self._failures:
-                self._tell(f"tracking.uri={self._uri} takes values again.")
+                self._tell(f"tracking.uri={shown(self._uri)} takes values again.")
             self._failures = 0
 
     def flush(self, seconds: float) -> list[Path]:
@@ -262,8 +262,8 @@ class Sender:
             self._followed[folder].due = self._pause_until
         cause = str(error).strip().partition("\n")[0]
         self._tell(
-            f"tracking.uri={self._uri} does not take what is new: {type(error).__name__}: {cause}. Training goes on, "
-            "and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
+            f"tracking.uri={shown(self._uri)} does not take what is new: {type(error).__name__}: {cause}. Training "
+            "goes on, and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
         )
 
     def _tell(self, note: str) -> None:

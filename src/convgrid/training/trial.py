@@ -14,7 +14,7 @@ from convgrid.network.plan import Plan
 from convgrid.runs.trial import TrialFolder, create, run_id_of
 from convgrid.system.device import find_device
 from convgrid.system.memory import freed_memory_kept
-from convgrid.terminal import result_rows, show_result
+from convgrid.terminal import result_rows, show_result, show_store
 from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
 from convgrid.training.notes import notes_on as notes_on_training
@@ -55,6 +55,7 @@ def run(
     """
     components = Components(settings)
     components.check()
+    show_store(settings.tracking.uri, settings.tracking.experiment, console)
     with _threads(settings.trainer.threads), freed_memory_kept():
         device = find_device(settings.trainer.accelerator)
         data = read(settings)
