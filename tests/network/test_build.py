@@ -124,7 +124,9 @@ def build_with_own(monkeypatch: pytest.MonkeyPatch, init: str, *, asks: bool) ->
     made = plan(
         Architecture("INPUT -> CONV -> FC", replace(GROUPS, conv=conv)), (3, 9, 11), 4, measure=lambda layer: layer
     )
-    return made, build(made, init=init)
+    network = build(made, init=init)
+    assert isinstance(network, nn.Sequential)
+    return made, network
 
 
 @pytest.mark.parametrize("init", sorted(INITIALIZERS))
