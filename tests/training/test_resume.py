@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+PATTERN = "INPUT -> CONV -> [SUM[CONV -> NORM -> DROPOUT | SKIP] -> ACT -> POOL]*M -> CONCAT[CONV(4) | SKIP] -> FC"
 OVERRIDES = [
+    f"arch.pattern='{PATTERN}'",
     "data.limit=200",
     "augment=keras_blog",
     "optimizer=nadam",
