@@ -51,8 +51,8 @@ def test_a_half_made_store_is_made_again(state: str, in_tmp: Path, migrated_stor
     if state not in ("nothing", "a table"):
         shutil.copyfile(migrated_store, path)
     execute(path, *HALF_MADE[state])
-    (in_tmp / "creating.mlflow.db").write_bytes(b"SQLite format 3\0 half")
-    (in_tmp / "creating.mlflow.db-journal").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")
+    (in_tmp / "creating.mlflow.db.1").write_bytes(b"SQLite format 3\0 half")
+    (in_tmp / "creating.mlflow.db.1-journal").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")
     make_sound(path)
     assert is_usable(path)
     assert sorted(file.name for file in in_tmp.glob("*mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
@@ -92,6 +92,27 @@ def test_a_full_disk_leaves_no_store(in_tmp: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="No space left"):
         make_sound(in_tmp / "mlflow.db")
     assert sorted(file.name for file in in_tmp.glob("*mlflow.db*")) == ["mlflow.db.lock"]
+
+
+def test_a_failure_lets_the_file_go_and_the_next_attempt_succeeds(in_tmp: Path, request: pytest.FixtureRequest) -> None:
+    """Else the disk stays full of a file without a name, and MLflow goes on with it."""
+    left = iter(range(30))
+
+    def fail(*_: object) -> None:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+
+    event.listen(Engine, "before_cursor_execute", fail)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            make_sound(in_tmp / "mlflow.db")
+    finally:
+        event.remove(Engine, "before_cursor_execute", fail)
+    open_files = [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.exists()]
+    assert not [name for name in open_files if "creating" in name]
+    request.getfixturevalue("quickly")
+    make_sound(in_tmp / "mlflow.db")
+    assert is_usable(in_tmp / "mlflow.db")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork")

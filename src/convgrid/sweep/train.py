@@ -243,12 +243,12 @@ def _tell_ending(
 ) -> None:
     """Say what the user may do next."""
     lines: list[str] = []
-    reasons = [outcome.reason for _, outcome in results if outcome.reason]
+    reasons = [outcome.reason for _, outcome in results if outcome.status == "killed"]  # the others were stopped for it
     if ending == "failing":
         most = settings.sweep.max_consecutive_failures
         lines.append(f"Stopped: the first {most} settings failed alike (sweep.max_consecutive_failures={most}).")
     if ending == "disk":
-        lines.append(f"Stopped: {reasons[-1]}" if reasons else "Stopped: the disk cannot be written.")
+        lines.append(f"Stopped: {reasons[0]}" if reasons else "Stopped: the disk cannot be written.")
     if unsent:
         place = shown(settings.tracking.uri or "")
         lines.append(f"{len(unsent)} runs are not in {place} yet. To send them: python -m convgrid sync")

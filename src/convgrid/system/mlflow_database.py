@@ -1,5 +1,7 @@
 """MLflow's database in a file, made beside its place: MLflow does not go on with one whose making was interrupted."""
 
+import glob
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -35,20 +37,16 @@ def _is_sound(path: Path) -> bool:
 
 
 def _replace(path: Path) -> None:
-    partial = path.with_name(f"creating.{path.name}")
+    name = glob.escape(path.name)
+    partial = path.with_name(f"creating.{path.name}.{os.getpid()}")
     try:
-        _remove(partial)  # of a process that was killed
         _create(partial)
-        _remove(path)
+        for left in path.parent.glob(f"{name}-*"):  # a journal would be played into the next file of that name
+            left.unlink()
         partial.replace(path)
     finally:
-        _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    """With what SQLite keeps beside it: a journal would be played into the next file of that name."""
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        for left in path.parent.glob(f"creating.{name}.*"):  # also of processes that were killed
+            left.unlink()
 
 
 def _create(path: Path) -> None:
@@ -56,9 +54,11 @@ def _create(path: Path) -> None:
 
     from convgrid.system.mlflow_internals import close_database
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{path}")
-    client.search_experiments(max_results=1)
-    close_database(client)
+    uri = f"sqlite:///{path}"
+    try:
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    finally:
+        close_database(uri)
 
 
 def _is_empty(path: Path) -> bool:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlflow.store.db.utils import _get_latest_schema_revision
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from mlflow.utils import requirements_utils
 
@@ -23,9 +24,11 @@ def last_revision() -> str:
     return _get_latest_schema_revision()
 
 
-def close_database(client: MlflowClient) -> None:
-    """Let go of a database's file, which MLflow keeps open."""
-    client._tracking_client.store._dispose_engine()
+def close_database(uri: str) -> None:
+    """Let go of a database's file, which MLflow keeps open, also where it could not make its tables."""
+    engine = SqlAlchemyStore._engine_map.pop(uri, None)
+    if engine is not None:
+        engine.dispose()
 
 
 @contextmanager
