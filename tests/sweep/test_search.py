@@ -13,9 +13,10 @@ from typing import Any, cast
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from convgrid.errors import ConfigError, PlanError
+from convgrid.errors import ConfigError, DiskError, PlanError
 from convgrid.sweep import samplers
 from convgrid.sweep.grid import Point
 from convgrid.sweep.interfaces import Outcome, Trial
@@ -170,7 +171,7 @@ def test_zipped_keys_are_drawn_together() -> None:
         (["a=1,2"], ["a when b"], "sweep.conditions: a when b cannot be parsed. Write KEY if PREDICATE"),
         (["a=1,2"], ["b if a > 1"], "sweep.conditions: b is not searched. Searched are a."),
         (["a=1,2"], ["a if arch.z > 1"], "sweep.conditions: arch.z is neither a key nor a quantity"),
-        (["a=1,2", "b=1,2"], ["a if b > 1", "b if a > 1"], "cannot wait for each other"),
+        (["a=1,2", "b=1,2"], ["a if b > 1", "b if a > 1"], "depend on each other"),
     ],
 )
 def test_a_space_that_cannot_be_says_why(overrides: list[str], conditions: list[str], message: str) -> None:
@@ -349,6 +350,19 @@ def test_failed_points_are_tried_again_when_asked_for() -> None:
     last = searching(space("n=1,2"), 1, study=search.study, rerun_failed=True)
     assert train(last, lambda point: 0.5, before=[found.overrides]) == []
     assert len(told(last)) == 2
+
+
+def test_a_storage_on_a_full_disk_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = searching(space("n=1,2"), 2)
+    found = search.next()
+    assert isinstance(found, Trial)
+
+    def fill(*_: object) -> None:  # as Optuna's storage does
+        raise StorageInternalError("An exception is raised during the commit.") from OSError("disk is full\n[SQL ...")
+
+    monkeypatch.setattr(search.study, "tell", fill)
+    with pytest.raises(DiskError, match=r"^sweep.storage cannot be written: .*disk is full.*\. Make room, then start"):
+        search.ended(found, finished(0.5))
 
 
 def test_several_objectives_end_in_a_front() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -102,10 +101,6 @@ class Profile:
     def dump(self) -> dict[str, object]:
         """What JSON can hold."""
         return asdict(self)
-
-    def write(self, file: Path) -> None:
-        """Write it as JSON."""
-        file.write_text(json.dumps(self.dump(), indent=2), encoding="utf-8")
 
 
 def pick_examples(split: Split) -> tuple[Tensor, Tensor]:

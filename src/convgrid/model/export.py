@@ -11,6 +11,7 @@ from convgrid.model.card import card
 from convgrid.model.formats import FORMATS, in_process
 from convgrid.model.images import check_readable, find_images, read_images
 from convgrid.model.trained import Trained, load
+from convgrid.runs.files import write as write_text
 
 
 def export(folder: Path, format_: str, out: Path, described: Path, named: Sequence[str] = ()) -> Agreement:
@@ -30,7 +31,11 @@ def export(folder: Path, format_: str, out: Path, described: Path, named: Sequen
     """
     trained = load(folder)
     agreement = write(trained, format_, out, _given(named, trained) if named else trained.images)
-    described.write_text(card(folder, trained.meta, format_, out.name), encoding="utf-8")
+    try:
+        write_text(described, card(folder, trained.meta, format_, out.name))
+    except OSError as error:
+        out.unlink()
+        raise ModelError(f"{described} cannot be written: {error.strerror or error}.") from None
     return agreement
 
 

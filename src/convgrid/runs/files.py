@@ -247,7 +247,7 @@ def write(file: Path, text: str, *, lasting: bool = False, mark: str = "") -> No
         OSError: If it cannot be written.
     """
     with replacing(file, mark) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode("utf-8"))
         if lasting:
             sync(partial)
     if lasting:

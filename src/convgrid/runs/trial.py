@@ -14,7 +14,17 @@ from filelock import FileLock, Timeout
 from convgrid.config import CONF, Settings
 from convgrid.errors import ConfigError, DiskError, RunError
 from convgrid.network.plan import Plan
-from convgrid.runs.files import blamed_on, read, read_known, read_lines, read_or_tell, sync_is_due, tell, write
+from convgrid.runs.files import (
+    blamed_on,
+    read,
+    read_known,
+    read_lines,
+    read_or_tell,
+    replacing,
+    sync_is_due,
+    tell,
+    write,
+)
 from convgrid.runs.forms import (
     CONFIG_FORM,
     DATA_FORM,
@@ -121,7 +131,8 @@ class EpochLog:
             self._file.unlink(missing_ok=True)
         whole = [line for line, _ in _epochs(path)]
         if self._file.exists() and self._file.stat().st_size > sum(map(len, whole)):  # a crash tore a line
-            self._file.write_bytes(b"".join(whole))
+            with replacing(self._file) as partial:
+                partial.write_bytes(b"".join(whole))
         self._written = len(whole)
 
     def append(self, history: Sequence[Mapping[str, float]]) -> None:

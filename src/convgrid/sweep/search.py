@@ -1,6 +1,7 @@
 """A search that learns from outcomes: Optuna's ask and tell, kept in a storage from which it goes on."""
 
 import contextlib
+import functools
 import math
 import statistics
 import warnings
@@ -8,10 +9,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 from alembic.util import CommandError
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.study import Study, StudyDirection
@@ -20,7 +22,7 @@ from optuna.trial import Trial as Asked
 from sqlalchemy.exc import SQLAlchemyError
 
 from convgrid.config import Settings, component
-from convgrid.errors import ConfigError, ConvgridError
+from convgrid.errors import ConfigError, ConvgridError, DiskError
 from convgrid.objective.glossary import Mode
 from convgrid.sweep.grid import Point
 from convgrid.sweep.interfaces import Outcome, Trial, Wait
@@ -88,6 +90,26 @@ def _forget(storage: str, name: str) -> None:
         optuna.delete_study(study_name=name, storage=storage)
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _written(work: Callable[P, R]) -> Callable[P, R]:
+    """Tell of a storage that takes nothing, such as on a full disk, in a line: the search goes on when it is there."""
+
+    @functools.wraps(work)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(*args, **kwargs)
+        except (StorageInternalError, SQLAlchemyError) as error:
+            cause = str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+            raise DiskError(
+                f"sweep.storage cannot be written: {cause}. Make room, then start the sweep again: it goes on."
+            ) from None
+
+    return told
+
+
 @dataclass
 class Proposal:
     """What stands or falls together: the trials of one set of overrides, one a seed.
@@ -146,6 +168,7 @@ class Search:
             if rerun_failed and (point.state == TrialState.FAIL or has_diverged(point.values)):
                 self._try_again(point)
 
+    @_written
     def next(self) -> Trial | Wait | None:
         """Hand out the next trial; None when there are no more."""
         while not self._queue:
@@ -163,6 +186,7 @@ class Search:
         """A search learns from outcomes only."""
         return False
 
+    @_written
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Take a trial's outcome; a killed one is handed out again when the search goes on."""
         if outcome.status == "killed":

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
@@ -39,7 +40,7 @@ class Watch:
         while not is_over:
             is_over = self._stopped.wait(PERIOD)
             line = json.dumps({"time": now(), "metrics": self._collect()})
-            with self._file.open("a", encoding="utf-8") as file:
+            with suppress(OSError), self._file.open("a", encoding="utf-8") as file:  # the disk may be full
                 file.write(f"{line}\n")
 
     def _collect(self) -> dict[str, float]:

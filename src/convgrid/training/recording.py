@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import torch
 from convgrid.config import Settings, component, config_key, flatten
 from convgrid.data import ImageData, Profile
 from convgrid.network.plan import Plan
+from convgrid.runs.files import replacing, write
 from convgrid.runs.trial import CONFUSION, DATA, ENVIRONMENT, PLAN, WORST, Outcome, TrialFolder, best_epoch, now
 from convgrid.system.environment import environment
 from convgrid.system.text import cell
@@ -48,9 +50,9 @@ def begin(
         known: What else is known of the run.
     """
     code = own_code(settings, planned)
-    profile(settings, learner.data).write(folder.path / DATA)
-    (folder.path / PLAN).write_text(json.dumps(dataclasses.asdict(planned), indent=2), encoding="utf-8")
-    (folder.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+    write(folder.path / DATA, json.dumps(profile(settings, learner.data).dump(), indent=2))
+    write(folder.path / PLAN, json.dumps(dataclasses.asdict(planned), indent=2))
+    write(folder.path / ENVIRONMENT, json.dumps(environment(), indent=2))
     folder.update(
         status="running",
         reason="",
@@ -147,14 +149,23 @@ def write_predictions(folder: TrialFolder, learner: Learner) -> None:
     """
     names = learner.data.class_names
     for part, counts in learner.evaluation.confusions.items():
+<<<<<<< HEAD
         with (folder.path / CONFUSION[part]).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["class / predicted", *map(cell, names)])
             table.writerows([cell(name), *row] for name, row in zip(names, counts.tolist(), strict=True))
+=======
+        made = io.StringIO(newline="")
+        table = csv.writer(made)
+        table.writerow(["class / predicted", *names])
+        table.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
+        write(folder.path / CONFUSION[part], made.getvalue())
+>>>>>>> 86d6787 (Write each file whole or not at all; tell of a search's full disk in a line)
     (folder.path / WORST).unlink(missing_ok=True)
     worst = learner.evaluation.worst
     if worst is not None and learner.data.test is not None and len(worst.places):
-        draw_worst(worst, learner.data.test, names).save(folder.path / WORST, compress_level=1)
+        with replacing(folder.path / WORST) as partial:
+            draw_worst(worst, learner.data.test, names).save(partial, compress_level=1)
 
 
 def result(

@@ -10,6 +10,8 @@ from convgrid.compare.report.png import save
 from convgrid.compare.results import Answer
 from convgrid.compare.trials import Trials
 from convgrid.errors import DiskError
+from convgrid.runs.files import replacing
+from convgrid.runs.files import write as write_text
 
 PAGE = "report.html"
 TABLE = "table.csv"
@@ -33,8 +35,9 @@ def write(trials: Trials, answer: Answer, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for name in NAMES:
             (folder / f"{name}.png").unlink(missing_ok=True)
-        (folder / PAGE).write_text(page_of(trials, answer, chapters), encoding="utf-8")
-        write_csv(answer, folder / TABLE)
+        write_text(folder / PAGE, page_of(trials, answer, chapters))
+        with replacing(folder / TABLE) as partial:
+            write_csv(answer, partial)
         for chapter in chapters:
             save(sheet(chapter.picture, columns=chapter.columns), folder / f"{chapter.name}.png")
     except OSError as error:
