@@ -149,18 +149,11 @@ def write_predictions(folder: TrialFolder, learner: Learner) -> None:
     """
     names = learner.data.class_names
     for part, counts in learner.evaluation.confusions.items():
-<<<<<<< HEAD
-        with (folder.path / CONFUSION[part]).open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["class / predicted", *map(cell, names)])
-            table.writerows([cell(name), *row] for name, row in zip(names, counts.tolist(), strict=True))
-=======
         made = io.StringIO(newline="")
         table = csv.writer(made)
-        table.writerow(["class / predicted", *names])
-        table.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
+        table.writerow(["class / predicted", *map(cell, names)])
+        table.writerows([cell(name), *row] for name, row in zip(names, counts.tolist(), strict=True))
         write(folder.path / CONFUSION[part], made.getvalue())
->>>>>>> 86d6787 (Write each file whole or not at all; tell of a search's full disk in a line)
     (folder.path / WORST).unlink(missing_ok=True)
     worst = learner.evaluation.worst
     if worst is not None and learner.data.test is not None and len(worst.places):
