@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.entities import Metric, Param
+from mlflow.entities import Dataset, DatasetInput, Metric, Param
 from mlflow.tracking import MlflowClient
 
 from convgrid.compare import answer, load
@@ -241,6 +241,32 @@ def test_a_trial_that_ended_in_nan_is_counted_as_failed() -> None:
     told = answer(load())
     assert [setting.values for setting in told.settings] == [{"arch.n": 1}]
     assert told.failures == {"val/accuracy became NaN": ("b",), "val/accuracy became infinite": ("c",)}
+
+
+@pytest.mark.parametrize(
+    ("params", "profile"),
+    [
+        ({"objective.metric": "val/iou", "data.task": "classification"}, "{}"),
+        ({"objective.metric": "val/accuracy", "data.task": "segmentation"}, "{}"),
+        ({"objective.metric": "val/accuracy"}, "5 rows"),
+        ({"objective.metric": "val/accuracy"}, '["train"]'),
+        ({"objective.metric": "val/accuracy"}, '{"train": {"rows": 5}}'),
+    ],
+)
+def test_a_run_of_others_that_uses_our_names_otherwise_stops_no_comparison(
+    params: dict[str, str], profile: str, store: str
+) -> None:
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.create_experiment("ours")
+    ours = {"objective.metric": "val/accuracy", "data.task": "classification"}
+    for number, values in enumerate(([0.8], [0.9])):
+        run = log(client, experiment, values, {**ours, "arch.n": number})
+        client.log_metric(run, "best/val/accuracy", values[0])
+    odd = log(client, experiment, [0.5], params, **{"convgrid.best_epoch": "last"})
+    dataset = Dataset(name="d", digest="1", source_type="local", source="{}", profile=profile)
+    client.log_inputs(odd, [DatasetInput(dataset, [])])
+    found = answer(load(experiment="ours", tracking_uri=store))
+    assert [setting.mean for setting in found.settings] == [0.9, 0.8]
 
 
 def test_a_filter_chooses_runs(others: str) -> None:

@@ -218,11 +218,14 @@ def _kind(run: Run, ours: Mapping[str, str]) -> Kind | None:
 
 
 def _stated(params: Mapping[str, Any]) -> MetricAndMode | None:
-    """What a run of convgrid's was about."""
-    if "objective.metric" not in params:
-        return None
+    """What a run of convgrid's was about; None of a run that uses the same names for something else."""
     task = params.get("data.task", "classification")
-    return objective_of(task, params["objective.metric"], params.get("objective.mode", "auto"))
+    if "objective.metric" not in params or task not in METRICS:
+        return None
+    try:
+        return objective_of(task, params["objective.metric"], params.get("objective.mode", "auto"))
+    except ConfigError:
+        return None
 
 
 def _usual(run: Run) -> MetricAndMode | None:
@@ -275,7 +278,8 @@ def _with_curves(runs: Sequence[Run], curves: pd.DataFrame) -> Iterator[tuple[Ru
 def _read(run: Run, curves: pd.DataFrame, metric: str, mode: str, ours: Mapping[str, str]) -> Read:
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "convgrid."))}
     status = STATUSES.get(run.info.status, "running")
-    ended = run.info.end_time or run.info.start_time
+    began = run.info.start_time or 0
+    ended, best = run.info.end_time or began, run.data.tags.get("convgrid.best_epoch", "0")
     read = Read(
         trial=run.info.run_id,
         known={
@@ -283,8 +287,8 @@ def _read(run: Run, curves: pd.DataFrame, metric: str, mode: str, ours: Mapping[
             "reason": run.data.tags.get("convgrid.reason", ""),
             "name": run.info.run_name,
             "epochs": int(curves["epoch"].max()) if len(curves) else 0,
-            "best_epoch": int(run.data.tags.get("convgrid.best_epoch", 0)),
-            "seconds": (ended - run.info.start_time) / 1000,
+            "best_epoch": int(best) if best.isdecimal() else 0,
+            "seconds": (ended - began) / 1000,
         },
         params=_renamed(run.data.params, ours),
         metrics=of_metrics(_renamed(run.data.metrics, ours)),
@@ -317,6 +321,14 @@ def _data(run: Run) -> dict[str, Any]:
     if not inputs:
         return {}
     dataset = inputs[0].dataset
-    profile = json.loads(dataset.profile or "{}")
-    images = {part: profile[part] for part in ("train", "validation", "test") if part in profile}
-    return {"digest": dataset.digest, "images": images}
+    return {"digest": dataset.digest, "images": _images(dataset.profile or "{}")}
+
+
+def _images(text: str) -> dict[str, int]:
+    """How many each part has; others may have written there what they like."""
+    try:
+        profile = json.loads(text)
+    except ValueError:
+        return {}
+    known = profile if isinstance(profile, dict) else {}
+    return {part: known[part] for part in ("train", "validation", "test") if isinstance(known.get(part), int)}

@@ -12,7 +12,7 @@ from convgrid.errors import RunError
 from convgrid.model.loading import example
 from convgrid.model.meta import Meta
 from convgrid.objective.glossary import METRICS
-from convgrid.runs.files import read_or_tell, tell
+from convgrid.runs.files import blamed_on, read_or_tell, tell
 from convgrid.runs.forms import ENVIRONMENT_FORM
 from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep_or_tell, standing
 from convgrid.runs.trial import BEST, ENVIRONMENT, read_record
@@ -52,8 +52,16 @@ def card(folder: Path, meta: Meta, format_: str, place: str) -> str:
 
     Returns:
         Markdown.
+
+    Raises:
+        RunError: If a file of the trial is damaged.
     """
-    known = Known(meta, read_record(folder), folder)
+    with blamed_on(folder):
+        return _text(Known(meta, read_record(folder), folder), format_, place)
+
+
+def _text(known: Known, format_: str, place: str) -> str:
+    meta = known.meta
     sections = {
         "How good it is": _quality(known),
         "What it takes and gives": _door(meta),

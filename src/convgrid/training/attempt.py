@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from convgrid.config import Settings
-from convgrid.errors import DivergenceError, cause_of, reason_of
+from convgrid.errors import DiskError, DivergenceError, cause_of, reason_of
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import LOG, EpochLog, Outcome, TrialFolder
 from convgrid.training.checkpoints import PREVIOUS, settle
@@ -113,8 +113,10 @@ def ending_of(error: BaseException, is_interrupt: Callable[[BaseException], bool
     if is_interrupt(error):
         return INTERRUPTED, ""
     cause = cause_of(error)
-    diverged = isinstance(error, DivergenceError)
-    return Outcome("killed" if cause == "disk" else "failed", reason_of(error), diverged=diverged), cause
+    if cause == "disk":
+        told = f"the disk cannot be written: {getattr(error, 'strerror', error)}. Make room, then start again."
+        return Outcome("killed", reason_of(error) if isinstance(error, DiskError) else told), cause
+    return Outcome("failed", reason_of(error), diverged=isinstance(error, DivergenceError)), cause
 
 
 def _log(folder: TrialFolder) -> None:
