@@ -145,11 +145,10 @@ def test_an_error_is_told_once_and_what_is_new_is_sent_when_the_store_is_there_a
     assert notes[1:] == [f"tracking.uri={store} takes values again."]
 
 
-def test_one_folder_that_does_not_read_holds_up_no_other(store: str, clock: Clock) -> None:
+def test_one_folder_that_takes_nothing_holds_up_no_other(store: str, clock: Clock) -> None:
     torn, whole = (make_trial(RUNS, name, epochs=1) for name in ("t0", "t1"))
     finish(whole, epochs=1)
-    (torn / "data.json").unlink()
-    (torn / "data.json").mkdir()  # as unreadable as a bad block
+    (torn / "tracked.json").mkdir()  # as good as a disk with a bad block
     sweep = make_sweep(SWEEPS, "s1", ["t1"])
     sender, notes = new_sender(store, sweep)
     for folder in (torn, whole):
@@ -170,7 +169,7 @@ def test_a_store_that_is_none_keeps_everything_for_later(in_tmp: Path, clock: Cl
     assert sender.flush(3) == [folder, sweep]
     (note,) = notes
     assert note.startswith(f"tracking.uri={uri} does not take what is new: ")
-    assert "file is not a database. Training goes on" in note
+    assert "makes a new one of that. Training goes on" in note
 
 
 def test_the_sweeps_run_ends_with_its_totals(store: str, clock: Clock) -> None:

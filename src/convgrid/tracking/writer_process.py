@@ -260,7 +260,7 @@ class Sender:
             self._totals_due = self._pause_until
         else:
             self._followed[folder].due = self._pause_until
-        cause = str(error).strip().partition("\n")[0]
+        cause = str(error).strip().partition("\n")[0].rstrip(".")
         self._tell(
             f"tracking.uri={shown(self._uri)} does not take what is new: {type(error).__name__}: {cause}. Training "
             "goes on, and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
