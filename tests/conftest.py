@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from convgrid.config import CONF, Settings, from_hydra
+from convgrid.config.address import EXPERIMENT_NAME, TRACKING_URI
 from convgrid.runs import files
 
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
@@ -37,6 +38,13 @@ def settings() -> Callable[..., Settings]:
 def untold() -> None:
     """What a process tells once, each test hears again."""
     files.told.clear()
+
+
+@pytest.fixture(autouse=True)
+def without_a_store_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mlflow.set_tracking_uri`, which some tests call, sets the variable by which convgrid goes."""
+    for name in (TRACKING_URI, EXPERIMENT_NAME):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
