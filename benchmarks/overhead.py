@@ -4,7 +4,8 @@ Usage: python benchmarks/overhead.py [--quick] [group=option | key=value ...]   
 
 Both train the same network from the same weights on the same batches, an epoch each in turn, in one process. The loop
 by hand has what a good engineer gives it: pixels normalised once, channels_last, torch's fused cross-entropy, and the
-same optimizer down to its flags (fused or foreach, where torch's own default on a CPU is slower).
+same optimizer down to its flags (fused or foreach, where torch's own default on a CPU is slower). A residual network is
+written by hand as well, and the memory that its way forward keeps for the way back is compared.
 
 "step" is an epoch up to its validation, divided by its steps: shuffling, gathering, Lightning's loops and all. "epoch"
 goes on to the next epoch's start: validation, a checkpoint, a line of metrics, on both sides. A ratio is the median
@@ -20,8 +21,9 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -29,7 +31,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from convgrid.config import CONF, Settings, from_hydra
@@ -39,22 +41,72 @@ from convgrid.training.learner import EVALUATION_BATCH, Learner, train
 from convgrid.training.progress import Lines
 from convgrid.training.setup import prepare, read
 
+RESIDUAL = """
+unit(c, s) = CONV(c, stride=s, padding=1, bias=false) -> NORM;
+block(c, s) = SUM[unit(c, s) -> RELU -> unit(c, 1) | SKIP] -> RELU;
+INPUT -> unit(16, 1) -> RELU -> block(16, 1) -> block(32, 2) -> block(64, 2) -> GAP -> FC
+"""
 NOISE = ("data=random", "data.size=4096", "data.batch_size=64", "arch.m=3", "arch.filters=16")
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut, as torchvision writes them."""
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(filters)
+        self.shortcut = None
+        if stride > 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(channels, filters, 1, stride), nn.BatchNorm2d(filters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add both."""
+        y = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(self.norm2(self.conv2(y)) + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class ResNet(nn.Module):
+    """RESIDUAL as one writes it in torch, with its parameters in the same order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
+        self.output = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score images."""
+        return self.output(self.blocks(functional.relu(self.norm(self.conv(x)))).mean((2, 3)))
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained, for how many epochs, and the largest ratio of steps that the project allows itself."""
+    """What is trained, for how many epochs, and the largest ratio of steps that the project allows itself.
+
+    Args:
+        write: Makes the network by hand; None where a copy of convgrid's, a plain sequence, is no other.
+    """
 
     name: str
     overrides: Sequence[str]
     epochs: int
     limit: float
+    write: Callable[[], nn.Module] | None = None
 
 
 CASES = (
     Case("the digits default", (), 60, 1.15),
     Case("32x32 pixels, 16/32/64 filters", NOISE, 16, 1.05),
+    Case(
+        "a residual network on 32x32 pixels, 16/32/64 filters",
+        ("data=random", "data.size=1024", "data.batch_size=64", "layer/norm=batch", f"arch.pattern='{RESIDUAL}'"),
+        24,
+        1.05,
+        ResNet,
+    ),
 )
 
 
@@ -70,12 +122,18 @@ class ByHand:
     """What an engineer would write for this one network: no config, no hooks, pixels normalised once.
 
     Args:
-        learner: Whose network, data and settings are used; the network is copied.
+        learner: Whose network, data and settings are used; the network's weights are copied.
+        write: Makes the network; None copies the learner's.
     """
 
-    def __init__(self, learner: Learner, device: torch.device, folder: Path) -> None:
+    def __init__(
+        self, learner: Learner, device: torch.device, folder: Path, write: Callable[[], nn.Module] | None = None
+    ) -> None:
         predictor, optimizer = learner.predictor, learner.configure_optimizers()
-        self.network = copy.deepcopy(predictor.network).to(device)
+        self.network = (write or partial(copy.deepcopy, predictor.network))()
+        weights = predictor.network.state_dict().values()
+        self.network.load_state_dict(dict(zip(self.network.state_dict(), weights, strict=True)))
+        self.network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = type(optimizer)(self.network.parameters(), **optimizer.defaults)
         self.batch_size, self.seed, self.folder = learner.recipe.batch_size, learner.recipe.seed, folder
         self.history: list[dict[str, float]] = []
@@ -188,7 +246,8 @@ def measure(case: Case) -> None:
     learner, _ = prepare(settings, data)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        by_hand = ByHand(learner, device, folder)
+        by_hand = ByHand(learner, device, folder, case.write)
+        kept = kept_bytes(learner.predictor.network, by_hand) / kept_bytes(by_hand.network, by_hand)
         turns = Turns(by_hand, device, math.ceil(len(data.train) / learner.recipe.batch_size))
         train(learner, folder, device=device.type, callbacks=[turns, Lines(Console(file=io.StringIO()))])
     ours, theirs = learner.history[0]["train/loss"], by_hand.history[0]["train/loss"]
@@ -196,6 +255,23 @@ def measure(case: Case) -> None:
     print(f"{case.name}: batches of {learner.recipe.batch_size}, {turns.num_steps} an epoch, on {device}")
     _report("step", turns.ours.step, turns.theirs.step, case.epochs, f" (at most {case.limit})")
     _report("epoch", turns.ours.epoch, turns.theirs.epoch, case.epochs)
+    if case.write is not None:
+        print(f"  memory kept from the way forward for the way back: ratio {kept:.3f} (at most 1)")
+
+
+def kept_bytes(network: nn.Module, by_hand: ByHand) -> int:
+    """Add up what autograd keeps of a batch's way forward, weights left out, each piece of memory once."""
+    known = {weights.untyped_storage().data_ptr() for weights in network.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        kept[x.untyped_storage().data_ptr()] = x
+        return x
+
+    images = by_hand.train[0][: by_hand.batch_size].permute(0, 3, 1, 2)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        copy.deepcopy(network).to(images.device)(images)  # a norm would note that it has seen them
+    return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in known)
 
 
 def _report(what: str, ours: Sequence[float], theirs: Sequence[float], epochs: int, limit: str = "") -> None:
@@ -215,7 +291,7 @@ def main() -> None:
     args = parser.parse_args()
     for case in CASES:
         epochs, fewer = (2, ("data.limit=128",)) if args.quick else (case.epochs, ())
-        measure(Case(case.name, (*case.overrides, *args.overrides, *fewer), epochs, case.limit))
+        measure(replace(case, overrides=(*case.overrides, *args.overrides, *fewer), epochs=epochs))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What the plan of a sweep takes: time, start of the process included, and peak memory of 1,000 and of 10,000 points.
 
+Of plain networks, and 1,000 points of residual ones with up to 40 joins.
+
 Usage: python benchmarks/plan.py [--quick]
 
 Each plan is a `dry_run=true -m` in a process of its own, in an empty folder; a time is the median over the turns.
@@ -12,16 +14,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 RUN = str(Path(__file__).parents[1] / "run.py")
 GRID = ("arch.n=range(0,5)", "arch.m=range(0,5)", "arch.k=0,1", "optimizer=sgd,adam", "layer/norm=none,batch")
+JOINS = (
+    "arch.pattern='INPUT -> CONV -> [[SUM[CONV -> NORM? -> RELU -> CONV -> NORM? | SKIP] -> RELU]*N -> POOL]*M -> FC'",
+    "data=random", "arch.n=range(1,11)", "arch.m=range(1,5)", "arch.filters=4,8,16,32,64", "layer/norm=batch",
+)  # fmt: skip
 SMALL, LARGE = 1_000, 10_000  # with 200 points and 5 or 50 seeds
 LIMIT = 5.0  # seconds for the small one
 
 
-def plan(seeds: int) -> tuple[float, float, str]:
-    """Plan the grid with so many seeds.
+def plan(seeds: int, grid: Sequence[str] = GRID) -> tuple[float, float, str]:
+    """Plan a grid with so many seeds.
 
     Args:
         seeds: For each of its 200 points.
@@ -29,7 +36,7 @@ def plan(seeds: int) -> tuple[float, float, str]:
     Returns:
         Seconds, peak memory in MiB, and what it printed.
     """
-    command = [sys.executable, RUN, "-m", "dry_run=true", *GRID, f"sweep.seeds={seeds}"]
+    command = [sys.executable, RUN, "-m", "dry_run=true", *grid, f"sweep.seeds={seeds}"]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
@@ -48,13 +55,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="does it run? One turn, 200 and 400 points; no true times")
     quick = parser.parse_args().quick
     small, large = (200, 400) if quick else (SMALL, LARGE)
-    turns = [(plan(small // 200), plan(large // 200)) for _ in range(1 if quick else 5)]
-    few, many = (
+    turns = [(plan(small // 200), plan(large // 200), plan(small // 200, JOINS)) for _ in range(1 if quick else 5)]
+    few, many, joins = (
         (statistics.median(turn[place][0] for turn in turns), statistics.median(turn[place][1] for turn in turns))
-        for place in range(2)
+        for place in range(3)
     )
     assert f"points         {large:,}" in turns[0][1][2]
-    print(f"{small:>6,} points: median {few[0]:.2f} s (at most {LIMIT:.0f} s for 1,000), {few[1]:.0f} MiB")
+    assert f"to train       {small:,}" in turns[0][2][2]
+    limit = f"(at most {LIMIT:.0f} s for 1,000)"
+    print(f"{small:>6,} points: median {few[0]:.2f} s {limit}, {few[1]:.0f} MiB")
+    print(f"{small:>6,} with joins: median {joins[0]:.2f} s {limit}, {joins[1]:.0f} MiB")
     print(f"{large:>6,} points: median {many[0]:.2f} s, {many[1]:.0f} MiB")
     if not quick:
         print(f"{large / small:.0f} times the points took {many[0] / few[0]:.1f} times the time", end=" ")

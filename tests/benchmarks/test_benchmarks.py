@@ -36,13 +36,15 @@ def run(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return lines
 
 
-def test_overhead_prints_the_ratios_of_steps_and_epochs_for_both_networks(run: Run) -> None:
-    lines = run("overhead.py", "trainer=cpu")
-    assert [line.partition(":")[0] for line in lines[::3]] == ["the digits default", "32x32 pixels, 16/32/64 filters"]
-    for steps, epochs in ((lines[1], lines[2]), (lines[4], lines[5])):
+def test_overhead_prints_the_ratios_of_steps_and_epochs_for_each_network(run: Run) -> None:
+    *lines, kept = run("overhead.py", "trainer=cpu")
+    networks = ["the digits default", "32x32 pixels, 16/32/64 filters"]
+    networks.append("a residual network on 32x32 pixels, 16/32/64 filters")
+    assert [line.partition(":")[0] for line in lines[::3]] == networks
+    for steps, epochs in zip(lines[1::3], lines[2::3], strict=True):
         assert re.match(r"  step   ratio \d+\.\d{3} \(at most 1\.\d+\)  median \d+\.\d+ ms over \d", steps)
         assert re.match(r"  epoch  ratio \d+\.\d{3}  median \d+\.\d+ ms over \d", epochs)
-    assert len(lines) == 6
+    assert kept == "  memory kept from the way forward for the way back: ratio 1.000 (at most 1)"
 
 
 def test_commands_that_train_nothing_import_nothing_heavy() -> None:
@@ -80,8 +82,9 @@ def test_report_prints_time_and_size_of_two_counts(
 
 
 def test_plan_prints_time_and_memory_of_two_sizes() -> None:
-    small, large = lines_of("plan.py")
+    small, joins, large = lines_of("plan.py")
     assert re.fullmatch(r" +200 points: median \d+\.\d\d s \(at most 5 s for 1,000\), \d+ MiB", small)
+    assert re.fullmatch(r" +200 with joins: median \d+\.\d\d s \(at most 5 s for 1,000\), \d+ MiB", joins)
     assert re.fullmatch(r" +400 points: median \d+\.\d\d s, \d+ MiB", large)
 
 
