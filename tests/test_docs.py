@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 from convgrid import __main__ as commands
+from convgrid.network.pattern import arguments
 from convgrid.objective.fit import FITS, Fit
 from convgrid.objective.fit import table as fits
 from convgrid.objective.glossary import METRICS, glossary
@@ -30,13 +31,12 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"bash", "console", "python", "yaml", "text"}  # all of them run but text
 # no settings: of patterns and functions, and short names
 ARGUMENTS = (
+    *(name for names in arguments.ARGUMENTS.values() for name in names),
     "n",
     "m",
     "class_names",
     "from_logits",
     "kernel",
-    "kernel_size",
-    "stride",
     "install",
     "lr",
     "quiet",

@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convgrid.data import Pool, arrays, digits, digits_angle, divide, image_folder, notes_on, random, table_images
+from convgrid.data import (
+    Pool,
+    arrays,
+    check_data,
+    digits,
+    digits_angle,
+    divide,
+    image_folder,
+    notes_on,
+    random,
+    table_images,
+)
 from convgrid.data.origins import Origins
+from convgrid.errors import DataError
 
 SHAPE = [3, 8, 8]
 
@@ -96,6 +108,13 @@ def test_digests_are_those_of_before(tmp_path: Path) -> None:
     assert digits().digest == "98822cb3c2966b90"
     assert digits_angle().digest == "008a38670db2b17a"
     assert random().digest == "428a9d22cea656f1"
+
+
+def test_one_class_is_refused_whatever_read_it() -> None:
+    pool = (np.zeros((10, 1, 2, 2), np.uint8), np.zeros(10, int))
+    data = divide(pool, class_names=("cat",), digest="", split=[0.8, 0.2], split_seed=0, limit=0)
+    with pytest.raises(DataError, match=r"^data=own has one class, cat: nothing can be told apart\."):
+        check_data(data, (1, 2, 2), None, "data=own")
 
 
 SQUARES = (np.arange(12 * 16) * 7 % 251).astype(np.uint8).reshape(12, 4, 4)
