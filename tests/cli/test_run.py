@@ -417,6 +417,7 @@ def test_the_shell_completes_options_and_keys(
 # --- the installed command
 
 NO_COMMAND = "usage: convgrid COMMAND ...\nconvgrid: error: {!r} is not a command.{}\n"
+LISTED = " Commands: run, compare, predict, export, preview, sweeps, sync, ui."
 
 
 @pytest.mark.parametrize(
@@ -436,7 +437,12 @@ NO_COMMAND = "usage: convgrid COMMAND ...\nconvgrid: error: {!r} is not a comman
             "err",
             NO_COMMAND.format("comapre", " Did you mean compare?"),
         ),
-        (["launch"], 2, "err", NO_COMMAND.format("launch", "")),
+        (
+            ["launch"],
+            2,
+            "err",
+            NO_COMMAND.format("launch", LISTED),
+        ),
         (["sweeps"], 0, "out", "There are no sweeps in "),
         (["sweeps", "--help"], 0, "out", "usage: convgrid sweeps"),
         (["sweeps", "all"], 2, "err", "usage: convgrid sweeps"),

@@ -96,9 +96,9 @@ TOLD = {
     "lr=1": "lr is not a key. Did you mean optimizer.lr?",
     "batch_size=1": "batch_size is not a key. Did you mean data.batch_size?",
     "sed=1": "sed is not a key. Did you mean seed?",
-    "foo=1": "foo is not a key.",
-    "+foo=1": "foo is not a key.",
-    "~foo": "foo is not a key.",
+    "foo=1": "foo is not a key. python run.py --help lists all keys.",
+    "+foo=1": "foo is not a key. python run.py --help lists all keys.",
+    "~foo": "foo is not a key. python run.py --help lists all keys.",
     "~seed": "~seed is not allowed: every key is needed. Set another value instead.",
     "+seed=1": "+seed=1: seed is a key already. Leave out the +.",
     "optimizer={lrr:1}": "optimizer.lrr is not a key of optimizer=adam. Did you mean optimizer.lr?",
@@ -323,7 +323,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         "ConfigError: seed cannot be parsed: an override is key=value or group=option.",
         "ConfigError: +optimizer=adam: optimizer has an option already. Leave out the +.",
         "ConfigError: ~data is not allowed: every group is needed. Choose another option instead.",
-        "ConfigError: foo is not a key.",
+        "ConfigError: foo is not a key. python run.py --help lists all keys.",
         "ConfigError: data.batchsize is not a key of data=digits. Did you mean data.batch_size?",
         "ConfigError: arch.n=abc must be a whole number, as its default 1.",
         "ConfigError: optimizer.eps=x must be a number, as its default 1e-07.",
@@ -491,7 +491,7 @@ def test_all_that_is_wrong_in_an_experiment_is_told_with_its_file(experiments: P
         "ConfigError: experiments/mine.yaml: optimizer.lr=fast must be a number, as its default 0.001.",
         "ConfigError: experiments/mine.yaml: optimizer.momentun is not a key of optimizer=adam. "
         "Its keys: optimizer.lr, optimizer.betas, optimizer.eps, optimizer.amsgrad, optimizer.weight_decay.",
-        "ConfigError: experiments/mine.yaml: foo is not a key.",
+        "ConfigError: experiments/mine.yaml: foo is not a key. python run.py --help lists all keys.",
     ]
 
 

@@ -233,7 +233,7 @@ def test_more_than_five_corrupt_images_are_counted(tmp_path: Path) -> None:
     Path(name).unlink()
     assert told.count(".jpg") == 5
     every = [f"train/{label}/{number}.jpg" for label in ("cat", "dog") for number in range(4)]
-    assert listed == [f"{name} (no image that can be read)" for name in every]
+    assert listed == [f"{name} (not a readable image)" for name in every]
 
 
 def test_a_corrupt_streamed_image_is_named_when_met_without_a_traceback(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_corrupt_streamed_image_is_named_when_met_without_a_traceback(tmp_path
     assert [len(images) for images, _, _ in next(chunks)] == [4]
     with pytest.raises(DataError) as caught:
         list(next(chunks))
-    assert str(caught.value).startswith(f"{broken} cannot be read as an image (no image that can be read)")
+    assert str(caught.value).startswith(f"{broken} cannot be read as an image (not a readable image)")
     assert "\n" not in str(caught.value)
 
 

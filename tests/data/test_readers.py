@@ -522,7 +522,7 @@ NINE = np.zeros((9, 4, 4), np.uint8)
             {"task": "regression", "num_classes": 1},
             r"data\.num_classes=1",
         ),
-        ({"images": NINE, "targets": np.array([None] * 9)}, {}, "not a sound .npz of plain arrays"),
+        ({"images": NINE, "targets": np.array([None] * 9)}, {}, "not an .npz of plain arrays"),
         (
             {"images": NINE, "targets": np.arange(18).reshape(9, 2)},
             {"task": "multilabel"},
@@ -562,12 +562,15 @@ def test_a_missing_or_corrupt_npz_is_named(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (b"", b"text", whole[: len(whole) // 2], whole[:100] + b"spoilt" + whole[106:]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=f"{path} is not a sound .npz"):
+        with pytest.raises(DataError, match=f"{path} is not an .npz"):
             arrays(path=str(path), shape=[1, 4, 4])
+    path.write_bytes(b"text")
+    with pytest.raises(DataError, match=r"\(it is damaged, or was not written by numpy\.savez\)\. Write it anew"):
+        arrays(path=str(path), shape=[1, 4, 4])
     np.save(tmp_path / "single.npy", NINE)
-    with pytest.raises(DataError, match=r"single\.npy is not a sound \.npz"):
+    with pytest.raises(DataError, match=r"single\.npy is not an \.npz"):
         arrays(path=str(tmp_path / "single.npy"))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("images.npy", b"not an array")
-    with pytest.raises(DataError, match=f"{path} is not a sound .npz"):
+    with pytest.raises(DataError, match=f"{path} is not an .npz"):
         arrays(path=str(path))

@@ -120,7 +120,10 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(
     monkeypatch.setattr("convgrid.model.export.load", lambda _: pytest.fail("it was read"))
     for argv, message in (
         ([run, "--out", "there.pt2"], "ModelError: there.pt2 already exists. Remove it, or use another --out.\n"),
-        ([run, "--out", "m.onnx"], "ModelError: --out m.onnx must end in .pt2, or --format be another one.\n"),
+        (
+            [run, "--out", "m.onnx"],
+            "ModelError: --out m.onnx must end in .pt2. For another ending, use --format onnx or safetensors.\n",
+        ),
         ([run, "--out", "no/m.pt2"], "ModelError: --out no/m.pt2: no is not a folder.\n"),
     ):
         assert main(["export", *argv]) == 1

@@ -25,7 +25,8 @@ def export(asked: Namespace) -> int:
     out: Path = asked.out or Path(f"{folder.resolve().name}{suffix}")
     card = out.with_name(f"{out.name}.md")
     if out.suffix != suffix:
-        raise ModelError(f"--out {out} must end in {suffix}, or --format be another one.")
+        others = " or ".join(name for name in SUFFIXES if name != asked.format)
+        raise ModelError(f"--out {out} must end in {suffix}. For another ending, use --format {others}.")
     if not out.parent.is_dir():
         raise ModelError(f"--out {out}: {out.parent} is not a folder.")
     for file in (out, card):

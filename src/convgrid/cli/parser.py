@@ -51,7 +51,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if first not in commands and not first.startswith("-"):
         from convgrid.config.nearest import nearest_option
 
-        parser.error(f"{first!r} is not a command.{nearest_option(first, commands)}")
+        listed = f" Commands: {', '.join(commands)}."
+        parser.error(f"{first!r} is not a command.{nearest_option(first, commands) or listed}")
     asked, unknown = parser.parse_known_args(words)
     if unknown:
         commands[asked.command].error(f"{' '.join(unknown)} is not an argument of {asked.command}.")

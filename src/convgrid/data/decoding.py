@@ -66,7 +66,7 @@ def _opened(content: bytes) -> Image.Image:
             except Exception:  # whatever Pillow raises on broken EXIF, which then says nothing
                 return image
     except UnidentifiedImageError:
-        raise ValueError("no image that can be read") from None
+        raise ValueError("not a readable image") from None
     except ValueError:
         lean = _without_text(content)
         if lean == content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -114,15 +115,19 @@ def _load(path: str | None, group: str | None) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise DataError(f"data.path={path} is not a file.")
     try:
+        if not zipfile.is_zipfile(file):  # NumPy would take it for a pickle, and say how to load that unsafely
+            raise ValueError("it is damaged, or was not written by numpy.savez")
         with file.open("rb") as stream:
             content = np.load(stream, allow_pickle=False)
             names = list(content)
             used = (*KEYS.values(), PLAIN, WEIGHTS.values(), _names_of_groups(group))
             found = {name: content[name] for group in used for name in group if name in names}
-        if isinstance(content, np.ndarray) or not all(isinstance(array, np.ndarray) for array in found.values()):
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
             raise ValueError("it holds something else")
     except Exception as error:  # NumPy, zipfile and zlib raise about anything on a corrupt file
-        raise DataError(f"data.path={path} is not a sound .npz of plain arrays ({error}).") from error
+        raise DataError(
+            f"data.path={path} is not an .npz of plain arrays ({error}). Write it anew with numpy.savez."
+        ) from error
     if group is not None and not any(name in found for name in _names_of_groups(group)):
         raise DataError(f"data.group={group}: data.path={path} holds no such array; it holds {some(names)}.")
     for images, targets in (*KEYS.values(), PLAIN):

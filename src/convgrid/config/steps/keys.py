@@ -14,6 +14,8 @@ from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import REFUSED_TARGET, assignments, brief, refers, shown, values_of
 from convgrid.config.types import wrong_type
 
+LISTED = " python run.py --help lists all keys."
+
 
 def check_keys(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
     """Hold keys and the types of their values against the options that the grids choose.
@@ -97,7 +99,7 @@ def _unknown_key(key: str, schema: DictConfig, composer: Composer) -> str:
             its_own = [name for name in keys if name.startswith(start)]
             hint = nearest_key(key, its_own) or f" Its keys: {', '.join(its_own) or 'none'}."
             return f"{key} is not a key of {group}={option}.{hint}"
-    return f"{key} is not a key.{nearest_key(key, [*keys, *choices])}"
+    return f"{key} is not a key.{nearest_key(key, [*keys, *choices]) or LISTED}"
 
 
 def wrong_in_experiments(line: Line, composer: Composer) -> Iterator[str]:
