@@ -64,8 +64,8 @@ def test_copies_in_two_parts_or_under_two_classes_are_told_with_examples(
     (tmp_path / "val/cat/copy.png").write_bytes((tmp_path / "train/cat/1.png").read_bytes())
     (tmp_path / "train/dog/copy.png").write_bytes((tmp_path / "train/cat/2.png").read_bytes())
     assert notes_on(image_folder(root=str(tmp_path), shape=SHAPE, **options)) == (
-        "Copies of images are in several parts: 1 image (train/cat/1.png = val/cat/copy.png). What was trained on is "
-        "no test. Remove them, or keep them together with data.group.",
+        "Copies of images are in several parts: 1 image (train/cat/1.png = val/cat/copy.png). Results on them look "
+        "better than they are. Remove them, or keep them together with data.group.",
         "Copies of images are under several classes: 1 image (train/cat/2.png = train/dog/copy.png). Keep one of each.",
     )
 

@@ -139,7 +139,7 @@ def _missing_repetitions(found: Sequence[Sample], trials: Trials) -> Iterator[st
 
 
 def _unequal_tuning(found: Sequence[Sample], trials: Trials) -> Iterator[str]:
-    """The best of more tries looks better; a number that could not be everywhere is no favour."""
+    """The best of more tries looks better. Keys of numbers do not count: some of their values may be infeasible."""
     for key in trials.keys:
         values = [each.values[key] for each in found if key in each.values]
         if len(trials.keys) < 2 or all(isinstance(value, int | float) for value in values):

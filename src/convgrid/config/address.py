@@ -80,7 +80,7 @@ def database(uri: str) -> Path | None:
     """The file of a local store.
 
     Returns:
-        Its path; None where the store is no file.
+        Its path; None where the store is not a file.
 
     Example:
         >>> database("sqlite:///mlflow.db")

@@ -21,7 +21,7 @@ class Found:
     """What lies below a folder."""
 
     images: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)  # files that are no images
+    others: list[str] = field(default_factory=list)  # files that are not images
     hidden: list[str] = field(default_factory=list)  # hidden and system files and folders, not looked into
 
 

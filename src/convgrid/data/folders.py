@@ -167,7 +167,7 @@ def _list(folder: Path) -> Listing:
 
 
 def _check_folders(folder: Path, names: Sequence[str]) -> None:
-    """Refuse folders that are no classes, saying which folder was probably meant."""
+    """Refuse folders that are not classes, saying which folder was probably meant."""
     alike = [name for name in names if [readable(other) for other in names].count(readable(name)) > 1]
     if alike:
         raise DataError(

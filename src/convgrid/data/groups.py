@@ -22,7 +22,7 @@ def groups_of_paths(paths: Sequence[str], pattern: str | None) -> list[str] | No
         What the pattern's brackets match, or all of it without brackets.
 
     Raises:
-        ConfigError: If it is no pattern.
+        ConfigError: If it is not a pattern.
         DataError: If it does not match some of the paths.
 
     Example:

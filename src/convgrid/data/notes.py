@@ -58,8 +58,8 @@ def _copies(data: ImageData, parts: Mapping[str, Split]) -> Iterator[str]:
     twice = _spread(content, np.repeat(np.arange(len(known)), [len(each.names) for each in known]))
     if len(twice):
         yield (
-            f"Copies of images are in several parts: {_counted(twice, content, names)}. What was trained on is no "
-            "test. Remove them, or keep them together with data.group."
+            f"Copies of images are in several parts: {_counted(twice, content, names)}. Results on them look better "
+            "than they are. Remove them, or keep them together with data.group."
         )
     if data.task == "classification":
         twice = _spread(content, np.concatenate([part.targets.numpy() for part in parts.values()]))

@@ -158,7 +158,7 @@ def _read_safetensors(file: Path) -> Model:
     with safe_open(file, framework="pt") as opened:
         meta = _meta((opened.metadata() or {}).get(KEY, ""), file)
         _check_code(meta)
-        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is not a mapping)
     return Model(meta, assemble(meta, weights))
 
 

@@ -49,7 +49,7 @@ def predict(source: Path, named: Sequence[str], show: str) -> bool:
         Whether all could be read.
 
     Raises:
-        ConvgridError: If there is no such model, or none of images that files can hold.
+        ConvgridError: If there is no such model, or it takes images that files cannot hold.
     """
     unread: list[str] = []
     (files, hidden), model = find_images(named), model_of(source)

@@ -45,7 +45,7 @@ def build(
         torch.Size([2, 10])
     """
     if init not in INITIALIZERS:
-        raise ConfigError(f"arch.init={init} is no initialisation. Use one of {', '.join(INITIALIZERS)}.")
+        raise ConfigError(f"arch.init={init} is not an initialisation. Use one of {', '.join(INITIALIZERS)}.")
     with torch.random.fork_rng(devices=[]):  # layers draw weights from global state when they are made
         torch.default_generator.manual_seed(seed)
         modules = OrderedDict((layer.name, _make(layer)) for layer in plan.layers)

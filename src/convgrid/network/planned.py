@@ -372,7 +372,7 @@ def _key(argument: str, layer: Layer) -> str:
 
 
 def _at_least(least: int, value: Any, argument: str, name: str, layer: Layer) -> int:
-    if type(value) is int and value >= least:  # True is no number
+    if type(value) is int and value >= least:  # True is not a number
         return value
     words = "depthwise or " if argument == "groups" else ""
     key = _key(argument, layer)

@@ -40,5 +40,5 @@ def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str,
     if damaged:
         raise RunError(f"{file} cannot be read: {damaged} in it is damaged.")
     if not isinstance(found, dict) or not found.keys() >= {*PARTS}:
-        raise RunError(f"{file} cannot be read: it is no checkpoint of convgrid.")
+        raise RunError(f"{file} cannot be read: it is not a checkpoint of convgrid.")
     return found

@@ -223,10 +223,10 @@ def read_lines(file: Path, form: Form) -> Iterator[tuple[bytes, dict[str, Any]]]
 
 @contextmanager
 def blamed_on(file: Path) -> Iterator[None]:
-    """Whatever goes wrong in the block is told as the file's fault.
+    """Whatever goes wrong in the block is reported as the file's fault.
 
     Raises:
-        RunError: Instead of what is no mistake of the user's.
+        RunError: Instead of any error that convgrid does not raise itself.
     """
     try:
         yield

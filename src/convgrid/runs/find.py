@@ -81,7 +81,7 @@ def find_sweep(name: str = LAST_RUN, runs: Path = RUNS, sweeps: Path = SWEEPS) -
         The folder.
 
     Raises:
-        ConfigError: If there is none, there are several, or it is no sweep.
+        ConfigError: If there is none, there are several, or it is not a sweep.
     """
     if name == LAST_RUN:
         files = sorted(sweeps.glob(f"*/{SWEEP}"), key=_modified, reverse=True)

@@ -152,7 +152,7 @@ class Space:
             Overrides, without those of keys that do not matter in it.
 
         Raises:
-            ConfigError: If a condition calculates with what is no number.
+            ConfigError: If a condition calculates with something that is not a number.
         """
         # Conditions ask for what was drawn before; of a key that was not drawn they find the config's own value.
         names, drawn = dict(self.names), list(self.fixed)
@@ -292,7 +292,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _value(step: Point) -> Any:
-    """What one key is set to; None for zipped ones, which are no number."""
+    """What one key is set to; None for zipped ones, which are not a number."""
     return step[0].value() if len(step) == 1 else None
 
 

@@ -39,7 +39,7 @@ def serve() -> None:
     for number in ENDING:  # to the whole group: they are for the training, whose end is this one's
         signal.signal(number, signal.SIG_IGN)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout holds answers only, not what a library prints
         sender = Sender(**json.loads(sys.argv[1]), note=lambda note: _answer(answers, {"note": note}))
         inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(inbox,), daemon=True).start()

@@ -44,7 +44,7 @@ def tells_all_values(line: Line) -> bool:
 def check_composed(line: Line, composer: Composer) -> tuple[Composed | None, Mistakes]:
     """Compose a single run, and check its values.
 
-    What follows from a key's default, because what was typed for it was left out, is no news.
+    What follows from a key's default, because what was typed for it was left out, is not reported again.
     """
     config, schema = _compose(line, composer), next(schemas_of_grid(line, (), composer))
     keys = [override for override in line.common if not is_group(override, composer)]

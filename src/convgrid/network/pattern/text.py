@@ -26,7 +26,7 @@ def parse(text: str, *, activations: Collection[str]) -> Pattern:
         The syntax tree.
 
     Raises:
-        PatternError: If the text is no pattern; the message shows the line and a caret under the mistake.
+        PatternError: If the text is not a pattern; the message shows the line and a caret under the mistake.
 
     Example:
         >>> parse("INPUT -> [CONV(8) -> RELU]*N -> FC", activations=["relu"]).layers[0].args
@@ -275,7 +275,7 @@ class _Parser:
         token = self.take()
         text = token.text.lower()
         if text not in _COUNTS and not (token.kind == "number" and text.isdigit()):
-            raise self.error(f"{token.text} is no count. {allowed}", token)
+            raise self.error(f"{token.text} is not a count. {allowed}", token)
         if self.kind in ("*", "number") or self.token.text.lower() in _COUNTS:
             raise self.error("counts cannot be multiplied. Nest the groups instead: [[ ... ]*2]*N.")
         return _COUNTS[text] if text in _COUNTS else int(self.number(token))
