@@ -41,8 +41,8 @@ def own(classes: Sequence[int], validation: Sequence[int]) -> tuple[str, ...]:
 def test_parts_without_a_class_are_told_in_one_note() -> None:
     assert own([0, 1, 2, 0], [0, 1, 2]) == ()
     assert own([0, 1, 0], [1, 2]) == (
-        "Parts lack classes: the training part has none of emu; the validation part has none of cat. Nothing is known "
-        "of how well those are told apart. Add images of them, or divide otherwise (data.split, data.split_seed).",
+        "Parts lack classes: the training part has none of emu; the validation part has none of cat. How well those "
+        "are predicted is not known. Add images of them, or divide otherwise (data.split, data.split_seed).",
     )
 
 

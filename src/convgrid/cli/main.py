@@ -20,7 +20,7 @@ def main(words: Sequence[str], typed: Sequence[str] = ()) -> int:
 
 
 def _do(words: Sequence[str], typed: Sequence[str]) -> int:
-    """Imported here: argparse, Hydra, pandas or torch take up to seconds, in which Ctrl-C must not print a traceback either."""
+    """Imported here: that takes up to seconds, in which Ctrl-C must not print a traceback either."""
     from convgrid.cli.parser import parse
 
     asked = parse(words)
