@@ -52,7 +52,7 @@ ELSEWHERE = (  # what other tests and benchmarks run
     ("python -m convgrid ui", "tests/tracking/test_dashboard.py"),
     ("eval ", "tests/cli/test_run.py"),
 )
-UNTRACKED = ("MLflow run ", "dashboard ")  # lines that tests/training/test_trial.py shows
+UNTRACKED = ("tracked in ", "MLflow run ", "dashboard ")  # lines that tests/training/test_trial.py shows
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,6 @@ def run(
     """
     components = Components(settings)
     components.check()
-    show_store(settings.tracking.uri, settings.tracking.experiment, console)
     with _threads(settings.trainer.threads), freed_memory_kept():
         device = find_device(settings.trainer.accelerator)
         data = read(settings)
@@ -67,6 +66,7 @@ def run(
         if folder is not None:
             refuse_other_code(folder.path, settings, planned)
         _tell(notes_on_training(settings, learner, planned), console)
+        show_store(settings.tracking.uri, settings.tracking.experiment, console)
         folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
         try:
             with follow(folder.path) as tell:
