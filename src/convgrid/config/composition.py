@@ -79,6 +79,7 @@ class Composition:
             if not (self.is_group(item) and item is not groups[item.key_or_group])
         ]
         keys = [item for item in kept if item is not groups.get(item.key_or_group)]
+        # A value that is looked up elsewhere may change with any key.
         if chosen.refers or any(_is_slow(override, chosen.values) for override in keys):
             composed = self.composer.compose(chosen.texts, keys)
             settings = from_hydra(composed, composed.hydra)
@@ -101,6 +102,7 @@ class Composition:
         found: set[str] = set()
         for grid in grids:
             swept = {item.key_or_group: list(map(str, values_of(item))) for item in grid if self.is_group(item)}
+            # Each option once, not all products: which keys an option has does not depend on others.
             first = {group: options[0] for group, options in swept.items()}
             others = [{**first, group: option} for group, options in swept.items() for option in options[1:]]
             for options in (first, *others):
@@ -139,6 +141,7 @@ class Composition:
         texts = self._texts({**self._first, group: option})
         if texts not in self._alone:
             chosen, first = self._composed(texts), self._composed(self._texts(self._first))
+            # By its values and by its file, which may set other groups to what the first choice has already.
             same = replaced(chosen.values, group.split("/"), None) == replaced(first.values, group.split("/"), None)
             alone = same and self.composer.stands_alone(group, option)
             self._alone[texts] = chosen if alone else None

@@ -69,6 +69,7 @@ class Batches:
     def __iter__(self) -> Iterator[Chunk]:
         order = None
         if self.seed is not None:
+            # On the CPU, whatever the device: the same seed must give the same order on each.
             generator = torch.Generator().manual_seed(self.seed())
             if self.balanced:
                 order = _balanced(self.split.targets, generator)
@@ -92,6 +93,8 @@ class Batches:
             yield from self._prepared(batch).split(self.batch_size)
 
     def _streamed(self, order: Tensor | None) -> Iterator[Chunk]:
+        # One iterator for all chunks: decoding runs ahead over their borders. A chunk takes the next of it, so that
+        # chunks must be used up in order.
         steps = map(self._prepared, stream(self.split, order, self.batch_size, self.device))
         for first, last in self._spans():
             yield Chunk(partial(islice, steps, last - first), last - first)
@@ -148,7 +151,9 @@ def _balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
     targets = targets.cpu()
     counts = targets.unique(return_counts=True)[1]
     classes = torch.randint(len(counts), targets.shape, generator=generator)
+    # In float32 the product may round up to the count, which is the next class's first image.
     places = (torch.rand(targets.shape, generator=generator, dtype=torch.float64) * counts[classes]).long()
+    # Sorted by class, the images of a class lie together, from the sum of the counts before it on.
     return targets.argsort(stable=True)[(counts.cumsum(0) - counts)[classes] + places]
 
 

@@ -188,6 +188,7 @@ def space_of(
     """
     last = {override.key_or_group: override for override in grid}
     listed = axes(tuple(override for override in last.values() if not override.is_interval_sweep()), zips)
+    # A key with one value is fixed, not a dimension: a sampler would learn nothing from it.
     fixed = [step for axis in listed if len(axis.steps) == 1 for step in axis.steps[0]]
     choices = [_choice(axis) for axis in listed if len(axis.steps) > 1]
     intervals = [_interval(override) for override in last.values() if override.is_interval_sweep()]
@@ -254,6 +255,7 @@ class Dice:
 def _choice(axis: Axis) -> Choice:
     steps, key = axis.steps, "+".join(override.key_or_group for override in axis.steps[0])
     if all(_is_number(_value(step)) for step in steps):
+        # Rising, and each once: an even step is looked for between neighbours.
         by_value = {_value(step): step for step in steps}
         steps = tuple(by_value[value] for value in sorted(by_value))
     return Choice(key, steps)

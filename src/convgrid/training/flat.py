@@ -33,6 +33,7 @@ def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
 
     Source: apex.optimizers.FP16_Optimizer's flat master parameters; PyTorch FSDP's FlatParameter.
     """
+    # Padding stays 0: its gradient is always 0, and so is what an optimizer keeps of it.
     sizes = [math.ceil(parameter.numel() / ALIGNMENT) * ALIGNMENT for parameter in parameters]
     numbers = parameters[0].new_zeros(sum(sizes), requires_grad=False)
     whole = nn.Parameter(numbers)
@@ -40,5 +41,6 @@ def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
     for parameter, start in zip(parameters, accumulate(sizes, initial=0), strict=False):
         size, stride = parameter.size(), torch.empty_like(parameter).stride()  # channels_last stays so
         view = numbers.as_strided(size, stride, start).copy_(parameter.detach())
+        # By `data`, not anew: the modules keep the very parameters that they have.
         parameter.data, parameter.grad = view, whole.grad.as_strided(size, stride, start)
     return whole

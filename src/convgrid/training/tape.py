@@ -43,6 +43,7 @@ class Tape:
 
     def __init__(self, layers: Sequence["_Layer"]) -> None:
         self._there = layers
+        # Nothing is learnt below the first weights, so that the way back ends with them.
         self._back = [*dropwhile(lambda layer: not _has_weights(layer), layers)][::-1]
 
     @classmethod
@@ -66,6 +67,7 @@ class Tape:
                 return None
             layers.append(layer)
             if isinstance(layer, _MaxPool) and isinstance(layers[-2:][0], _ReLU):
+                # Pooled first, fewer numbers pass the ReLU, there and back. It changes no bit:
                 layers[-2:] = layers[:-3:-1]  # the largest of positive parts is the largest one's positive part
         return cls(layers)
 
@@ -133,7 +135,7 @@ class _Conv:
         self._geometry = (module.stride, module.padding, module.dilation)
         self._groups = module.groups
         self._sizes = None if bias is None else [len(bias)]
-        self._wanted = [not is_first, True, bias is not None]
+        self._wanted = [not is_first, True, bias is not None]  # gradients of input, weight, bias; images need none
 
     def forward(self, x: Tensor) -> Tensor:
         self._x = x
@@ -167,7 +169,7 @@ class _Linear:
 
 class _ReLU:
     def forward(self, x: Tensor) -> Tensor:
-        self._y = torch.relu_(x)
+        self._y = torch.relu_(x)  # in place: no kernel before it asks for its own output on the way back
         return self._y
 
     def backward(self, gradient: Tensor) -> Tensor:
@@ -195,6 +197,7 @@ class _MaxPool:
 class _Flatten:
     def forward(self, x: Tensor) -> Tensor:
         self._shape = x.shape
+        # The gradient gets the order of memory that autograd gives it: in another, convolutions may round otherwise.
         self._order = torch.contiguous_format if x.is_contiguous() else torch.channels_last
         return x.flatten(1)
 
@@ -238,5 +241,5 @@ def _pair(sides: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _write(parameter: Tensor, gradient: Tensor) -> None:
-    assert parameter.grad is not None
+    assert parameter.grad is not None  # a view of the one tensor that the optimizer sees: filled, not replaced
     parameter.grad.copy_(gradient)
