@@ -41,8 +41,6 @@ ARGUMENTS = (
     "lr",
     "quiet",
     "config_dir",
-    "eps",
-    "type",
 )
 FETCHED = {"data=mnist", "data=fashion_mnist", "data=cifar10", "data=cifar100"}  # their files may be missing
 ELSEWHERE = (  # what other tests and benchmarks run

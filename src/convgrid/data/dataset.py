@@ -320,7 +320,7 @@ def check_data(data: ImageData, shape: Sequence[int], num_classes: int | None, s
             _check_images(part, source_of_part)
             check_shape(part.images.shape[-3:], shape, source)
             _check_targets(part.targets, source_of_part, data)
-    if data.task == "classification" and len(data.class_names) < 2:
+    if data.task == "classification" and len(data.class_names) == 1:
         raise DataError(
             f"{source} has one class, {data.class_names[0]}: nothing can be told apart. Add images of another."
         )
