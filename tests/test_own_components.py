@@ -397,3 +397,27 @@ def test_a_component_of_ones_own_that_breaks_its_contract_is_told_before_a_run_e
 ) -> None:
     assert typed(*line)[::2] == (1, f"{message}\n")
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "told"),
+    [
+        ("activation", "torch.is_tensor", "activation=wrong: torch.is_tensor gives bool, not Tensor. "),
+        ("activation", "torch.nn.ReLU", "activation=wrong: torch.nn.ReLU gives ReLU, not Tensor. "),
+        ("activation", "os.getcwd", "activation=wrong cannot be used: os.getcwd raises TypeError ("),
+        ("activation", "torch.nn.Linear", "activation=wrong cannot be used: torch.nn.Linear raises TypeError ("),
+        ("optimizer", "builtins.dict", "optimizer=wrong: builtins.dict gives dict, not Optimizer. "),
+        ("optimizer", "math.sqrt", "optimizer=wrong cannot be used: math.sqrt raises TypeError ("),
+    ],
+)
+def test_what_is_not_an_activation_or_an_optimizer_is_told_in_a_line_before_a_run_exists(
+    typed: Typed, parts: Path, group: str, target: str, told: str
+) -> None:
+    (parts / group).mkdir(exist_ok=True)
+    (parts / group / "wrong.yaml").write_text(f"_target_: {target}\n")
+    status, _, error = typed(f"{group}=wrong")
+    assert status == 1
+    assert error.startswith(f"ConfigError: {told}")
+    assert error.endswith(f"ame another {group} in the option's file.\n")
+    assert error.count("\n") == 1
+    assert not Path("runs").exists()

@@ -151,6 +151,10 @@ def test_a_line_that_breaks_a_check_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
             "ConfigError: the sweep has 100,000 points, and a grid takes 20,000. "
             "Give fewer values, or draw some: sweep=random sweep.max_trials=100.",
         ),
+        (
+            ["-m", "sweep=optuna", "sweep.max_trials=3", "sweep.objectives=[0,val/loss]", "dry_run=true"],
+            "ConfigError: sweep.objectives=[0,val/loss] must be a list of texts.",
+        ),
         (["data.num_classes=-1"], "PlanError: data.num_classes=-1 must be at least 1."),
         (["data.num_classes=-1", "dry_run=true"], "PlanError: data.num_classes=-1 must be at least 1."),
     ],

@@ -23,7 +23,8 @@ def objectives_of(settings: Settings) -> dict[str, Mode]:
     several, task = settings.sweep.objectives, settings.data.task
     if not several:
         return dict([main_objective(settings)])
-    return {name: "min" if name in SIZES else _mode_of(name, task) for name in several}
+    names = [name for name in several if isinstance(name, str)]  # the sweep's checks tell of others
+    return {name: "min" if name in SIZES else _mode_of(name, task) for name in names}
 
 
 def main_objective(settings: Settings) -> tuple[str, Mode]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convgrid.config import Settings, component, fit_of
-from convgrid.errors import ConfigError, gather, refuse
+from convgrid.errors import ConfigError, ConvgridError, gather, refuse
 from convgrid.objective.fit import Fit, Task, num_outputs
 from convgrid.objective.objective import Objective
 from convgrid.optimizers import ELEMENTWISE
@@ -79,9 +79,9 @@ class Components:
         trainer = self._settings.trainer
         uses: list[Callable[[], object]] = [
             lambda: find_device(trainer.accelerator),
-            lambda: self.make_optimizer([{"params": [torch.zeros(1)], "kernels": True}]),
+            self._try_optimizer,
             lambda: self.schedule(Progress(0, 1, trainer.max_epochs, ())),
-            lambda: self._bound("activation")(torch.zeros(1, 1)),
+            self._try_activation,
             self._try_loss,
             self._try_augment,
             self._try_dropout,
@@ -95,6 +95,33 @@ class Components:
 
     def _task(self) -> Task:
         return self._settings.data.task
+
+    def _try_optimizer(self) -> None:
+        groups = [{"params": [torch.zeros(1)], "kernels": True}]
+        self._try("optimizer", torch.optim.Optimizer, lambda: self.make_optimizer(groups))
+
+    def _try_activation(self) -> None:
+        self._try("activation", Tensor, lambda: self._bound("activation")(torch.zeros(1, 1)))
+
+    def _try(self, group: str, kind: type, use: Callable[[], object]) -> None:
+        """Whatever comes of a function or class that is not what the group is made of, say so in a line."""
+        found = component(self._settings, group)
+        assert found is not None
+        option = f"{group}={found.name}"
+        try:
+            made = use()
+        except ConvgridError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"{option} cannot be used: {found.target} raises {type(error).__name__} ({error}). "
+                f"Mend it, or name another {group} in the option's file."
+            ) from error
+        if not isinstance(made, kind):
+            raise ConfigError(
+                f"{option}: {found.target} gives {type(made).__name__}, not {kind.__name__}. "
+                f"Name another {group} in the option's file."
+            )
 
     def _try_augment(self) -> None:
         if self.make_augment is None:
