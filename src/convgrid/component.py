@@ -2,12 +2,16 @@
 
 import functools
 import inspect
+import os
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from convgrid.errors import ConfigError
+
+KEPT = re.compile(r"\$\{oc\.env:([^${},]+)\}")  # how a config holds a secret of the environment
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,38 @@ class Component:
         if not callable(target):
             raise ConfigError(f"{option} names {self.target}, which is neither a function nor a class.")
         _check_options(option, target, self)
-        return functools.partial(target, **self.options)
+        return functools.partial(target, **{key: revealed(value, key) for key, value in self.options.items()})
+
+
+def revealed(value: Any, key: str) -> Any:
+    """Look up the secrets of the environment that a value of a config holds by the names of their variables.
+
+    Args:
+        value: As the config holds it: a text, a number, or a list or dictionary of them.
+        key: Where, for the message.
+
+    Returns:
+        What is to be used, and neither stored nor shown.
+
+    Raises:
+        ConfigError: If a variable is not set.
+
+    Example:
+        >>> os.environ["MY_TOKEN"] = "1234"
+        >>> revealed("Bearer ${oc.env:MY_TOKEN}", "data.token")
+        'Bearer 1234'
+    """
+    if isinstance(value, str):
+        return KEPT.sub(lambda found: _variable(found[1], f"{key}={value}"), value)
+    if isinstance(value, dict):
+        return {name: revealed(item, f"{key}.{name}") for name, item in value.items()}
+    return [revealed(item, key) for item in value] if isinstance(value, list) else value
+
+
+def _variable(name: str, stated: str) -> str:
+    if name not in os.environ:
+        raise ConfigError(f"{stated}: the environment variable {name} is not set. Set it: secrets are not stored.")
+    return os.environ[name]
 
 
 def _check_options(option: str, target: Callable[..., Any], component: Component) -> None:

@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 
 from convgrid.config import CONF, Composer, Composition, Grid, Settings, from_hydra, grids
 from convgrid.config.hydra_internals import flags_parser, run_hydra
+from convgrid.config.secrets import secrets_kept
+from convgrid.system.text import escaped
 
 Train = Callable[[DictConfig, Any], object]
 Sweep = Callable[[Sequence[Grid], Composition, Settings], int]
@@ -36,7 +38,7 @@ def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
     task, printed = Task(train, sweep), io.StringIO()
     try:
         if args.help or args.hydra_help or args.cfg or args.info:  # Hydra would show a traceback for a broken pipe
-            with redirect_stdout(printed):
+            with redirect_stdout(printed), secrets_kept():
                 run_hydra(args, parser, task, CONF, "config")
         else:
             run_hydra(args, parser, task, CONF, "config")
@@ -46,7 +48,7 @@ def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
         if end.code:
             raise
     finally:
-        print(printed.getvalue(), end="")
+        print(escaped(printed.getvalue()), end="")
     return task.status
 
 

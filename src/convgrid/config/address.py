@@ -73,7 +73,7 @@ def shown(uri: str) -> str:
         >>> shown("https://eve:secret@mlflow.example.org/team"), shown("sqlite:///mlflow.db")
         ('https://***@mlflow.example.org/team', 'sqlite:///mlflow.db')
     """
-    return re.sub(r"(://)[^/]*@", r"\1***@", uri)
+    return re.sub(r"(://)[^/\s]*@", r"\1***@", uri)
 
 
 def database(uri: str) -> Path | None:

@@ -14,6 +14,7 @@ from convgrid.config.grids import Grid
 from convgrid.config.hydra_internals import flags_parser
 from convgrid.config.line import Line, as_errors, for_hydra
 from convgrid.config.overrides import quoted
+from convgrid.config.secrets import secrets_kept
 from convgrid.config.settings import Settings
 from convgrid.config.steps.keys import check_keys, wrong_in_experiments
 from convgrid.config.steps.options import check_options
@@ -49,6 +50,7 @@ class Command:
     plan: Plan | None = None
 
 
+@secrets_kept()
 def check(argv: Sequence[str]) -> Command:
     """Find every mistake in a command line.
 

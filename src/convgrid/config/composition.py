@@ -14,6 +14,7 @@ from convgrid.config.grids import Grid
 from convgrid.config.hydra_internals import with_dictionary
 from convgrid.config.mappings import MISSING, flatten, look_up, replaced
 from convgrid.config.overrides import assignments, refers, shown, values_of
+from convgrid.config.secrets import secrets_kept
 from convgrid.config.settings import Settings, choices_of, folders_of, from_hydra
 from convgrid.config.types import wrong_type
 from convgrid.errors import ConfigError, refuse
@@ -158,15 +159,18 @@ class Composition:
         return self._chosen[texts]
 
 
+@secrets_kept()
 def _plain(composed: DictConfig) -> tuple[dict[str, Any], bool]:
     """Nested values, and whether some still refer to others."""
     values = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(values, dict)
     plain: dict[str, Any] = {str(key): value for key, value in values.items() if key != "hydra"}
-    for key, value in list(flatten(plain)):
-        if isinstance(value, str) and OF_THE_ENVIRONMENT.fullmatch(value):
-            plain = replaced(plain, key.split("."), OmegaConf.select(composed, key))
-    return plain, any(refers(value) for _, value in flatten(plain))
+    of_the_environment = {
+        key for key, value in flatten(plain) if isinstance(value, str) and OF_THE_ENVIRONMENT.fullmatch(value)
+    }
+    for key in of_the_environment:
+        plain = replaced(plain, key.split("."), OmegaConf.select(composed, key))
+    return plain, any(refers(value) for key, value in flatten(plain) if key not in of_the_environment)
 
 
 def _is_slow(override: Override, values: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
+from convgrid.component import revealed
 from convgrid.errors import ConfigError
 from convgrid.objective.fit import Task
 
@@ -134,7 +135,7 @@ def read_section(kind: type[Section], group: str, values: Mapping[str, Any], cho
         raise ConfigError(
             f"{group}={choices[group]} has no {', '.join(missing)}. Add {them} to the file of that option."
         )
-    return kind(**{key: node[key] for key in _names(kind) if key in node})
+    return kind(**{key: revealed(node[key], f"{group}.{key}") for key in _names(kind) if key in node})
 
 
 @cache

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.component import Component
+from convgrid.config.secrets import secrets_kept
 from convgrid.config.sections import (
     ArchSettings,
     DataSettings,
@@ -40,7 +41,8 @@ class Settings:
     raises a ConfigError where the option's file, one of the user's own, lacks a key.
 
     Args:
-        values: The resolved config, nested: also what an option of the user's own adds.
+        values: The resolved config, nested: also what an option of the user's own adds. Secrets of the environment
+            stay what they were written as, "${oc.env:MY_TOKEN}".
         choices: The option of each config group, such as {"layer/pool": "max"}.
         folders: Where options are looked up: `conf/` and a `--config-dir`.
     """
@@ -114,6 +116,7 @@ class Settings:
         return read_section(kind, group, self.values, self.choices)
 
 
+@secrets_kept()
 def from_hydra(cfg: DictConfig, hydra: Any) -> Settings:
     """Leave Hydra's objects behind.
 

@@ -168,11 +168,11 @@ def _folder(survey: Survey, settings: Settings, command: str, search: SearchPlan
         digest_of({"trials": points, "objective": list(objective)})[:12],
         [trial.key for trial in survey.trials],
         {
-            "command": command,
+            "command": shown(command),
             "definition": {"sweep": settings.values["sweep"]},  # with the sampler's and the pruner's own keys
             "objective": objective,
             "searched": [dimension.key for dimension in search.space.dimensions] if search else [],
-            "tracking": asdict(settings.tracking),
+            "tracking": asdict(settings.tracking) | settings.values["tracking"],  # which holds no secrets
             "varying": survey.varying,
             "points": survey.num_points,
             "skipped": _texts(survey.skipped),

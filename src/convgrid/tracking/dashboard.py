@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from convgrid.config.address import database
+from convgrid.config.address import database, shown
 from convgrid.errors import TrackingError
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep_or_tell
 from convgrid.runs.trial import read_tracked
@@ -120,7 +120,9 @@ def last_sweep(uri: str) -> Mapping[str, Any] | None:
         What its `sweep.json` holds; None where there is none.
     """
     read = {file.parent: read_sweep_or_tell(file.parent) for file in sorted(SWEEPS.glob(f"*/{SWEEP}"))}
-    sweeps = [sweep for folder, sweep in read.items() if sweep is not None and uri in _stores(folder / TRACKED_SWEEP)]
+    sweeps = [
+        sweep for folder, sweep in read.items() if sweep is not None and shown(uri) in _stores(folder / TRACKED_SWEEP)
+    ]
     return max(sweeps, key=lambda sweep: sweep["created"], default=None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convgrid.config import PLACES
+from convgrid.config.address import shown
 from convgrid.runs.files import read_lines
 from convgrid.runs.forms import SAMPLE_FORM
 from convgrid.runs.sweep import SWEEP, standing, status
@@ -94,7 +95,9 @@ def wanted_of_trial(folder: Path, record: Mapping[str, Any], *, whole: bool) -> 
     return Wanted(
         label=("convgrid.trial", folder.name),
         name=record.get("name", folder.name),  # which a trial lacks that failed before its network was built
-        params=record.get("params", {}),
+        params={
+            key: shown(value) if key == "tracking.uri" else value for key, value in record.get("params", {}).items()
+        },
         tags=tags,
         files=[folder / name for name in names],
         status=status,

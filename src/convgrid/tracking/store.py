@@ -43,7 +43,7 @@ class Store:
         """
         client, experiment_id = connect(uri, experiment)
         born = client.get_experiment(experiment_id).creation_time
-        return cls(client, uri, experiment_id, f"{uri} {experiment_id} {born}")
+        return cls(client, uri, experiment_id, f"{shown(uri)} {experiment_id} {born}")
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:

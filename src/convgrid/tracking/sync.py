@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
+from convgrid.config.address import shown
 from convgrid.errors import ModelError, SweepError, reason_of
 from convgrid.model.store import store as store_model
 from convgrid.runs.files import write
@@ -73,7 +74,7 @@ class _Tracked:
     def read(cls, file: Path, store: Store) -> Self | None:
         known = read_tracked(file).get(store.place)
         if known is None:  # a file that did not read may have known of a run, which is looked for
-            return cls(store.place, store.uri) if file.exists() else None
+            return cls(store.place, shown(store.uri)) if file.exists() else None
         return cls(**{each.name: known[each.name] for each in fields(cls) if each.name in known})
 
     def write(self, file: Path) -> None:
@@ -259,7 +260,7 @@ def _opened(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) 
     if tracked is not None:  # an earlier process may have created it, and died before it could say so
         found = store.client.search_runs([store.experiment_id], f"tags.`{key}` = '{value}'")
         made = [run for run in found if run.info.start_time == wanted.started]  # others may have the same label
-    tracked = tracked or _Tracked(store.place, store.uri)
+    tracked = tracked or _Tracked(store.place, shown(store.uri))
     tracked.write(file)
     if made:
         return replace(tracked, run_id=made[0].info.run_id, tags=dict(made[0].data.tags))

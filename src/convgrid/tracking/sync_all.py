@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from convgrid.component import revealed
 from convgrid.config.address import EXPERIMENT, knock, shown
 from convgrid.errors import RunError, TrackingError, reason_of
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, winner
@@ -91,7 +92,9 @@ def _print_lines(console: Console, lines: Sequence[str]) -> None:
 
 def _belonging(tracking: Mapping[str, Any], uri: str | None, experiment: str | None) -> tuple[str, str]:
     """Store and experiment; "" for the first where nothing says so."""
-    return uri or tracking.get("uri") or "", experiment or tracking.get("experiment") or EXPERIMENT
+    return uri or revealed(tracking.get("uri") or "", "tracking.uri"), experiment or tracking.get(
+        "experiment"
+    ) or EXPERIMENT
 
 
 def newest_tracking() -> Mapping[str, Any]:
@@ -106,7 +109,7 @@ def newest_tracking() -> Mapping[str, Any]:
         with suppress(RunError):
             tracking = of(file.parent)
             if tracking.get("uri"):
-                return tracking
+                return {**tracking, "uri": revealed(tracking["uri"], "tracking.uri")}
     return {}
 
 

@@ -46,7 +46,7 @@ def start_writer(settings: Settings, sweep: Path | None = None) -> "Writer | Non
     if tracking.uri is None:
         return None
     return Writer(
-        tracking.uri,
+        settings.values["tracking"]["uri"],  # not its secrets, which `ps` would show
         tracking.experiment,
         sweep,
         system_metrics=tracking.system_metrics,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from convgrid.component import revealed
 from convgrid.config.address import knock, shown
 from convgrid.errors import ModelError
 from convgrid.runs.trial import METRICS, read_record, set_one_right
@@ -40,7 +41,8 @@ def serve() -> None:
         signal.signal(number, signal.SIG_IGN)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout holds answers only, not what a library prints
-        sender = Sender(**json.loads(sys.argv[1]), note=lambda note: _answer(answers, {"note": note}))
+        options = revealed(json.loads(sys.argv[1]), "tracking")
+        sender = Sender(**options, note=lambda note: _answer(answers, {"note": note}))
         inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(inbox,), daemon=True).start()
         sender.warm_up()

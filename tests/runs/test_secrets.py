@@ -1,0 +1,43 @@
+"""A secret of the environment trains and goes on, and is in no file of the run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from convgrid.cli.main import main
+
+OWN = "def steady(progress, *, token):\n    assert token == '1234-5678'\n    return 1.0\n"
+TINY = ["data.limit=100", "arch.filters=4", "trainer.max_epochs=1", "tracking=none", "trainer=cpu"]
+
+
+@pytest.fixture
+def words(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    Path("conf/schedule").mkdir(parents=True)
+    Path("conf/schedule/mine.yaml").write_text(
+        "_target_: with_token.steady\ntoken: ${oc.env:MY_TOKEN}\n", encoding="utf-8"
+    )
+    Path("with_token.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(in_tmp)
+    monkeypatch.setenv("MY_TOKEN", "1234-5678")
+    return ["run", "--config-dir", "conf", "schedule=mine", *TINY]
+
+
+def test_no_file_of_a_run_has_the_secret_and_the_run_goes_on(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    (folder,) = Path("runs").iterdir()
+    content = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert b"${oc.env:MY_TOKEN}" in content["config.yaml"]
+    assert b"${oc.env:MY_TOKEN}" in content["run.json"]
+    assert [name for name, text in content.items() if b"1234-5678" in text] == []
+
+    record = json.loads(content["run.json"])
+    for token, status in (("1234-5678", 0), (None, 1)):
+        (folder / "run.json").write_text(json.dumps(record | {"status": "killed"}), encoding="utf-8")
+        if token is None:
+            monkeypatch.delenv("MY_TOKEN")
+        capsys.readouterr()
+        assert main(["run", f"resume={folder.name}", "tracking=none", "trainer=cpu"]) == status
+    assert "the environment variable MY_TOKEN is not set" in capsys.readouterr().err
