@@ -16,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import case_studies
 from convgrid import __main__ as commands
 from convgrid.network.pattern import arguments
 from convgrid.objective.fit import FITS, Fit
@@ -399,7 +400,17 @@ def test_the_presets_are_shown_with_their_patterns() -> None:
         row[0].removesuffix(" (default)").strip("`"): row[1].strip("`")
         for row in rows(section("docs/patterns.md", "## Ready patterns"))
     }
-    assert shown == {path.stem: yaml.safe_load(path.read_text())["pattern"] for path in (CONF / "arch").glob("*.yaml")}
+    assert shown == {
+        name: yaml.safe_load((CONF / f"arch/{name}.yaml").read_text())["pattern"] for name in case_studies.OF_THE_COURSE
+    }
+
+
+def test_the_published_networks_are_shown_with_their_plans() -> None:
+    assert f"\n\n{case_studies.table()}\n\n" in TEXTS["docs/networks.md"]
+    assert f"\n```bash\n{case_studies.commands()}\n```\n" in TEXTS["docs/networks.md"]
+    assert {row[0].strip("`") for row in rows(section("docs/networks.md", "## All of them"))} == {
+        path.stem for path in (CONF / "arch").glob("*.yaml")
+    } - case_studies.OF_THE_COURSE
 
 
 def test_every_data_set_and_scale_is_shown() -> None:

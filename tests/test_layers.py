@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
 from convgrid.component import Component
+from convgrid.config import CONF
 from convgrid.layers import (
     Dropout,
     Flatten,
@@ -225,6 +227,7 @@ def test_a_convolution_sums_weights_times_pixels_over_tensorflows_windows(
     np.testing.assert_allclose(apply(module, x), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.reference("layer/conv", "no_bias")
 def test_a_strided_same_convolution_of_an_even_side_pads_the_end_as_keras_does_and_not_both_sides_as_torch_does():
     module = layer("CONV(1, kernel=3, stride=2, bias=false)", (1, 4, 4))
     nn.init.ones_(next(module.parameters()))
@@ -309,6 +312,22 @@ def test_batch_norm_evaluates_with_running_statistics_to_which_a_batch_adds_its_
     np.testing.assert_allclose(apply(module.eval(), x), (x - mean) / np.sqrt(var + 0.01), rtol=1e-10)
 
 
+def option(path: str) -> dict[str, Any]:
+    """The values of an option's file."""
+    return {key: value for key, value in yaml.safe_load((CONF / path).read_text()).items() if key != "_target_"}
+
+
+@pytest.mark.reference("layer/norm", "batch_keras")
+def test_batch_norm_with_keras_numbers_keeps_99_hundredths_of_its_statistics():
+    x = images(5, 6, 3, 4)
+    module = batch_norm((6, 3, 4), **option("layer/norm/batch_keras.yaml")).double()
+    apply(module, x)
+    axes, around = (0, 2, 3), (1, 6, 1, 1)
+    # keras.layers.BatchNormalization(momentum=0.99, epsilon=0.001), its defaults; the variance is torch's, unbiased
+    mean, var = 0.01 * x.mean(axes).reshape(around), (0.99 + 0.01 * x.var(axes, ddof=1)).reshape(around)
+    np.testing.assert_allclose(apply(module.eval(), x), (x - mean) / np.sqrt(var + 0.001), rtol=1e-10)
+
+
 @pytest.mark.reference("layer/norm", "layer")
 @VOLUME_AND_VECTOR
 def test_layer_norm_standardises_each_image_over_all_its_values(shape: tuple[int, ...]):
@@ -337,6 +356,16 @@ def test_local_response_divides_by_the_squares_of_neighbouring_channels(shape: t
     neighbours = [slice(max(c - size // 2, 0), c - size // 2 + size) for c in range(6)]
     squares = np.stack([(x[:, near] ** 2).sum(1) for near in neighbours], 1)
     np.testing.assert_allclose(apply(module, x), x / (2.0 + 0.5 / size * squares) ** 0.6, rtol=1e-10)
+
+
+@pytest.mark.reference("layer/norm", "local_response_alexnet")
+def test_local_response_with_alexnets_numbers_is_the_papers():
+    x = 30 * images(2, 8, 3, 3)
+    near = [slice(max(0, i - 2), min(7, i + 2) + 1) for i in range(8)]
+    # Krizhevsky et al., 2012, section 3.3: k = 2, n = 5, alpha = 1e-4, beta = 0.75
+    expected = x / (2 + 1e-4 * np.stack([(x[:, some] ** 2).sum(1) for some in near], 1)) ** 0.75
+    module = local_response((8, 3, 3), **option("layer/norm/local_response_alexnet.yaml"))
+    np.testing.assert_allclose(apply(module, x), expected, rtol=1e-10)
 
 
 @VOLUME_AND_VECTOR

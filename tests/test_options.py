@@ -24,6 +24,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
+from case_studies import studies
 from convgrid.config import CONF, Settings, flatten
 from convgrid.config.types import NULLABLE, WORDS_OR_NUMBERS
 from convgrid.config.values import LEAST, MOST, ONE_OF
@@ -38,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 
 FOUND = {
-    "activation": 11, "arch": 5, "augment": 4, "data": 10, "layer/conv": 2, "layer/dropout": 3, "layer/norm": 5,
+    "activation": 11, "arch": 26, "augment": 4, "data": 10, "layer/conv": 3, "layer/dropout": 3, "layer/norm": 7,
     "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "sweep": 3, "sweep/pruner": 4, "sweep/sampler": 5,
     "target": 5, "tracking": 2, "trainer": 5,
 }  # fmt: skip
@@ -50,7 +51,15 @@ VALUES: dict[tuple[str, str], dict[str, Any]] = {
 MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
 BESIDE = {"data": {"batch_size"}, "layer/conv": {"padding"}, "layer/pool": {"padding"}}  # in the YAML only
 PIPELINES = {"loss": {"from_logits"}}  # in the signature only
-PRESETS = {("augment", "cifar"), ("augment", "keras_blog")}  # other values for the knobs of augment=custom
+PRESETS = {  # other values for the knobs of augment=custom, layer/conv=conv, layer/norm=batch and local_response
+    ("augment", "cifar"), ("augment", "keras_blog"), ("layer/conv", "no_bias"), ("layer/norm", "batch_keras"),
+    ("layer/norm", "local_response_alexnet"),
+}  # fmt: skip
+COSTLY = {*studies()} - {
+    "lenet5",
+    "resnet20",
+    "mobilenet_v2",
+}  # tests/network/test_case_studies.py makes scores with all
 NO_SOURCE = {"arrays", "image_folder", "random", "table_images"}  # nobody's but convgrid's
 
 DESIGN_NAMES = {
@@ -70,8 +79,8 @@ DESIGN_NAMES = {
 
 def test_every_option_is_found() -> None:
     assert Counter(group for group, _ in OPTIONS) == FOUND
-    assert len(OPTIONS) == 94
-    assert len(MADE) == 73
+    assert len(OPTIONS) == 118
+    assert len(MADE) == 76
 
 
 @pytest.mark.parametrize("group", DESIGN_NAMES)
@@ -174,7 +183,7 @@ def test_every_component_has_a_reference_value() -> None:
     found = references(map(module_at, REFERENCING))
     assert sorted(set(components) - found) == []
     assert sorted(found - set(components)) == []  # a mark that is mistyped, or outlived its option
-    assert len(found) == 69
+    assert len(found) == 74
 
 
 # --- the contract can fail
@@ -264,6 +273,7 @@ def needs(group: str, name: str) -> list[str]:
     """What an option cannot train without on pictures of 8x8 pixels, or is not seen in the default network."""
     return {
         ("activation", "exponential"): ["arch.m=1", "arch.k=0"],  # of an exponential of an exponential, float32 is full
+        ("arch", "lenet5"): ["data=random", "data.shape=[1,28,28]"],
         ("layer/norm", "group"): ["layer.norm.num_groups=4"],
         ("layer/dropout", "plain"): ["arch.pattern='INPUT -> CONV -> DROPOUT -> FC'"],
         ("layer/dropout", "spatial"): ["arch.pattern='INPUT -> CONV -> DROPOUT -> FC'"],
@@ -272,7 +282,11 @@ def needs(group: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [option for option in OPTIONS if option[0] not in ("data", "sweep/sampler") and option[1] not in ("gpu", "mlflow")],
+    [
+        option
+        for option in OPTIONS
+        if option[0] not in ("data", "sweep/sampler") and option[1] not in ("gpu", "mlflow", *COSTLY)
+    ],
 )
 def test_every_option_trains_an_epoch_on_digits(settings: SettingsMaker, in_tmp: Path, group: str, name: str) -> None:
     small = ["arch.filters=4", "arch.hidden=8"]

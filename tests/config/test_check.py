@@ -195,7 +195,7 @@ TOLD = {
     "trainer.max_epochs=0": "trainer.max_epochs=0 must be at least 1.",
     "layer/norm=batch layer.norm.momentum=2": "layer.norm.momentum=2 must be at most 1.",
     "layer/norm=local_response layer.norm.size=0": "layer.norm.size=0 must be at least 1.",
-    "arch.init=he": "arch.init=he must be one of glorot_uniform, he_uniform, he_normal, torch.",
+    "arch.init=he": "arch.init=he must be one of glorot_uniform, he_uniform, he_normal, normal, lecun_1998, torch.",
     "trainer.accelerator=tpu": "trainer.accelerator=tpu must be one of auto, cpu, gpu.",
     "imbalance.sampling=even": "imbalance.sampling=even must be one of shuffle, balanced.",
     "imbalance.class_weights=even": (

@@ -20,7 +20,7 @@ from convgrid.errors import ConfigError
 
 # Some keys are set to what no option has, so that a stale value cannot pass.
 GROUPS = {
-    "arch": ["convnet", "linear", "deep", "conv_fc"],
+    "arch": ["convnet", "linear", "lenet5", "resnet32"],  # these two choose other groups
     "layer/pool": ["max", "average", "none"],
     "layer/norm": ["none", "batch", "group", "layer"],
     "layer/dropout": ["none", "plain", "spatial"],

@@ -159,7 +159,8 @@ def test_an_unknown_initialisation_names_those_there_are():
     with pytest.raises(ConfigError) as caught:
         build(planned(), init="glorot")
     assert str(caught.value) == (
-        "arch.init=glorot is not an initialisation. Use one of glorot_uniform, he_uniform, he_normal, torch."
+        "arch.init=glorot is not an initialisation. "
+        "Use one of glorot_uniform, he_uniform, he_normal, normal, lecun_1998, torch."
     )
 
 

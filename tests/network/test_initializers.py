@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from convgrid.network.initializers import INITIALIZERS, glorot_uniform, he_normal, he_uniform
+from convgrid.network.initializers import INITIALIZERS, glorot_uniform, he_normal, he_uniform, lecun_1998, normal
 
+DRAWING = (glorot_uniform, he_uniform, he_normal, normal, lecun_1998)
 Initializer = Callable[[Tensor, torch.Generator], None]
 SHAPES = {  # kernel: Keras' fan_in, fan_out
     (64, 48, 5, 5): (48 * 25, 64 * 25),
@@ -32,13 +33,14 @@ def check_moments(kernel: Tensor, std: float) -> None:
     assert kernel.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * count))
 
 
-@pytest.mark.reference("arch.init", "glorot_uniform", "he_uniform")
+@pytest.mark.reference("arch.init", "glorot_uniform", "he_uniform", "lecun_1998")
 @KERNELS
 @pytest.mark.parametrize(
     ("initializer", "limit"),
     [
         (glorot_uniform, lambda fan_in, fan_out: math.sqrt(6 / (fan_in + fan_out))),
         (he_uniform, lambda fan_in, fan_out: math.sqrt(6 / fan_in)),
+        (lecun_1998, lambda fan_in, fan_out: 2.4 / fan_in),
     ],
 )
 def test_a_uniform_kernel_fills_its_limits_evenly(
@@ -67,7 +69,16 @@ def test_he_normal_is_cut_off_and_has_the_variance_2_over_fan_in_all_the_same(
     assert within == pytest.approx(0.6505, abs=0.003)
 
 
-@pytest.mark.parametrize("initializer", [glorot_uniform, he_uniform, he_normal])
+@pytest.mark.reference("arch.init", "normal")
+@KERNELS
+def test_normal_is_as_wide_whatever_the_fans(shape: tuple[int, ...], fans: tuple[int, int]):
+    kernel = drawn(normal, shape)
+    check_moments(kernel, 0.01)
+    assert kernel.abs().lt(0.01).double().mean().item() == pytest.approx(math.erf(1 / math.sqrt(2)), abs=0.02)
+    assert kernel.abs().max().item() > 0.03  # not cut off
+
+
+@pytest.mark.parametrize("initializer", DRAWING)
 def test_the_generator_alone_decides_the_draw(initializer: Initializer):
     before = torch.random.get_rng_state()
     first = drawn(initializer, (8, 4, 3, 3), seed=1)
@@ -78,12 +89,12 @@ def test_the_generator_alone_decides_the_draw(initializer: Initializer):
 
 def test_a_parameter_is_filled_in_place_without_a_gradient():
     weight = nn.Parameter(torch.zeros(4, 3))
-    for initializer in (glorot_uniform, he_uniform, he_normal):
+    for initializer in DRAWING:
         initializer(weight, torch.Generator().manual_seed(0))
         assert weight.grad_fn is None
         assert weight.abs().min() > 0
 
 
 def test_the_names_are_those_of_the_config():
-    named = {"glorot_uniform": glorot_uniform, "he_uniform": he_uniform, "he_normal": he_normal, "torch": None}
-    assert named == INITIALIZERS
+    named = {initializer.__name__: initializer for initializer in DRAWING}
+    assert {**named, "torch": None} == INITIALIZERS

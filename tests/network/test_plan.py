@@ -525,7 +525,8 @@ def test_pooling_a_1x1_volume_names_the_largest_m():
         ),
         (  # a POOL? that vanishes is not counted, and layer/pool=none has no keys
             "INPUT -> POOL? -> [POOL(2)]*M -> POOL(9) -> FC", (1, 8, 8), {"m": 4, "pool": None},
-            "arch.pattern pools a 8x8 input 5 times, but after 3 it is 1x1. Use padding=same.",
+            "arch.pattern pools a 8x8 input 5 times, but after 3 it is 1x1. "
+            "Use padding=same or images of at least 144x144.",
         ),
         (
             "INPUT -> [POOL]*4 -> FC", (1, 8, 8), {},
@@ -535,9 +536,15 @@ def test_pooling_a_1x1_volume_names_the_largest_m():
             "INPUT -> [POOL?]*4 -> FC", (1, 8, 8), {},
             "arch.pattern pools a 8x8 input 4 times, but after 3 it is 1x1. Use layer/pool=none.",
         ),
+        (  # whose padding is not that of the group
+            "INPUT -> [POOL(2, type=average)]*2 -> FC", (1, 2, 2),
+            {"pools": {"average": Component("average", "convgrid.layers.average_pool", POOL)}},
+            "arch.pattern pools a 2x2 input 2 times, but after 1 it is 1x1. "
+            "Use padding=same or images of at least 4x4.",
+        ),
         (
             "INPUT -> POOL(9, padding=0) -> FC", (1, 8, 8), {},
-            "arch.pattern gives pool1 a 9x9 window, but its input is 8x8. Use padding=same.",
+            "arch.pattern gives pool1 a 9x9 window, but its input is 8x8. Use padding=same or images of at least 9x9.",
         ),
         (
             "INPUT -> [CONV(kernel=5, padding=valid)]*N -> FC", (1, 16, 9), {"n": 3},
@@ -551,7 +558,7 @@ def test_pooling_a_1x1_volume_names_the_largest_m():
         ),
         (
             "INPUT -> CONV(dilation=4, padding=1) -> FC", (1, 6, 6), {},
-            "arch.pattern gives conv1 a 9x9 window, but its input is 6x6. Use padding=same.",
+            "arch.pattern gives conv1 a 9x9 window, but its input is 6x6. Use padding=same or images of at least 7x7.",
         ),
     ],
 )  # fmt: skip

@@ -59,7 +59,7 @@ LEAST: Mapping[str, float] = {
 }
 MOST: Mapping[str, float] = {"layer.norm.momentum": 1, "sweep.sampler.crossover_rate": 1}
 ONE_OF: Mapping[str, Sequence[str | None]] = {
-    "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "torch"),
+    "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "normal", "lecun_1998", "torch"),
     "arch.init_residual": ("one", "zero"),
     "data.task": tuple(NOUNS),
     "imbalance.sampling": ("shuffle", "balanced"),

@@ -15,7 +15,8 @@ from convgrid.network.layout import Layout, Measure
 from convgrid.network.pattern import Join, Layer, Pattern, Step
 from convgrid.network.planned import IMAGE, Groups, PlannedLayer, Shape, TooSmall, Walk, check_num_groups
 
-LayOut = Callable[["Architecture"], "Plan"]
+LayOut = Callable[..., "Plan"]  # of an architecture, and perhaps of another `input_shape`
+LARGEST_SIDE = 1024  # of the images that a message proposes
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _explain(error: TooSmall, architecture: Architecture, pattern: Pattern, layo
             ways.append(f"arch.{count}<={largest}" if largest else f"arch.{count}=0")
             break
     ways += [way for way, changed in _other_ways(error, architecture) if _fits(changed, layout)][:1]
-    return f"{typed} {_cause(error, _expand(pattern, architecture))}. Use {' or '.join(ways or [error.same_padding])}."
+    ways = ways or [error.same_padding, *_larger_images(error, architecture, layout)]
+    return f"{typed} {_cause(error, _expand(pattern, architecture))}. Use {' or '.join(ways)}."
 
 
 def _other_ways(error: TooSmall, architecture: Architecture) -> Iterator[tuple[str, Architecture]]:
@@ -188,6 +190,18 @@ def _other_ways(error: TooSmall, architecture: Architecture) -> Iterator[tuple[s
     if component is not None:
         padded = replace(component, options={**component.options, "padding": "same"})
         yield f"layer.{group}.padding=same", replace(architecture, groups=replace(groups, **{group: padded}))
+
+
+def _larger_images(error: TooSmall, architecture: Architecture, layout: LayOut) -> Iterator[str]:
+    """The smallest square images that can be laid out."""
+    sides = range(max(error.image), LARGEST_SIDE)
+
+    def fits(side: int) -> bool:
+        return _fits(architecture, functools.partial(layout, input_shape=(error.channels, side, side)))
+
+    smallest = bisect.bisect_left(sides, True, key=fits)
+    if smallest < len(sides):
+        yield f"images of at least {sides[smallest]}x{sides[smallest]}"
 
 
 def _cause(error: TooSmall, layers: Sequence[Step]) -> str:

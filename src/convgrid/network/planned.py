@@ -121,8 +121,9 @@ class TooSmall(Exception):
     def __init__(self, name: str, layer: Layer, window: Pair, walk: Walk) -> None:
         super().__init__(name)
         self.name, self.kind, self.window = name, layer.kind, window
+        self.channels = walk.image[0]
         self.image, self.sides, self.pools = walk.image[1:], walk.shape[1:], walk.pools
-        in_pattern = layer.kind == "POOL" and walk.groups.pool is None  # layer/pool=none has no keys
+        in_pattern = layer.kind == "POOL" and (walk.groups.pool is None or "type" in dict(layer.args))  # no keys
         self.same_padding = "padding=same" if in_pattern else f"{_key('padding', layer)}=same"
 
 
