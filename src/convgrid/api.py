@@ -9,6 +9,7 @@ import gc
 import re
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from convgrid.compare import Answer, Trials
+    from convgrid.model.maps import Map
     from convgrid.network.plan import Plan
     from convgrid.sweep.train import Swept
     from convgrid.tracking.learning_curves import Curves
@@ -180,6 +182,22 @@ class Sweep:
         return f"Sweep {self.id}: {self.answer.sentence}"
 
 
+class Maps(list["Map"]):
+    """What a model says of each place of images: a map each, with its `frame`, `picture` and `agreement`."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a place, of all images; their names are the index."""
+        import pandas as pd
+
+        frames = {each.name: each.frame for each in self}
+        return pd.concat(frames, names=["file"]).droplevel(1) if frames else pd.DataFrame()
+
+    def save(self, folder: str | Path = ".") -> list[Path]:
+        """Write NAME.map.png and NAME.map.csv of each."""
+        return [file for each in self for file in each.save(folder)]
+
+
 class Model:
     """A trained network that can be asked.
 
@@ -229,6 +247,33 @@ class Model:
         if meta.answer is not None:
             frame.insert(0, meta.answer, [row.answer for row in rows])
         return frame
+
+    def map(self, images: Images) -> Maps:
+        """Predict each place of images larger than the network's, in one pass.
+
+        Args:
+            images: As `predict` takes them, but of any height and width from the training's on; files in their own.
+
+        Returns:
+            A map an image. Files that cannot be read or are too small are told on stderr, and left out.
+
+        Raises:
+            ModelError: If the network cannot slide, or images cannot be taken.
+        """
+        import numpy as np
+
+        from convgrid.model.images import find_images
+        from convgrid.model.maps import maps_of_files
+        from convgrid.model.predict import maps_of_images
+
+        if isinstance(images, np.ndarray):
+            return Maps(maps_of_images(self._model, images))
+        named = [images] if isinstance(images, str | Path) else images
+        unread: list[str] = []
+        made = Maps(list(maps_of_files(self._model, find_images(map(str, named))[0], unread)))
+        for line in unread:
+            print(line, file=sys.stderr)
+        return made
 
     def __repr__(self) -> str:
         profile = self._model.meta.profile

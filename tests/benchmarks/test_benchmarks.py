@@ -122,3 +122,9 @@ def test_comparison_prints_how_often_it_errs(run: Run, monkeypatch: pytest.Monke
         r"coverage \d\.\d{3} \(at least 0\.95\)",
         worst,
     )
+
+
+def test_sliding_prints_the_ratio_of_one_pass_to_all_windows(run: Run) -> None:
+    turn, ratio = run("sliding.py")
+    assert re.fullmatch(r"one pass +\d+\.\d ms   36 windows +\d+\.\d ms", turn)
+    assert re.fullmatch(r"ratio \d+\.\d", ratio)

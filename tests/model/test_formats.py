@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_a_file_that_predicts_otherwise_leaves_nothing(
 
     def wrong(file: Path) -> Model:
         model = program.read(file)
-        return Model(model.meta, lambda images: model.predict(images).roll(1, 1))
+        return replace(model, predict=lambda images: model.predict(images).roll(1, 1))
 
     monkeypatch.setattr(formats, "FORMATS", {})
     monkeypatch.setitem(formats.FORMATS, "torch_export", formats.Format(program.write, wrong))  # pyright: ignore

@@ -13,7 +13,7 @@ def export(asked: Namespace) -> int:
     """Write a model file with its card, and print what they are.
 
     Args:
-        asked: `run`, `format`, `out` and `images`.
+        asked: `run`, `format`, `out`, `images` and `map`.
 
     Returns:
         The exit status.
@@ -21,6 +21,10 @@ def export(asked: Namespace) -> int:
     Raises:
         ConvgridError: If there is no such model, or a file cannot be written.
     """
+    if asked.map and asked.format == "safetensors":
+        raise ModelError(
+            "--map: a safetensors file holds the layers, and maps larger images as it is. Leave --map out."
+        )
     folder, suffix = find_model(asked.run), SUFFIXES[asked.format]
     out: Path = asked.out or Path(f"{folder.resolve().name}{suffix}")
     card = out.with_name(f"{out.name}.md")
@@ -35,7 +39,7 @@ def export(asked: Namespace) -> int:
     with held(folder):
         from convgrid.model.export import export as write  # torch takes 2 s to import
 
-        agreement = write(folder, asked.format, out, card, asked.images)
+        agreement = write(folder, asked.format, out, card, asked.images, slides=asked.map)
     print(f"{out}  {agreement}, on {agreement.count} {'given' if asked.images else 'validation'} images")
     print(f"{card}  what it is, how good it is, how to load it")
     return 0

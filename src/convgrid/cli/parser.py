@@ -133,6 +133,13 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_const", dest="show", const="json", help="a list, with all predictions")
     shown.add_argument("--csv", action="store_const", dest="show", const="csv", help="a table, with all predictions")
+    shown.add_argument(
+        "--map",
+        action="store_const",
+        dest="show",
+        const="map",
+        help="what stands where in photos of any size: PHOTO.map.png and PHOTO.map.csv, in this folder",
+    )
     parser.set_defaults(show="text")
 
 
@@ -144,6 +151,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=SUFFIXES, default="torch_export", help="torch_export where not given")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to; the run's id in this folder otherwise")
     parser.add_argument("--images", nargs="+", metavar="IMAGE", default=[], help="image files or folders of them")
+    parser.add_argument("--map", action="store_true", help="for larger images, too: predictions at each place of them")
 
 
 def _add_preview(parser: argparse.ArgumentParser) -> None:

@@ -40,15 +40,34 @@ def decode(
     from PIL import Image, ImageOps
 
     channels, height, width = shape
+    fitted = ImageOps.fit(_converted(content, channels, note_depth), (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(fitted).reshape(height, width, channels)
+
+
+def decode_whole(content: bytes, channels: int) -> np.ndarray:
+    """Decode an image as `decode` does, in its own size.
+
+    Returns:
+        Pixels, shape (H, W, C), uint8.
+
+    Raises:
+        Exception: Whatever Pillow raises on a corrupt, truncated or hostile file.
+    """
+    converted = _converted(content, channels)
+    return np.array(converted).reshape(converted.height, converted.width, channels)
+
+
+def _converted(content: bytes, channels: int, note_depth: Callable[[int], object] | None = None) -> Image.Image:
+    """Upright, and grey or RGB."""
+    from PIL import Image
+
     upright = _opened(content)
     if upright.mode.startswith(("I", "F")):  # Pillow's own conversion cuts at 255 instead of scaling
         levels, depth = _as_bytes(np.asarray(upright))
         upright = Image.fromarray(levels)
         if note_depth is not None:
             note_depth(depth)
-    converted = upright.convert("RGB" if channels == 3 else "L")
-    fitted = ImageOps.fit(converted, (width, height), Image.Resampling.BILINEAR)
-    return np.asarray(fitted).reshape(height, width, channels)
+    return upright.convert("RGB" if channels == 3 else "L")
 
 
 def _opened(content: bytes) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import Any
 from convgrid.errors import RunError
 from convgrid.model.loading import example
 from convgrid.model.meta import Meta
+from convgrid.network.sliding import step_of
 from convgrid.objective.glossary import METRICS
 from convgrid.runs.files import blamed_on, read_or_tell, tell
 from convgrid.runs.forms import ENVIRONMENT_FORM
@@ -137,8 +138,9 @@ def _door(meta: Meta) -> Iterator[str]:
     profile, (channels, height, width) = meta.profile, meta.profile.shape
     kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
     least, most = profile.pixels
+    sides = f"at least {height}, at least {width}" if meta.slides else f"{height}, {width}"
     yield (
-        f"- images: {profile.dtype}, (any number, {channels}, {height}, {width}), {kind}, as they are: what normalises "
+        f"- images: {profile.dtype}, (any number, {channels}, {sides}), {kind}, as they are: what normalises "
         f"them is inside. The training's pixels were {least:g} to {most:g}."
     )
     means = {
@@ -147,7 +149,14 @@ def _door(meta: Meta) -> Iterator[str]:
         "score": "scores, one a class or label; the higher the likelier; they are not probabilities",
         "number": "numbers in the data's units",
     }[meta.kind]
-    yield f"- predictions: float32, (any number, {len(profile.names)}), {means}: {_some(profile.names)}"
+    where = ", rows, columns" if meta.slides else ""
+    yield f"- predictions: float32, (any number, {len(profile.names)}{where}), {means}: {_some(profile.names)}"
+    if meta.slides:
+        down, right = step_of(meta.plan)
+        yield (
+            f"- row r and column c is what it predicts of the {width}x{height} pixels whose upper left corner is "
+            f"{right} c to the right and {down} r down"
+        )
     if profile.task == "multilabel":
         yield f"- a label is predicted whose {meta.kind} is above {meta.threshold:g}"
 

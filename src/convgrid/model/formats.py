@@ -10,7 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from torch.export import Dim, ExportedProgram
 from convgrid import activations, layers, scales  # noqa: F401  (code that a file of weights may name)
 from convgrid.errors import ModelError
 from convgrid.model.meta import KEY, Meta
+from convgrid.model.sliding import Slider
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.model.trained import Trained, assemble
 from convgrid.network import graph  # noqa: F401  (likewise)
 from convgrid.objective.predictor import Predictor
+from convgrid.system.torch_internals import any_sides
 
 META_FILE = f"{KEY}.json"  # in a torch.export archive
 KNOWN_CODE = ("convgrid.activations", "convgrid.layers", "convgrid.network.graph", "convgrid.scales", "torch.nn")
@@ -38,10 +40,12 @@ class Model:
     Args:
         meta: What it says of itself.
         predict: From raw images (B, C, H, W) to predictions (B, K).
+        map: From larger raw images to those of each place, (B, K, rows, columns); raises ModelError where it cannot.
     """
 
     meta: Meta
     predict: Callable[[Tensor], Tensor]
+    map: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,25 +66,59 @@ def in_process(trained: Trained) -> Model:
     Returns:
         What can be asked.
     """
-    return Model(trained.meta, trained.predictor)
+    return _of(trained.meta, trained.predictor)
+
+
+def slid(trained: Trained) -> Trained:
+    """The same for images of any size at least its own: it predicts at each place.
+
+    Raises:
+        ModelError: If the network cannot slide.
+    """
+    assert isinstance(trained.predictor, Predictor)
+    meta = replace(trained.meta, slides=True)
+    return replace(trained, meta=meta, predictor=Slider(trained.predictor, meta.plan).requires_grad_(False))
+
+
+def _of(meta: Meta, predict: Callable[[Tensor], Tensor]) -> Model:
+    """A network or a program, which may slide already."""
+    if meta.slides:
+        return Model(meta, lambda images: predict(images)[:, :, 0, 0], predict)
+    if isinstance(predict, Predictor):
+        return Model(meta, predict, lambda images: Slider(predict, meta.plan)(images))
+    return Model(meta, predict, _refuse_to_map)
+
+
+def _refuse_to_map(_: Tensor) -> Tensor:
+    raise ModelError(
+        "The file holds a program for images of one size. Use the run instead, or export it with --map to another file."
+    )
 
 
 def program_of(trained: Trained) -> ExportedProgram:
     """Trace a model into a program that any number of images can be given to, and that needs no code but torch's.
 
     Returns:
-        From `images` (B, C, H, W) to predictions (B, K).
+        From `images` (B, C, H, W) to predictions; where the model slides, of any height and width that it takes.
 
     Raises:
         ModelError: If a layer of the user's own cannot be traced.
     """
-    images = trained.images[:1].expand(2, -1, -1, -1).contiguous()  # of two: one would fix the batch size at 1
+    sides = (2, 3) if trained.meta.slides else (1, 1)  # of several places, for the same reason
+    images = trained.images[:1].repeat(2, 1, *sides)  # of two: one would fix the batch size at 1
     try:
-        with _quiet():
-            return torch.export.export(trained.predictor, (images,), dynamic_shapes=({0: Dim("batch")},))
+        with _quiet(), any_sides() if trained.meta.slides else nullcontext():
+            return torch.export.export(trained.predictor, (images,), dynamic_shapes=_shapes(trained.meta))
     except Exception as error:  # torch.export has many
         cause = str(error).strip().partition("\n")[0]
         raise ModelError(f"{trained.meta.trial}: torch.export cannot trace the network: {cause}") from None
+
+
+def _shapes(meta: Meta) -> tuple[dict[int, Dim]]:
+    """What may vary of the images."""
+    _, height, width = meta.profile.shape
+    sides = {2: Dim("height", min=height), 3: Dim("width", min=width)} if meta.slides else {}
+    return ({0: Dim("batch"), **sides},)
 
 
 def _write_program(trained: Trained, file: Path) -> None:
@@ -92,18 +130,17 @@ def _read_program(file: Path) -> Model:
     kept = {META_FILE: ""}
     with _quiet():
         program = torch.export.load(file, extra_files=kept).module()
-    return Model(_meta(kept[META_FILE], file), program)
+    return _of(_meta(kept[META_FILE], file), program)
 
 
 def _write_onnx(trained: Trained, file: Path) -> None:
     _need("onnx", "onnxscript", "onnxruntime")
-    shapes = ({0: Dim("batch")},)
     with _quiet():
         made = torch.onnx.export(
             program_of(replace(trained, predictor=_with_means(trained.predictor))),
             input_names=[IMAGES],
             output_names=[PREDICTIONS],
-            dynamic_shapes=shapes,
+            dynamic_shapes=_shapes(trained.meta),
             dynamo=True,
             verbose=False,
         )
@@ -112,7 +149,7 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     made.save(str(file))
 
 
-def _with_means(predictor: Predictor) -> Predictor:
+def _with_means(predictor: Predictor | Slider) -> Predictor | Slider:
     """The same with sums of windows as means times their size: torch's ONNX exporter overlooks another divisor."""
     copied = copy.deepcopy(predictor)
     for parent in [*copied.modules()]:
@@ -139,7 +176,7 @@ def _read_onnx(file: Path) -> Model:
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     meta = _meta(session.get_modelmeta().custom_metadata_map.get(KEY, ""), file)
-    return Model(meta, lambda images: torch.from_numpy(session.run([PREDICTIONS], {IMAGES: images.numpy()})[0]))
+    return _of(meta, lambda images: torch.from_numpy(session.run([PREDICTIONS], {IMAGES: images.numpy()})[0]))
 
 
 def _write_safetensors(trained: Trained, file: Path) -> None:
@@ -159,7 +196,7 @@ def _read_safetensors(file: Path) -> Model:
         meta = _meta((opened.metadata() or {}).get(KEY, ""), file)
         _check_code(meta)
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is not a mapping)
-    return Model(meta, assemble(meta, weights))
+    return _of(meta, assemble(meta, weights))
 
 
 def _check_code(meta: Meta) -> None:

@@ -1,6 +1,6 @@
 """Image files to what a model takes: decoded, converted and resized as for its training."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convgrid.data.decoding import decode, quiet
+from convgrid.data.decoding import decode, decode_whole, quiet
 from convgrid.data.files import EXTENSIONS, readable, walk
 from convgrid.data.profile import FILE_SCALE, Profile
 from convgrid.errors import ModelError
@@ -48,12 +48,28 @@ def read_images(files: Sequence[Path], profile: Profile) -> tuple[list[Path], Te
         The files that could be read, their pixels (B, C, H, W), and a line for each of the others.
     """
     with quiet(), ThreadPoolExecutor(min(8, cores())) as pool:
-        decoded = list(pool.map(lambda file: _decoded(file, profile.shape), files))
+        decoded = list(pool.map(lambda file: _tried(file, lambda content: decode(content, profile.shape)), files))
     pairs = [(file, pixels) for file, pixels in zip(files, decoded, strict=True) if isinstance(pixels, np.ndarray)]
     broken = [pixels for pixels in decoded if isinstance(pixels, str)]
     empty = torch.empty(0, *profile.shape, dtype=torch.uint8)
     pixels = torch.from_numpy(np.stack([pixels for _, pixels in pairs])).permute(0, 3, 1, 2) if pairs else empty
     return [file for file, _ in pairs], on_scale(pixels.contiguous(), profile), broken
+
+
+def read_whole(file: Path, profile: Profile) -> Tensor | str:
+    """Decode an image file in its own size: upright, grey or RGB, on the training's scale of pixels.
+
+    Args:
+        profile: Of what the model was trained on.
+
+    Returns:
+        Its pixels (1, C, H, W), or a line that says why it cannot be read.
+    """
+    with quiet():
+        pixels = _tried(file, lambda content: decode_whole(content, profile.shape[0]))
+    if isinstance(pixels, str):
+        return pixels
+    return on_scale(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).contiguous(), profile)
 
 
 def check_readable(profile: Profile) -> None:
@@ -89,9 +105,9 @@ def on_scale(pixels: Tensor, profile: Profile) -> Tensor:
     return scaled.round().to(torch.uint8) if profile.dtype == "uint8" else scaled
 
 
-def _decoded(file: Path, shape: tuple[int, int, int]) -> np.ndarray | str:
+def _tried(file: Path, decoded: Callable[[bytes], np.ndarray]) -> np.ndarray | str:
     try:
-        return decode(file.read_bytes(), shape)
+        return decoded(file.read_bytes())
     except OSError as error:
         return f"{readable(str(file))}: {error.strerror or error}"
     except Exception as error:  # whatever Pillow raises on a corrupt or hostile file

@@ -36,13 +36,16 @@ def example(meta: Meta, format_: str, place: str) -> str:
     }[format_]
     profile = meta.profile
     shape = ", ".join(map(str, profile.shape))
-    images = f"images = np.zeros((2, {shape}), np.{profile.dtype})  # yours: any number of them"
+    larger = ", or larger" if meta.slides else ""
+    images = f"images = np.zeros((2, {shape}), np.{profile.dtype})  # yours: any number of them{larger}"
     shown = [] if format_ == "mlflow" else _shown(meta)
     return "\n".join(["import numpy as np", *head, "", images, *predictions, *shown]) + "\n"
 
 
 def _shown(meta: Meta) -> list[str]:
     names = f"names = {list(meta.profile.names)!r}"
+    if meta.slides:
+        return [names, "print(predictions.shape)  # images, names, rows, columns"]
     match meta.profile.task:
         case "classification":
             return [names, "print([names[row.argmax()] for row in predictions], predictions)"]

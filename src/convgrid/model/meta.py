@@ -29,6 +29,7 @@ class Meta:
         fit: From scores to predictions.
         target: What scales the numbers to predict; None for what suits the loss.
         config: What it was trained with, by dotted key or group, less paths and addresses.
+        slides: Whether its program takes larger images, too, and predicts at each place.
     """
 
     trial: str
@@ -38,6 +39,7 @@ class Meta:
     fit: Fit
     target: Component | None
     config: Mapping[str, Any]
+    slides: bool = False
 
     @classmethod
     def of(cls, folder: Path, profile: Profile) -> Self:
@@ -99,4 +101,5 @@ class Meta:
             fit=Fit(**known["fit"]),
             target=Component(**target) if target else None,
             config=known["config"],
+            slides=known.get("slides", False),  # files of older versions
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from convgrid.data.files import left_out
 from convgrid.data.profile import FILE_SCALE, Profile
@@ -17,6 +18,7 @@ from convgrid.errors import ModelError
 from convgrid.model.asking import BATCH, answers_of, ask, best_of
 from convgrid.model.formats import Model, in_process, read
 from convgrid.model.images import check_readable, find_images, read_images
+from convgrid.model.maps import Map, maps_of_arrays, maps_of_files
 from convgrid.model.meta import Meta
 from convgrid.model.trained import load
 from convgrid.system.text import cell, escaped
@@ -43,7 +45,7 @@ def predict(source: Path, named: Sequence[str], show: str) -> bool:
     Args:
         source: A trial's folder, or an exported file.
         named: Image files and folders.
-        show: "text", "json" or "csv".
+        show: "text", "json", "csv" or "map".
 
     Returns:
         Whether all could be read.
@@ -55,8 +57,27 @@ def predict(source: Path, named: Sequence[str], show: str) -> bool:
     (files, hidden), model = find_images(named), model_of(source)
     for line in left_out(hidden, Path()):
         _tell(line)
-    SHOW[show](predictions_of_files(model, files, unread), model.meta)
+    if show == "map":
+        _save_maps(model, files, unread)
+    else:
+        SHOW[show](predictions_of_files(model, files, unread), model.meta)
     return not unread
+
+
+def _save_maps(model: Model, files: Sequence[Path], unread: list[str]) -> None:
+    """Write each map into the working folder, and print what it shows."""
+    if model.meta.answer is None:
+        raise ModelError(
+            "--map draws classes or labels, and this model predicts numbers. "
+            "In Python, convgrid.load(RUN).map(PHOTO).frame holds those of each place."
+        )
+    _tell_scale(model.meta.profile)
+    for each in maps_of_files(model, files, unread):
+        print("  ".join([each.name, *map(str, each.save()), each.summary]))
+        if each.agreement:
+            _tell(f"{each.name}: {each.agreement}")
+    for line in unread:
+        _tell(line)
 
 
 def model_of(source: Path) -> Model:
@@ -75,8 +96,7 @@ def predictions_of_files(model: Model, files: Sequence[Path], unread: list[str])
     """
     profile = model.meta.profile
     check_readable(profile)
-    if profile.scale != FILE_SCALE:
-        _tell(_on_scale(profile))
+    _tell_scale(profile)
     return _predictions(model, files, unread)
 
 
@@ -89,9 +109,29 @@ def predictions_of_arrays(model: Model, images: np.ndarray) -> list[Prediction]:
     Raises:
         ModelError: If their shape or type is another than in the training.
     """
-    profile = model.meta.profile
+    predictions = ask(model, as_batch(images, model.meta.profile))
+    return [
+        Prediction(None, *said) for said in zip(answers_of(predictions, model.meta), predictions.tolist(), strict=True)
+    ]
+
+
+def as_batch(images: np.ndarray, profile: Profile, size: Sequence[int] | None = None) -> Tensor:
+    """Bring images of any layout to that of the training.
+
+    Args:
+        images: Shape (B, C, H, W), (B, H, W, C), or of one image; grey ones without C, too.
+        profile: Of what the model was trained on.
+        size: Height and width; None takes those of the training.
+
+    Returns:
+        Shape (B, C, H, W).
+
+    Raises:
+        ModelError: If their shape or type is another.
+    """
     found = np.asarray(images)
-    channels, *size = profile.shape
+    channels, *trained = profile.shape
+    size = trained if size is None else size
     shapes = {(channels, *size): (0, 1, 2), (*size, channels): (2, 0, 1)}
     if channels == 1 and found.shape[-2:] == tuple(size):
         found = found[..., None, :, :] if found.shape[-3:] != (1, *size) else found
@@ -99,18 +139,28 @@ def predictions_of_arrays(model: Model, images: np.ndarray) -> list[Prediction]:
     if axes is None or found.ndim not in (3, 4) or str(found.dtype) != profile.dtype:
         raise ModelError(
             f"images is {found.dtype} of shape {[*np.shape(images)]}. The model takes {profile.dtype} of shape "
-            f"[images, {', '.join(map(str, (*size, channels)))}], as in its training."
+            f"[images, {', '.join(map(str, (*trained, channels)))}], as in its training."
         )
     batch = found.reshape(-1, *found.shape[-3:]).transpose(0, *(axis + 1 for axis in axes))
-    predictions = ask(model, torch.from_numpy(np.ascontiguousarray(batch)))
-    return [
-        Prediction(None, *said) for said in zip(answers_of(predictions, model.meta), predictions.tolist(), strict=True)
-    ]
+    return torch.from_numpy(np.ascontiguousarray(batch))
 
 
-def _on_scale(profile: Profile) -> str:
+def maps_of_images(model: Model, images: np.ndarray) -> list[Map]:
+    """Map images as the training had them, but larger; channels may be first or last, as in `as_batch`.
+
+    Raises:
+        ModelError: If they are too small, or their shape or type is another.
+    """
+    shape, channels = np.shape(images), model.meta.profile.shape[0]
+    without = channels == 1 and 1 not in (shape[-1:] + shape[-3:-2])
+    size = shape[-2:] if without or channels in shape[-3:-2] else shape[-3:-1]
+    return maps_of_arrays(model, as_batch(images, model.meta.profile, size))
+
+
+def _tell_scale(profile: Profile) -> None:
     least, most = profile.scale
-    return f"Black and white of a file, 0 and 255, are taken for {least:g} and {most:g}, as in the training."
+    if profile.scale != FILE_SCALE:
+        _tell(f"Black and white of a file, 0 and 255, are taken for {least:g} and {most:g}, as in the training.")
 
 
 def _predictions(model: Model, files: Sequence[Path], unread: list[str]) -> Iterator[Prediction]:

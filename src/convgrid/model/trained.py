@@ -14,6 +14,7 @@ from convgrid.data.profile import Profile, pick_examples
 from convgrid.errors import ConfigError, ConvgridError, ModelError, RunError
 from convgrid.losses import mean_squared_error
 from convgrid.model.meta import Meta
+from convgrid.model.sliding import Slider
 from convgrid.network.build import build
 from convgrid.objective.objective import Objective
 from convgrid.objective.predictor import Predictor
@@ -33,12 +34,13 @@ class Trained:
 
     Args:
         meta: What it says of itself.
-        predictor: From raw images (B, C, H, W) to predictions (B, K); on the CPU, in evaluation mode.
+        predictor: From raw images (B, C, H, W) to predictions (B, K), or those of each place, as `meta.slides` says; on
+            the CPU, in evaluation mode.
         images: A few of those that it was validated on, shape (E, C, H, W).
     """
 
     meta: Meta
-    predictor: Predictor
+    predictor: Predictor | Slider
     images: Tensor
 
 

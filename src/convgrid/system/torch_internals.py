@@ -5,11 +5,12 @@ may change as well; its tests hold them against autograd.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
 import torch
+from torch.fx.experimental import _config
 from torch.optim import Optimizer
 
 # A Dirichlet draw from a generator; torch.distributions takes none.
@@ -17,6 +18,9 @@ sample_dirichlet = torch._sample_dirichlet  # pyright: ignore[reportPrivateImpor
 
 # All tensors times a number in one call, as torch's own optimizers do it with foreach=True.
 foreach_mul_ = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
+
+# Settings of torch's tracer.
+tracing: Any = _config
 
 # What Adam with fused=True ends in: the update of all tensors in one kernel.
 fused_adam_ = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
@@ -30,6 +34,17 @@ def import_exporter() -> None:
     """
     with suppress(ImportError):  # where it is called otherwise, the export imports it
         import torch.export._trace  # noqa: F401
+
+
+def any_sides() -> AbstractContextManager[object]:
+    """Let `torch.export` make a program for images whose maps may have one row, which it takes for a case of its own.
+
+    Example:
+        >>> with any_sides():
+        ...     torch.fx.experimental._config.backed_size_oblivious
+        True
+    """
+    return tracing.patch(backed_size_oblivious=True)
 
 
 def bare_step(optimizer: Optimizer) -> Callable[[], object]:
