@@ -116,10 +116,10 @@ def test_a_pixel_is_scaled_by_the_nearest_window():
     """MUL[SKIP | GAP] of a 2-pixel window over 4 pixels: windows 0-1, 1-2, 2-3; pixel 3 has the last one's."""
     planned = lay_out("INPUT -> MUL[SKIP | GAP] -> CONV(1, kernel=1, bias=false) -> FC", (1, 1, 2), outputs=2)
     network = build(planned, init="torch").eval().requires_grad_(False)
-    network.get_submodule("conv1").weight.fill_(1.0)
-    output = network.get_submodule("output")[1]
-    output.weight.copy_(torch.eye(2))
-    output.bias.zero_()
+    weights = network.state_dict()
+    weights["conv1.weight"].fill_(1.0)
+    weights["output.1.weight"].copy_(torch.eye(2))
+    weights["output.1.bias"].zero_()
     found = Sliding(network, planned)(torch.tensor([[[[1.0, 3.0, 5.0, 9.0]]]]))
     scaled = [1 * 2.0, 3 * 4.0, 5 * 7.0, 9 * 7.0]
     assert found[0, :, 0].tolist() == [scaled[:-1], scaled[1:]]
