@@ -31,7 +31,7 @@ from convgrid.runs.trial import RUNS, read_epochs, read_whole_record, run_id_of
 from convgrid.runs.weights import held
 from convgrid.system.notebook import Written, find_console
 from convgrid.system.processes import cooled_down
-from convgrid.terminal import show_plan
+from convgrid.terminal import plan_notes, show_plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,11 +56,12 @@ class Planned(Written):
 
     Args:
         plan: The layers, with their shapes and costs.
+        notes: Lines below the table.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, notes: Sequence[str]) -> None:
         self.plan = plan
-        super().__init__(lambda console: show_plan(plan, console))
+        super().__init__(lambda console: show_plan(plan, console, notes))
 
 
 class Run:
@@ -300,10 +301,10 @@ def plan(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None)
         values = replaced(line.settings.values, ["dry_run"], True)
         dry = replace(line, settings=replace(line.settings, values=values))
         return Written(lambda console: _swept(dry, "", console))
-    _, planned, folder = resumed(line.settings, line.arguments, line.plan)
+    settings, planned, folder = resumed(line.settings, line.arguments, line.plan)
     if folder is not None:
         folder.lock.release()
-    return Planned(planned)
+    return Planned(planned, plan_notes(planned, settings))
 
 
 def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, quiet: bool = False) -> Run:

@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from convgrid.config import Settings, component
 from convgrid.config.address import shown
+from convgrid.network.advice import advice
+from convgrid.network.memory import training_bytes
 from convgrid.network.plan import Plan
 from convgrid.network.planned import IMAGE, PlannedLayer
 from convgrid.runs.trial import read_record, run_id_of
@@ -27,8 +30,12 @@ TIED = "\xa0"  # a space at which no line is folded
 LEAST = 14  # characters of the arguments' column where that is impossible
 
 
-def show_plan(plan: Plan, console: Console) -> None:
-    """Print a plan as a table; however narrow the terminal is, no number and no pattern is broken to copy."""
+def show_plan(plan: Plan, console: Console, notes: Sequence[str] = ()) -> None:
+    """Print a plan as a table; however narrow the terminal is, no number and no pattern is broken to copy.
+
+    Args:
+        notes: Lines between the table and the pattern, as `plan_notes` gives them.
+    """
     totals = (f"{plan.parameters:,}", f"{plan.multiply_adds:,}", _bytes(plan.activation_bytes))
     rows = [HEADINGS, *map(_row, plan.layers), ("total", "", "", *totals, "")]
     words = {*range(ARGUMENTS + 2)}
@@ -42,6 +49,8 @@ def show_plan(plan: Plan, console: Console) -> None:
         _write(console, line)
     _write(console, total, "bold")
     _write(console, "one image: multiply-adds forward, memory of the outputs in float32, pixels seen", "dim")
+    for note in notes:
+        _write(console, note)
     _write(console, plan.pattern)
 
 
@@ -53,6 +62,18 @@ def show_store(uri: str | None, experiment: str, console: Console) -> None:
     """
     if uri:
         _write(console, printable(f"tracked in {shown(uri)}, experiment {experiment}", console))
+
+
+def plan_notes(plan: Plan, settings: Settings) -> list[str]:
+    """Say what the training of a plan takes, and what CS231n would do otherwise.
+
+    Returns:
+        A line each.
+    """
+    size, optimizer = settings.data.batch_size, component(settings, "optimizer")
+    assert optimizer is not None
+    taken = _bytes(training_bytes(plan, size, optimizer))
+    return [f"a batch of {size:,} images trained with {optimizer.name}: about {taken} of memory", *advice(plan)]
 
 
 def result_rows(folder: Path, uri: str | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from convgrid.runs.files import blamed_on
 from convgrid.runs.find import find_to_resume, stored_settings
 from convgrid.runs.trial import CONFIG, RECORD, TrialFolder, is_finished
 from convgrid.system.processes import preempted_as_interrupted
-from convgrid.terminal import result_rows, show_plan, show_result
+from convgrid.terminal import plan_notes, result_rows, show_plan, show_result
 from convgrid.tracking.writer import following
 
 
@@ -106,7 +106,7 @@ def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *
     settings, plan, folder = resumed(settings, texts, plan)
     try:
         if settings.dry_run:
-            show_plan(plan, console)
+            show_plan(plan, console, plan_notes(plan, settings))
             return None
         if folder is not None and is_finished(folder.record):
             show_finished(folder, settings, console)

@@ -14,6 +14,7 @@ from convgrid.config import (
     Composition,
     Settings,
     check_values,
+    component,
     counted,
     digest_of,
     idle_keys,
@@ -23,6 +24,7 @@ from convgrid.config import (
     planned,
 )
 from convgrid.errors import ConfigError, ConvgridError, refuse
+from convgrid.network.memory import training_bytes
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import read_records
 from convgrid.sweep.grid import Point
@@ -33,17 +35,23 @@ from convgrid.sweep.where import Where
 CONSUMED = ("arch", "layer", "activation")
 NOT_CONSUMED = ("arch.init", "arch.init_residual")
 WITH_RESULT = ("finished", "pruned")
-QUANTITIES: Mapping[str, Callable[[Plan], int]] = {
-    "parameters": lambda plan: plan.parameters,
-    "params": lambda plan: plan.parameters,
-    "multiply_adds": lambda plan: plan.multiply_adds,
-    "activation_bytes": lambda plan: plan.activation_bytes,
-    "memory": lambda plan: plan.activation_bytes,
-    "layers": lambda plan: len(plan.layers),
-    "receptive_field": lambda plan: max(
+QUANTITIES: Mapping[str, Callable[[Plan, Settings], int]] = {
+    "parameters": lambda plan, _: plan.parameters,
+    "params": lambda plan, _: plan.parameters,
+    "multiply_adds": lambda plan, _: plan.multiply_adds,
+    "activation_bytes": lambda plan, _: plan.activation_bytes,
+    "memory": lambda plan, settings: _memory(plan, settings),
+    "layers": lambda plan, _: len(plan.layers),
+    "receptive_field": lambda plan, _: max(
         (max(item.receptive_field) for item in plan.layers if len(item.output_shape) > 1), default=1
     ),
 }
+
+
+def _memory(plan: Plan, settings: Settings) -> int:
+    optimizer = component(settings, "optimizer")
+    assert optimizer is not None
+    return training_bytes(plan, settings.data.batch_size, optimizer)
 
 
 class Rejected(ConfigError):
@@ -145,7 +153,7 @@ class Surveyor:
     def _named(self, settings: Settings, name: str) -> Any:
         """What a name of `sweep.where` stands for."""
         if name in QUANTITIES:
-            return QUANTITIES[name](self._plan(settings))
+            return QUANTITIES[name](self._plan(settings), settings)
         found: Any = settings.choices.get(name, settings.choices.get(name.replace(".", "/")))
         if found is None:
             found = settings.values
