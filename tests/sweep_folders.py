@@ -36,8 +36,8 @@ def make_trial(
 ) -> Path:
     folder = runs / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text("values: {}\n")
-    (folder / "plan.json").write_text("{}")
+    (folder / "config.yaml").write_text("values: {}\nchoices: {}\n")
+    (folder / "plan.json").write_text('{"layers": []}')
     (folder / "environment.json").write_text("{}")
     (folder / "data.json").write_text(json.dumps(DATA))
     lines = [epoch_line(epoch, began=began, metrics=metrics) for epoch in range(1, epochs + 1)]

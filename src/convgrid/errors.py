@@ -1,6 +1,7 @@
 """The mistakes that the user can make, each told in one to three lines: the key as typed, the cause, the fix."""
 
 import errno
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -9,6 +10,10 @@ MEMORY = ("can't allocate memory", "out of memory", "unable to mmap")  # as torc
 
 class ConvgridError(ValueError):
     """The user's mistake; the entry points tell it without a traceback and exit with status 1."""
+
+    def __str__(self) -> str:
+        """Its text; what a library says and a full stop of ours may end in two."""
+        return re.sub(r"(?<=\w)\.\.(?=\s|$)", ".", super().__str__())
 
     def tell(self) -> str:
         """The mistake under the name of its class, as it is printed."""

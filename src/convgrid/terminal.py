@@ -27,7 +27,21 @@ FROM = "from"  # the last column of a network that branches
 GAP = 2  # spaces after a result's name
 SCREEN = 80  # characters that a table tries to keep to, by folding its arguments
 TIED = "\xa0"  # a space at which no line is folded
+MOST_OF_VALUE = 60  # characters of a swept value, such as a pattern, in a line
 LEAST = 14  # characters of the arguments' column where that is impossible
+
+
+def shortened(value: str) -> str:
+    """Leave out the middle of a long value, for a line that has others beside it; files hold it whole.
+
+    Example:
+        >>> shortened("INPUT -> " + "CONV -> RELU -> " * 9 + "FC")
+        'INPUT -> CONV -> RELU -> CONV -> REL ... > CONV -> RELU -> FC'
+    """
+    if len(value) <= MOST_OF_VALUE:
+        return value
+    third = MOST_OF_VALUE // 3
+    return f"{value[: 2 * third - 4].rstrip()} ... {value[-third:].lstrip()}"
 
 
 def show_plan(plan: Plan, console: Console, notes: Sequence[str] = ()) -> None:

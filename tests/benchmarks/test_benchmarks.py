@@ -60,7 +60,7 @@ def test_commands_that_train_nothing_import_nothing_heavy() -> None:
 def test_memory_prints_estimates_that_hold_and_the_ratio_of_steps() -> None:
     *estimates, turn, ratio = lines_of("memory.py")
     found = [re.fullmatch(r".* MiB measured, ratio (\d\.\d{3}) \(at most 0\.25 from 1\)", line) for line in estimates]
-    assert len(found) == 3
+    assert len(found) == 1
     assert all(each is not None and abs(float(each[1]) - 1) <= 0.25 for each in found)
     assert re.fullmatch(r"returned to the kernel +\d+\.\d ms a step   kept +\d+\.\d ms a step", turn)
     assert re.fullmatch(r"ratio \d+\.\d\d", ratio)

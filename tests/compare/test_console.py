@@ -106,13 +106,13 @@ def test_the_report_is_logged_to_the_sweeps_run(sweep: Path, store: str) -> None
     client = MlflowClient(tracking_uri=store)
     location = (sweep / "artifacts").as_uri()
     run = client.create_run(client.create_experiment("convgrid", location)).info.run_id
-    (sweep / "parent.json").write_text(json.dumps({"uri": store, "run_id": run}))
+    (sweep / "parent.json").write_text(json.dumps({"place": store, "uri": store, "run_id": run}))
     assert main(["compare"]) == 0
     assert [file.path for file in client.list_artifacts(run, "report")] == ["report/report.html"]
 
 
 def test_a_store_that_is_away_costs_a_word_and_no_answer(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (sweep / "parent.json").write_text(json.dumps({"uri": "http://127.0.0.1:9", "run_id": "a"}))
+    (sweep / "parent.json").write_text(json.dumps({"place": "a", "uri": "http://127.0.0.1:9", "run_id": "a"}))
     assert main(["compare"]) == 0
     printed = capsys.readouterr()
     assert "is best" in printed.out

@@ -36,12 +36,14 @@ OF_CONFIG_YAML: Mapping[str, Any] = {
 
 def options(group: str) -> dict[str, dict[str, Any]]:
     """The keys of every option's file, those of the option that it starts from included."""
-    found = {path.stem: yaml.safe_load(path.read_text()) or {} for path in (CONF / group).glob("*.yaml")}
-    for node in found.values():
-        bases = [name for name in node.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
-        for name in bases:
-            node.update({key: value for key, value in found[name].items() if key not in node and key != "defaults"})
-    return found
+    files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in (CONF / group).glob("*.yaml")}
+
+    def whole(name: str) -> dict[str, Any]:
+        bases = [base for base in files[name].get("defaults", []) if isinstance(base, str) and base != "_self_"]
+        inherited = {key: value for base in bases for key, value in whole(base).items()}
+        return {**inherited, **{key: value for key, value in files[name].items() if key != "defaults"}}
+
+    return {name: whole(name) for name in files}
 
 
 def takes(annotation: Any, value: Any) -> bool:
@@ -94,7 +96,8 @@ def test_the_keys_of_config_yaml_are_fields(name: str) -> None:
 def test_a_default_of_a_field_is_that_of_the_yaml_it_stands_in_for() -> None:
     stated = options("tracking")["mlflow"]
     defaults = {field.name: field.default for field in fields(TrackingSettings)}
-    assert defaults == {**stated, "uri": None}  # None: tracking=none
+    assert stated["experiment"] == "${oc.env:MLFLOW_EXPERIMENT_NAME,convgrid}"
+    assert defaults == {**stated, "experiment": "convgrid", "uri": None}  # None: tracking=none
 
 
 # --- settings

@@ -77,7 +77,7 @@ def test_architecture_takes_every_group_that_names_a_layer(settings: SettingsMak
     options = {path.stem for path in (CONF / "activation").glob("*.yaml")}
     assert set(arch.groups.activations) == {*options, "relu6", "silu"}  # these two for patterns only
     assert set(arch.groups.pools) == {"average", "l2", "max"}
-    assert set(arch.groups.norms) == {"batch", "group", "layer", "local_response"}
+    assert set(arch.groups.norms) == {path.stem for path in (CONF / "layer" / "norm").glob("*.yaml")} - {"none"}
     assert [layer.name for layer in plan(arch, (1, 8, 8), 10).layers][:3] == ["conv1", "norm1", "elu1"]
 
 

@@ -61,7 +61,7 @@ def test_a_column_of_classes_keeps_their_names(tmp_path: Path, names: tuple[str,
 
 def test_numbers_that_are_no_classes_lead_to_regression(tmp_path: Path) -> None:
     lines = ["file,target", "a/1.png,0.5", "a/2.png,1", "a/3.png,1", "a/4.png,2"]
-    with pytest.raises(ConvgridError, match=r"holds 0\.5, which is no class\. Use data\.task=regression"):
+    with pytest.raises(ConvgridError, match=r"holds 0\.5, which is not a class\. Use data\.task=regression"):
         read(tmp_path, *lines, task="classification")
 
 
@@ -80,7 +80,7 @@ def npz(folder: Path, options: dict[str, Any] | None = None, **content: Any) -> 
     [
         ({"targets": np.array([0] * 8 + [3 * 10**8])}, r"up to 300000000, but no image of class 1\. Number .*gaps\.$"),
         ({"targets": np.array([0] * 8 + [10**12])}, r"up to 1000000000000, but no image of class 1\."),
-        ({"targets": np.array([0] * 8 + [2**63], np.uint64)}, r"holds 9223372036854775808, which is no class"),
+        ({"targets": np.array([0] * 8 + [2**63], np.uint64)}, r"holds 9223372036854775808, which is not a class"),
         ({"targets": np.array(3)}, r"targets is a single number\. Give one for each image\."),
         ({"targets": np.zeros((9, 0)), "options": {"task": "regression"}}, r"it is \[9, 0\]"),
         ({"targets": np.zeros((9, 0), int)}, r"it is \[9, 0\]"),

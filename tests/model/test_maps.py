@@ -104,7 +104,7 @@ def test_small_and_broken_photos_are_named_and_the_others_mapped(run: Path, type
         "small.png: 40x11 pixels, and a map needs at least the 12x12 of the network. Use a larger image, or predict "
         "it without a map.\n" in err
     )
-    assert "broken.png: no image that can be read\n" in err
+    assert "broken.png: not a readable image\n" in err
     with pytest.raises(convgrid.ConvgridError, match="images: 40x11 pixels, and a map needs at least the 12x12"):
         convgrid.load(run).map(photo(11, 40))
 

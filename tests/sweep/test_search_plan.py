@@ -253,7 +253,7 @@ def test_a_search_with_a_pruner_trains_and_shows_the_same_when_it_is_started_aga
         for printed in (first.stdout, again.stdout)
     )
     assert len(lines) == 4
-    assert any("test/accuracy" in line for line in lines)
+    assert any("val/accuracy" in line for line in lines)
     assert {*lines_again} == {*lines}
     stored = json.loads(next(in_tmp.glob("sweeps/*/sweep.json")).read_text())
     assert len(stored["trials"]) == 4

@@ -116,7 +116,7 @@ def test_what_a_server_missed_is_sent_afterwards_and_once(server: Server, in_tmp
     finish(make_trial(RUNS, "untracked", epochs=3))
     tracking = {"uri": server.uri, "experiment": "digits"}
     make_sweep(SWEEPS, "s1", ["t0", "t1", None], status="killed", tracking=tracking)
-    with pytest.raises(TrackingError, match=r"takes nothing: .*runs/ keeps everything; try again later"):
+    with pytest.raises(TrackingError, match=r"cannot be written: .*runs/ keeps everything. Try later"):
         sync_everything(console)
     server.start()
     with console.capture() as said:

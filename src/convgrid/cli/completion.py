@@ -22,7 +22,7 @@ _convgrid() {
     case ${words[0]##*/} in
         python*)
             if [[ ${words[1]} == -m && ${words[2]} == convgrid ]]; then program=("${words[@]:0:3}" run)
-            elif [[ -f ${words[1]} ]] && grep -q "convgrid[.]cli" "${words[1]}"; then program=("${words[@]:0:2}")
+            elif [[ -f ${words[1]} ]] && grep -q "convgrid[.]__main__" "${words[1]}"; then program=("${words[@]:0:2}")
             else return; fi ;;
         *) program=("${words[0]}" run) ;;
     esac
@@ -40,7 +40,7 @@ _convgrid() {
     case ${words_[1]:t} in
         python*)
             if [[ $words_[2] == -m && $words_[3] == convgrid ]]; then program=($words_[1,3] run)
-            elif [[ -f $words_[2] ]] && grep -q "convgrid[.]cli" $words_[2]; then program=($words_[1,2])
+            elif [[ -f $words_[2] ]] && grep -q "convgrid[.]__main__" $words_[2]; then program=($words_[1,2])
             else _files; return; fi ;;
         *) program=($words_[1] run) ;;
     esac
@@ -65,7 +65,7 @@ function _convgrid
 end
 function _convgrid_here
     set -l words (commandline -cpo)
-    test "$words[2] $words[3]" = "-m convgrid"; or grep -q "convgrid[.]cli" "$words[2]" 2>/dev/null
+    test "$words[2] $words[3]" = "-m convgrid"; or grep -q "convgrid[.]__main__" "$words[2]" 2>/dev/null
 end
 complete -c convgrid -f -a "(_convgrid)"
 complete -c python -n _convgrid_here -f -a "(_convgrid)"

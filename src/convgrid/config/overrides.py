@@ -160,7 +160,7 @@ def brief(text: str) -> str:
 
     Example:
         >>> brief("seed=" + "9" * 5000)[-30:]
-        '999 ... (5,005 characters)'
+        '9999999 ... (5,005 characters)'
     """
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} ... ({len(text):,} characters)"
 

@@ -10,7 +10,7 @@ from convgrid.objective.glossary import Mode
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
 from convgrid.sweep.objectives import SIZES, front, objective_values, objectives_of
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
-from convgrid.terminal import duration, show_result
+from convgrid.terminal import duration, shortened, show_result
 
 MOST_REASONS = 8  # shown of the points skipped
 MOST_VALUES = 60  # characters shown of a key's values
@@ -111,6 +111,7 @@ def _condition(when: When) -> str:
 
 def _short(values: Sequence[str]) -> str:
     """All values, or the first and the last of many."""
+    values = [shortened(value) for value in values]
     text = ",".join(values)
     if len(text) <= MOST_VALUES:
         return text

@@ -17,7 +17,7 @@ from convgrid.objective.glossary import Mode
 from convgrid.runs.best import Results, is_finite
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
 from convgrid.system.notebook import InPlace, NotebookConsole
-from convgrid.terminal import duration, printable
+from convgrid.terminal import duration, printable, shortened
 
 BAR = 20  # characters
 REASON_WIDTH = 80  # characters of a failure's reason; the ranking has it in full
@@ -278,8 +278,8 @@ def setting(trial: Trial) -> str:
 
 
 def in_words(varying: Mapping[str, str]) -> str:
-    """Values by their keys, as they are typed."""
-    return " ".join(f"{key}={value}" for key, value in varying.items())
+    """Values by their keys, as they are typed; a long one without its middle."""
+    return " ".join(f"{key}={shortened(value)}" for key, value in varying.items())
 
 
 def _worker(number: int, running: _Running, metric: str, console: Console) -> Text:
