@@ -1,6 +1,7 @@
 """A model over larger images: the map's numbers, its picture, its files, and the programs that make it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,14 @@ def test_an_exported_map_takes_any_size_and_predicts_as_its_run(run: Path, typed
     assert "is 2 c to the right and 2 r down" in card
     code = card.partition("```python\n")[2].partition("```")[0]
     exec(code, {})
+
+
+def test_a_class_that_a_spreadsheet_would_run_has_an_apostrophe_in_the_table(run: Path, in_tmp: Path) -> None:
+    (made,) = convgrid.load(run).map(photo())
+    profile = replace(made.meta.profile, names=("=1+1", "@a", "-b"))
+    replace(made, meta=replace(made.meta, profile=profile)).save()
+    table = pd.read_csv("0.map.csv")
+    assert {*table["class"]} <= {"'=1+1", "'@a", "'-b"}
 
 
 def test_files_without_a_map_say_what_to_use(run: Path, typed: Typed) -> None:

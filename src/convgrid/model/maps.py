@@ -24,6 +24,7 @@ from convgrid.model.images import check_readable, read_whole
 from convgrid.model.meta import Meta
 from convgrid.model.overlay import Classes, overlay
 from convgrid.network.sliding import differences, places, step_of
+from convgrid.system.text import cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,10 @@ class Map:
         """
         table, picture = (Path(folder) / f"{Path(self.name).stem}.map{suffix}" for suffix in (".csv", ".png"))
         try:
-            self.frame.to_csv(table, index=False)
+            frame = self.frame.rename(columns=cell)
+            if self.meta.answer is not None:
+                frame[self.meta.answer] = frame[self.meta.answer].map(cell)
+            frame.to_csv(table, index=False)
             if self.meta.answer is None:
                 return [table]
             self.picture.save(picture)
