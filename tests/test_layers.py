@@ -236,6 +236,23 @@ def test_a_strided_same_convolution_of_an_even_side_pads_the_end_as_keras_does_a
 
 
 @pytest.mark.reference("layer/conv", "depthwise")  # one group a channel
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 1, 2, 2)])
+def test_a_strided_convolution_of_single_pixels_goes_back_in_channels_last(padding: tuple[int, int, int, int]):
+    """torch 2.13's own writes beside its memory there, and mostly ends the process."""
+    torch.manual_seed(0)
+    layer = conv(8, 8, padding, kernel_size=1, stride=2).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    before = nn.Conv2d(3, 8, 3, padding=1).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    images = torch.rand(32, 3, 48, 48).to(memory_format=torch.channels_last)
+    weight, bias = layer.parameters()
+    for _ in range(20):
+        volume = before(images).relu()
+        seen = nn.functional.pad(volume, padding)[:, :, ::2, ::2]
+        expected = torch.einsum("bchw,fc->bfhw", seen, weight[:, :, 0, 0]) + bias[:, None, None]
+        found = torch.autograd.grad(layer(volume).square().mean(), [weight, bias, volume], retain_graph=True)
+        wanted = torch.autograd.grad(expected.square().mean(), [weight, bias, volume])
+        assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, wanted, strict=True))
+
+
 @pytest.mark.parametrize("groups", [2, 4])
 def test_grouped_channels_are_convolved_apart(groups: int):
     module = conv(4, 8, (0, 0, 0, 0), kernel_size=1, groups=groups).double()

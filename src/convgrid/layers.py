@@ -47,7 +47,9 @@ def conv(
     Source: `torch.nn.Conv2d`.
     """
     around, inside = _split(padding)
-    layer = nn.Conv2d(in_channels, filters, kernel_size, stride, inside, dilation, groups, bias)
+    is_sparse = _pair(kernel_size) == (1, 1) != _pair(stride)
+    kind = _SparseConv2d if is_sparse else nn.Conv2d
+    layer = kind(in_channels, filters, kernel_size, stride, inside, dilation, groups, bias)
     return nn.Sequential(nn.ZeroPad2d(around), layer) if around else layer
 
 
@@ -325,6 +327,24 @@ def _split(padding: Padding) -> tuple[Padding | None, tuple[int, int]]:
     """Padding that torch's layers can do themselves goes inside (height, width), the rest around."""
     left, right, top, bottom = padding
     return (None, (top, left)) if left == right and top == bottom else (padding, (0, 0))
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+class _SparseConv2d(nn.Conv2d):
+    """A convolution of single pixels with a stride, which leaves the pixels between alone.
+
+    They are left out before it, not by it: the way back of torch 2.13 (oneDNN) writes beside its memory for such a
+    layer in channels_last on a CPU, which ends the process or changes other numbers.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        height, width = (int(side) for side in self.padding)
+        padded = functional.pad(input, (width, width, height, height)) if height or width else input
+        seen = padded[..., :: self.stride[0], :: self.stride[1]]
+        return functional.conv2d(seen, self.weight, self.bias, groups=self.groups)
 
 
 class _AverageInside(nn.Module):
