@@ -195,7 +195,8 @@ def test_a_search_is_forgotten_when_all_is_trained_again() -> None:
 def test_a_space_is_shown() -> None:
     searched = ["sweep=optuna", "sweep.max_trials=30", LR, "optimizer=sgd,adam", "optimizer.momentum=0.5,0.9"]
     found, settings = asked(
-        *searched, "arch.k=0,1", "arch.hidden=32,64", 'sweep.conditions=["arch.hidden if arch.k > 0"]',
+        *searched, "arch.k=0,1", "arch.n=choice(${arch.m},3)", "arch.hidden=32,64",
+        'sweep.conditions=["arch.hidden if arch.k > 0"]',
         "sweep/pruner=hyperband",
     )  # fmt: skip
     text = io.StringIO()
@@ -203,6 +204,7 @@ def test_a_space_is_shown() -> None:
     assert text.getvalue().splitlines() == [
         "searched   optimizer=sgd,adam",
         "           arch.k=0,1",
+        "           arch.n=${arch.m},3",
         "           optimizer.lr=0.0001 to 0.1, by orders of magnitude",
         "           optimizer.momentum=0.5,0.9  if optimizer is sgd",
         "           arch.hidden=32,64  if arch.k > 0",

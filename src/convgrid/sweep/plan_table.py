@@ -1,7 +1,9 @@
 """The plan of a sweep as the user sees it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from hydra.core.override_parser.types import Override
 from rich.console import Console
 
 from convgrid.component import Component
@@ -100,8 +102,13 @@ def _values(dimension: Dimension) -> str:
         return f"{dimension.key}={dimension.low:g} to {dimension.high:g}{', by orders of magnitude' * dimension.log}"
     keys = zip(*dimension.steps, strict=True)
     return " with ".join(
-        f"{step[0].key_or_group}={_short([override.get_value_element_as_str() for override in step])}" for step in keys
+        f"{step[0].key_or_group}={_short([_as_typed(override) for override in step])}" for step in keys
     )
+
+
+def _as_typed(override: Override) -> str:
+    """Its value without the backslashes that Hydra puts before brackets and the like, to parse it again."""
+    return re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", override.get_value_element_as_str())
 
 
 def _condition(when: When) -> str:
