@@ -45,7 +45,6 @@ TRACKING = Kind("a mapping with uri and experiment", lambda value: _is_tracking(
 
 BEGAN = {"name": TEXT, "params": PARAMS, "tags": TEXTS, "objective": OBJECTIVE}
 RESULT = {"metrics": NUMBERS, "best_epoch": COUNT, "epochs": COUNT, "seconds": NUMBER}
-DIVERGED = {"diverged": YES_OR_NO}
 END = {"reason": TEXT, "ended": TIME}
 RECORD_FORM = Form(
     {"status": STATUS},

@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from convgrid.errors import PatternError
 from convgrid.network.pattern.arguments import ALIASES, ARGUMENTS, JOINS, OPTIONAL
@@ -162,10 +162,17 @@ class _Parser:
         """Take `(64, same, (3, 5))` as it stands: what it means is seen where it is put."""
         opening = self.take()
         values: list[Sequence[Token]] = []
-        while self.kind != ")" or values:
+        for _ in self.items(opening):
             start = self.position
             self.value(opening)
             values.append(self.tokens[start : self.position])
+        return values
+
+    def items(self, opening: Token) -> Iterator[None]:
+        """Stop where each item starts, for the caller to take it, and take the commas and the ) behind them."""
+        is_empty = self.kind == ")"
+        while not is_empty:
+            yield
             if self.kind == ")":
                 break
             if self.kind in ("->", "]", "|", "end"):
@@ -174,7 +181,6 @@ class _Parser:
                 raise self.error(f"a comma or ) is missing before {self.token.text}.")
             self.take()
         self.take()
-        return values
 
     def check_output(self, nodes: Sequence[Node]) -> None:
         before, last = nodes[-2] if len(nodes) > 1 else None, nodes[-1]
@@ -313,17 +319,9 @@ class _Parser:
             raise self.error(f"{layer.text.upper()} takes no arguments.")
         opening = self.take()
         given: dict[str, Value] = {}
-        while self.kind != ")" or given:
+        for _ in self.items(opening):
             name = self.argument_name(kind, given)
             given[name] = self.argument_value(kind, name, opening)
-            if self.kind == ")":
-                break
-            if self.kind in ("->", "]", "|", "end"):
-                raise self.error("( is not closed. Add ).", opening)
-            if self.kind != ",":
-                raise self.error(f"a comma or ) is missing before {self.token.text}.")
-            self.take()
-        self.take()
         return tuple((name, given[name]) for name in ARGUMENTS[kind] if name in given)
 
     def argument_name(self, kind: str, given: Mapping[str, Value]) -> str:
