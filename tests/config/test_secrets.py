@@ -37,6 +37,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_secret_is_kept_as_the_text_and_looked_up_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(name, raising=False)
     text = f"${{oc.env:{name}}}"
     assert looked_up(f"${{oc.env:{name},none}}") == "none"
     monkeypatch.setenv(name, "1234-5678")
