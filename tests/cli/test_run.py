@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from convgrid import sweep
@@ -265,10 +264,7 @@ def test_an_experiment_reaches_the_training(
         "# @package _global_\ndefaults:\n  - override /optimizer: sgd\noptimizer:\n  momentum: 0.5\narch:\n  m: 1\n"
     )
     monkeypatch.setattr(files, "EXPERIMENTS", tmp_path)
-    try:
-        assert typed("experiments=own_question", "arch.m=3")[0] == 0
-    finally:
-        del ConfigStore.instance().repo["experiments"]["own_question.yaml"]
+    assert typed("experiments=own_question", "arch.m=3")[0] == 0
     (settings,) = trained
     assert settings.choices["optimizer"] == "sgd"
     assert settings.values["optimizer"]["momentum"] == 0.5

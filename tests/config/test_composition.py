@@ -3,12 +3,11 @@
 import copy
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -64,10 +63,8 @@ data: {batch_size: 11}
 
 
 @pytest.fixture
-def own_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def own_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder with an option that refers, one that sets keys of another group, and an experiment."""
-    store = ConfigStore.instance()
-    before = store.repo.pop("experiments", None)
     monkeypatch.setattr(files, "EXPERIMENTS", tmp_path)
     (tmp_path / "mine.yaml").write_text(EXPERIMENT)
     (tmp_path / "optimizer").mkdir()
@@ -81,10 +78,7 @@ def own_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     (tmp_path / "augment").mkdir()
     (tmp_path / "augment" / "brings.yaml").write_text("defaults:\n  - custom\n  - _self_\nflip_horizontal: 0.125\n")
     register_experiments()
-    yield str(tmp_path)
-    store.repo.pop("experiments", None)
-    if before is not None:
-        store.repo["experiments"] = before
+    return str(tmp_path)
 
 
 ONLY_IN = {

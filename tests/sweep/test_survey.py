@@ -3,11 +3,10 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.core.config_store import ConfigStore
 from rich.console import Console
 
 from convgrid.component import Component
@@ -47,20 +46,15 @@ def beforehand(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     monkeypatch.setattr(command, "Composer", Composer)
-    store = ConfigStore.instance()
-    before = store.repo.pop("experiments", None)
     monkeypatch.setattr(files, "EXPERIMENTS", tmp_path)
 
     def register(text: str) -> None:
         (tmp_path / "mine.yaml").write_text(f"# @package _global_\n{text}")
         register_experiments()
 
-    yield register
-    store.repo.pop("experiments", None)
-    if before is not None:
-        store.repo["experiments"] = before
+    return register
 
 
 # --- trials

@@ -3,7 +3,8 @@
 from convgrid.config.command import Command, check
 from convgrid.config.composer import Composer
 from convgrid.config.composition import Composition
-from convgrid.config.files import CONF, register_experiments
+from convgrid.config.experiments import register_experiments
+from convgrid.config.files import CONF
 from convgrid.config.fits import fit_of, outputs
 from convgrid.config.grids import Grid, grids
 from convgrid.config.identity import PLACES, config_key, counted, digest_of, identity, is_outside_identity
