@@ -90,7 +90,8 @@ def _checked(texts: Sequence[str], composer: Composer, *, multirun: bool, trains
     line, wrong = check_options(line, composer, trains=trains)
     mistakes, composed = [*mistakes, *wrong], None
     try:
-        composer.compose(line.hydra)
+        if line.hydra:
+            composer.compose(line.hydra)
         line, wrong = check_keys(line, composer)
         in_files = as_errors(wrong_in_experiments(line, composer))
         mistakes += [*wrong, *in_files]

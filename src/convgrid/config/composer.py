@@ -70,13 +70,15 @@ class Composer:
         """
         experiment = choices.get("experiments")
         if experiment is None:
-            return self.compose(_texts(choices))
+            return self.compose(choices_of(choices))
         try:
-            composed = self.compose(_texts(choices))
+            composed = self.compose(choices_of(choices))
         except ConfigError as error:
             raise ConfigError(f"experiments/{experiment}.yaml: {error}") from None
         chosen = dict(composed.hydra.runtime.choices) | {"experiments": None}
-        return self.compose(_texts({group: name for group, name in chosen.items() if not group.startswith("hydra/")}))
+        return self.compose(
+            choices_of({group: name for group, name in chosen.items() if not group.startswith("hydra/")})
+        )
 
     def stands_alone(self, group: str, option: str) -> bool:
         """Say whether an option sets keys of its own group only, as its file states them.
@@ -139,5 +141,6 @@ def find_options(config_dir: str | None) -> ConfigLoader:
     return make_loader(CONF, config_dir)
 
 
-def _texts(choices: Mapping[str, Any]) -> list[str]:
+def choices_of(choices: Mapping[str, Any]) -> list[str]:
+    """The overrides that choose options."""
     return [f"{group}={name}" for group, name in choices.items() if name is not None]

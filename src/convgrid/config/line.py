@@ -8,6 +8,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from convgrid.config.composer import Composer
+from convgrid.config.overrides import values_of
 from convgrid.errors import ConfigError, ConvgridError
 
 Mistakes = list[ConvgridError]
@@ -77,6 +78,12 @@ def is_group(override: Override, composer: Composer) -> bool:
     """Whether an override chooses an option, rather than sets a key."""
     name = override.key_or_group
     return name == "experiments" or (bool(composer.options(name)) and not isinstance(override.value(), dict))
+
+
+def first_options(overrides: Iterable[Override], composer: Composer) -> dict[str, Any]:
+    """The first option that is chosen of each group."""
+    groups = [override for override in overrides if is_group(override, composer)]
+    return {override.key_or_group: values[0] for override in groups if (values := values_of(override))}
 
 
 def is_in(override: Override, overrides: Iterable[Override]) -> bool:

@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, ListConfig
 
 from convgrid.config.composer import Composer, default_of
-from convgrid.config.line import Line, Mistakes, is_group, is_in, leave_out, several, unresolved
+from convgrid.config.line import Line, Mistakes, first_options, is_group, is_in, leave_out, several, unresolved
 from convgrid.config.mappings import MISSING, flatten
 from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import REFUSED_TARGET, assignments, brief, refers, shown, values_of
@@ -44,7 +44,7 @@ def schemas_of_grid(line: Line, member: Sequence[Override], composer: Composer) 
     """
     groups = [override for override in (*line.common, *member) if is_group(override, composer)]
     swept = {override.key_or_group: values_of(override) for override in groups}
-    first = {group: values[0] for group, values in swept.items()}
+    first = first_options(groups, composer)
     yield composer.schema(first)
     for group, values in swept.items():
         for value in values[1:]:

@@ -1,17 +1,18 @@
 """The first step: what was typed becomes overrides, with what an experiment's file and `sweep.union` add to them."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from hydra.core.override_parser.types import IntervalSweep, Override, Sweep
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from convgrid.config.composer import Composer
+from convgrid.config.composer import Composer, choices_of
 from convgrid.config.grids import params, union
-from convgrid.config.line import Line, Mistakes, leave_out
+from convgrid.config.line import Line, Mistakes, first_options, leave_out
 from convgrid.config.overrides import REFUSED_TARGET, brief, read, values_of
 from convgrid.errors import ConfigError
 
@@ -48,10 +49,8 @@ def _read(texts: Sequence[str], composer: Composer) -> tuple[tuple[Override, ...
 def _look_beside(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
     """Find what makes the command a sweep, and adds to what is typed, in Hydra's node and in an experiment."""
     named = {override.key_or_group: override for override in line.common if not override.is_sweep_override()}
-    experiment = named.get("experiments")
-    chosen = [experiment] if experiment and experiment.value() in composer.options("experiments") else []
     try:
-        base = composer.compose([*line.hydra, *(str(override.input_line) for override in chosen)])
+        base = _base(line, named.get("experiments"), composer)
         mode = base.hydra.mode
     except ConfigError:  # told with the other mistakes of its file
         return line, []
@@ -76,6 +75,15 @@ def _look_beside(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
         ),
         [*mistakes, *(error for _, _, wrong in members for error in wrong)],
     )
+
+
+def _base(line: Line, experiment: Override | None, composer: Composer) -> DictConfig:
+    """The config less what is set in it; with the first options that were chosen, which is what other steps compose."""
+    if not line.hydra:
+        with contextlib.suppress(ConfigError):  # of an option that there is none of; told by the next step
+            return composer.compose(choices_of(first_options(line.common, composer)))
+    chosen = [experiment] if experiment and experiment.value() in composer.options("experiments") else []
+    return composer.compose([*line.hydra, *(str(override.input_line) for override in chosen)])
 
 
 def _unreadable(override: Override, line: Line) -> Iterator[str]:
