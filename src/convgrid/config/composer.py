@@ -70,14 +70,14 @@ class Composer:
         """
         experiment = choices.get("experiments")
         if experiment is None:
-            return self.compose(choices_of(choices))
+            return self.compose(as_overrides(choices))
         try:
-            composed = self.compose(choices_of(choices))
+            composed = self.compose(as_overrides(choices))
         except ConfigError as error:
             raise ConfigError(f"experiments/{experiment}.yaml: {error}") from None
         chosen = dict(composed.hydra.runtime.choices) | {"experiments": None}
         return self.compose(
-            choices_of({group: name for group, name in chosen.items() if not group.startswith("hydra/")})
+            as_overrides({group: name for group, name in chosen.items() if not group.startswith("hydra/")})
         )
 
     def stands_alone(self, group: str, option: str) -> bool:
@@ -141,6 +141,6 @@ def find_options(config_dir: str | None) -> ConfigLoader:
     return make_loader(CONF, config_dir)
 
 
-def choices_of(choices: Mapping[str, Any]) -> list[str]:
+def as_overrides(choices: Mapping[str, Any]) -> list[str]:
     """The overrides that choose options."""
     return [f"{group}={name}" for group, name in choices.items() if name is not None]

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from convgrid.config.composer import Composer, choices_of
+from convgrid.config.composer import Composer, as_overrides
 from convgrid.config.grids import params, union
 from convgrid.config.line import Line, Mistakes, first_options, leave_out
 from convgrid.config.overrides import REFUSED_TARGET, brief, read, values_of
@@ -81,7 +81,7 @@ def _base(line: Line, experiment: Override | None, composer: Composer) -> DictCo
     """The config less what is set in it; with the first options that were chosen, which is what other steps compose."""
     if not line.hydra:
         with contextlib.suppress(ConfigError):  # of an option that there is none of; told by the next step
-            return composer.compose(choices_of(first_options(line.common, composer)))
+            return composer.compose(as_overrides(first_options(line.common, composer)))
     chosen = [experiment] if experiment and experiment.value() in composer.options("experiments") else []
     return composer.compose([*line.hydra, *(str(override.input_line) for override in chosen)])
 
