@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from convgrid.cli.run import plan_or_train, resumed
-from convgrid.config import Composition, check, register_experiments, replaced
+from convgrid.config import Composition, check, register_experiments
 from convgrid.config.command import Command
 from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
 from convgrid.model.suffixes import SUFFIXES
@@ -295,12 +294,10 @@ def plan(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None)
     Raises:
         ConvgridError: As the command tells it.
     """
-    line = _checked(_words(overrides, config_dir))
+    line = _checked([*_words(overrides, config_dir), "dry_run=true"])
     assert line.settings is not None
     if line.is_sweep:
-        values = replaced(line.settings.values, ["dry_run"], True)
-        dry = replace(line, settings=replace(line.settings, values=values))
-        return Written(lambda console: _swept(dry, "", console))
+        return Written(lambda console: _swept(line, "", console))
     settings, planned, folder = resumed(line.settings, line.arguments, line.plan)
     if folder is not None:
         folder.lock.release()

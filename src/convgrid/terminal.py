@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convgrid.config import Settings, component
+from convgrid.config import Settings, component, counted_for_plan
 from convgrid.config.address import shown
 from convgrid.network.advice import advice
 from convgrid.network.memory import training_bytes
@@ -87,7 +87,9 @@ def plan_notes(plan: Plan, settings: Settings) -> list[str]:
     size, optimizer = settings.data.batch_size, component(settings, "optimizer")
     assert optimizer is not None
     taken = _bytes(training_bytes(plan, size, optimizer))
-    return [f"a batch of {size:,} images trained with {optimizer.name}: about {taken} of memory", *advice(plan)]
+    counted = counted_for_plan(settings)
+    told = [] if counted is None else [f"data.num_classes={counted.number}, counted: {counted.what}"]
+    return [*told, f"a batch of {size:,} images trained with {optimizer.name}: about {taken} of memory", *advice(plan)]
 
 
 def result_rows(folder: Path, uri: str | None) -> dict[str, str]:

@@ -256,12 +256,16 @@ TOLD = {
     "target.mean=3": "target.mean is not a key of target=auto. Its keys: none.",
     # plans without the data
     "dry_run=true data=image_folder": (
-        "data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10."
+        "data.root must be given with data=image_folder: the folder that holds a folder a class."
     ),
-    "dry_run=true data=arrays": (
-        "data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10."
+    "dry_run=true data=arrays": "data.path must be given with data=arrays: an .npz file.",
+    "dry_run=true data=table_images loss=mean_squared_error": (
+        "data.table must be given with data=table_images: a CSV file with a row an image."
     ),
-    "dry_run=true data=arrays data.num_classes=x": "data.num_classes=x must be a whole number or null.",
+    "dry_run=true data=arrays data.num_classes=x": (
+        "data.num_classes=x must be a whole number or null.\n"
+        "ConfigError: data.path must be given with data=arrays: an .npz file."
+    ),
     # what nothing uses
     "arch=linear arch.n=2": "arch.n=2 has no effect: the pattern INPUT -> FC has no N. Leave it out.",
     "arch=linear arch={n:2}": "arch.n=2 has no effect: the pattern INPUT -> FC has no N. Leave it out.",

@@ -3,6 +3,7 @@
 from convgrid.config.command import Command, check
 from convgrid.config.composer import Composer
 from convgrid.config.composition import Composition
+from convgrid.config.counting import counted_for_plan
 from convgrid.config.experiments import register_experiments
 from convgrid.config.files import CONF
 from convgrid.config.fits import fit_of, outputs
@@ -29,6 +30,7 @@ __all__ = [
     "component",
     "config_key",
     "counted",
+    "counted_for_plan",
     "digest_of",
     "elements_of",
     "fit_of",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from convgrid.config.composer import Composer, find_options
+from convgrid.config.counting import forget_counted
 from convgrid.config.grids import Grid
 from convgrid.config.hydra_internals import flags_parser
 from convgrid.config.line import Line, as_errors, for_hydra
@@ -68,6 +69,7 @@ def check(argv: Sequence[str]) -> Command:
         Traceback (most recent call last):
         convgrid.errors.ConfigError: arch.m=3 has no effect: the pattern INPUT -> FC has no M. Leave it out.
     """
+    forget_counted()
     args = _arguments(argv)
     texts = [quoted(text, multirun=args.multirun) for text in args.overrides]
     trains = not (args.help or args.hydra_help or args.shell_completion or args.info or args.cfg)

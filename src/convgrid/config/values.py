@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from convgrid.config.address import check_uri
+from convgrid.config.counting import with_counted
 from convgrid.config.fits import fit_of, fit_so_far, outputs
 from convgrid.config.mappings import flatten
 from convgrid.config.overrides import shown
@@ -103,6 +104,9 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
         ConvgridError: With a line or more a mistake.
     """
     plans: list[Plan] = []
+    known = [settings]
+    uncounted = gather([lambda: known.append(with_counted(settings))])
+    settings = known[-1]
 
     def plan_network() -> None:
         plans.append(make_plan(settings))
@@ -113,7 +117,6 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
             partial(component, settings, group)
             for group in ("loss", "target", "optimizer", "schedule", "data", "augment")
         ),
-        lambda: _check_data(settings),
         lambda: _check_effect(settings, typed),
         lambda: _check_fold(settings.fold),
         lambda: _check_imbalance(settings),
@@ -123,7 +126,7 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
         plan_network,
         lambda: _check_fit(settings),
     ]
-    refuse([*_out_of_range(settings.values), *gather(checks)])
+    refuse([*uncounted, *_out_of_range(settings.values), *gather(checks)])
     return plans[0]
 
 
@@ -157,11 +160,6 @@ def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
         if values.get(key, options[0]) not in options:
             found.append(f"{key}={values[key]} must be one of {', '.join(map(shown, options))}.")
     return [ConfigError(text) for text in found]
-
-
-def _check_data(settings: Settings) -> None:
-    if settings.data.num_classes is None and settings.dry_run:
-        raise ConfigError("data.num_classes=null: a plan without the data needs a number. Add data.num_classes=10.")
 
 
 def _check_fold(fold: Any) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from convgrid.data.dataset import ImageData, check_numbers, fingerprint
+from convgrid.data.counts import check_numbers
+from convgrid.data.dataset import ImageData, fingerprint
 from convgrid.data.embedded import read_digits
 from convgrid.data.precision import as_numbers
 from convgrid.data.splits import divide

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import Arrays, ImageData, check_class_count, check_classes, check_shape, fingerprint
+from convgrid.data.counts import check_class_count, check_classes
+from convgrid.data.dataset import Arrays, ImageData, check_shape, fingerprint
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import Arrays, ImageData, check_classes, check_shape, fingerprint
+from convgrid.data.counts import check_classes
+from convgrid.data.dataset import Arrays, ImageData, check_shape, fingerprint
 from convgrid.data.fetch import data_folder, fetch
 from convgrid.data.splits import divide
 from convgrid.errors import DataError

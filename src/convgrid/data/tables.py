@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.dataset import ImageData, check_classes, check_numbers, check_weights, fingerprint
+from convgrid.data.csv_table import Table, check_targets, classes_of, number_in, read_table
+from convgrid.data.dataset import ImageData, check_weights, fingerprint
 from convgrid.data.files import readable, some
 from convgrid.data.origins import Origins
 from convgrid.data.photos import contents, image_size, load, num_workers
 from convgrid.data.precision import as_numbers, check_distinct, exact
 from convgrid.data.splits import Pool, divide
-from convgrid.errors import ConfigError, DataError
-
-LARGEST = float(np.finfo(np.float32).max)
-COLUMNS_SHOWN = 20
-DELIMITERS = ",;\t"  # the first one with which the images' column is found
-TRUTH = {"true": 1.0, "false": 0.0}
+from convgrid.errors import DataError
 
 
 def table_images(
@@ -76,17 +69,8 @@ def table_images(
         DataError: If the table, columns or images are missing, or numbers, labels or images are corrupt, all named.
     """
     size, threads = image_size(shape), num_workers(workers)
-    listed = f"data.targets=[{','.join(targets)}]"
-    if not targets or len(set(targets)) < len(targets):
-        raise ConfigError(f"{listed} must name one column or more, each once.")
-    if task == "classification" and len(targets) > 1:
-        raise ConfigError(
-            f"{listed}: classes stand in one column. Name that, or use data.task=multilabel for columns of 0 and 1."
-        )
-    if task != "classification":
-        check_numbers(len(targets), num_classes, task, listed, ("regression", "multilabel", "classification"))
-    content = _read(_existing(table), image)
-    _check_columns(content, {**dict.fromkeys(targets, "data.targets"), image: "data.image"}, weight, group)
+    check_targets(targets, task, num_classes)
+    content = read_table(table, image=image, targets=targets, weight=weight, group=group)
     names, weights, groups = content.column(image), _weights(content, weight), _groups(content, group)
     predicted, class_names = _predicted(content, targets, task, num_classes)
     paths, source = {"all": _paths(content, names)}, content.source
@@ -100,72 +84,6 @@ def table_images(
     return divide(
         pool, class_names=class_names, digest=digest, split=split, split_seed=split_seed, limit=limit, notes=told
     )
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a CSV file holds, less its empty rows; rows have the numbers that a spreadsheet shows."""
-
-    path: Path
-    header: list[str]
-    rows: dict[int, list[str]]
-    delimiter: str = ","
-
-    @property
-    def source(self) -> str:
-        """What messages start with."""
-        return f"data.table={self.path}"
-
-    def column(self, name: str) -> list[str]:
-        """The cells below a name in the header."""
-        place = self.header.index(name)
-        return [cells[place] for cells in self.rows.values()]
-
-
-def _existing(table: str | None) -> Path:
-    if table is None:
-        raise ConfigError("data.table must be given with data=table_images: a CSV file with a row an image.")
-    path = Path(table).expanduser().absolute()
-    if not path.is_file():
-        raise DataError(f"data.table={table} is not a file. It must be a CSV file with a row an image.")
-    return path
-
-
-def _read(path: Path, image: str) -> Table:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets write a mark at the start
-        delimiter = next((mark for mark in DELIMITERS if image in next(_cells(text, mark), [])), ",")
-        rows = dict(enumerate(_cells(text, delimiter), 1))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"data.table={path} cannot be read as a CSV file in UTF-8 ({error}).") from error
-    header = rows.pop(1, [])
-    table = Table(path, header, {number: cells for number, cells in rows.items() if any(cells)}, delimiter)
-    if not table.rows:
-        raise DataError(f"{table.source} has no rows below a header. It must have one an image.")
-    ragged = [f"row {number}: {len(cells)}" for number, cells in table.rows.items() if len(cells) != len(header)]
-    if ragged:
-        raise DataError(
-            f"{table.source}: {len(ragged)} of {len(table.rows)} rows do not have the header's {len(header)} cells. "
-            f"Mend or remove them:\n{some(ragged)}"
-        )
-    return table
-
-
-def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
-    for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True):
-        yield [cell.strip() for cell in cells]
-
-
-def _check_columns(table: Table, keys: dict[str, str], weight: str | None, group: str | None) -> None:
-    keys |= {name: key for name, key in ((weight, "data.weight"), (group, "data.group")) if name is not None}
-    missing = [f"{name} ({key})" for name, key in keys.items() if name not in table.header]
-    if missing:
-        raise DataError(
-            f"{table.source} has no column {some(missing)}. Its columns are {some(table.header, COLUMNS_SHOWN)}."
-        )
-    twice = [name for name in keys if table.header.count(name) > 1]
-    if twice:
-        raise DataError(f"{table.source} has several columns {some(twice)}. Rename all but one.")
 
 
 def _weights(table: Table, weight: str | None) -> np.ndarray | None:
@@ -193,9 +111,8 @@ def _predicted(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Targets, and names of the classes or labels."""
     if task == "classification":
-        classes, names = _classes(table, targets[0])
-        check_classes(len(names), num_classes, f"column {targets[0]} of {table.path}")
-        return classes, names
+        classes, names = classes_of(table, targets[0], num_classes)
+        return np.array(classes, np.int64), names
     numbers = _numbers(table, targets)
     if task == "multilabel":
         return _labels(table, targets, numbers), tuple(targets)
@@ -203,35 +120,10 @@ def _predicted(
     return as_numbers([numbers])[0], ()
 
 
-def _classes(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Shape (B,), int64, and a name for each class: texts in their order, whole numbers by size."""
-    cells = [unicodedata.normalize("NFC", cell) for cell in table.column(name)]
-    empty = [f"row {number}" for number, cell in zip(table.rows, cells, strict=True) if not cell]
-    if empty:
-        raise DataError(
-            f"{table.source}: {len(empty)} of {len(cells)} images have no class in column {name}. "
-            f"Fill it in or remove their rows:\n{some(empty)}"
-        )
-    numbers = [_number(cell) for cell in cells]
-    if all(map(math.isfinite, numbers)):
-        parts = [cell for cell, number in zip(cells, numbers, strict=True) if number % 1]
-        if parts:
-            raise DataError(
-                f"{table.source}: column {name} holds {parts[0]}, which is not a class. "
-                "Use data.task=regression, or number the classes in whole numbers."
-            )
-        by_number = dict(sorted(dict(zip(reversed(numbers), reversed(cells), strict=True)).items()))
-        places = {number: place for place, number in enumerate(by_number)}
-        return np.array([places[number] for number in numbers], np.int64), tuple(by_number.values())
-    names = sorted(set(cells))
-    places = {cell: place for place, cell in enumerate(names)}
-    return np.array([places[cell] for cell in cells], np.int64), tuple(names)
-
-
 def _numbers(table: Table, names: Sequence[str], what: str = "targets", *, least: float = -math.inf) -> np.ndarray:
     """Shape (B, T), float64."""
     columns = {name: table.column(name) for name in names}
-    values = np.array([[_number(cell, table.delimiter) for cell in cells] for cells in columns.values()]).T
+    values = np.array([[number_in(cell, table.delimiter) for cell in cells] for cells in columns.values()]).T
     wrong = [
         f"row {number}: {name}={cells[row] or '(empty)'}"
         for row, number in enumerate(table.rows)
@@ -262,17 +154,6 @@ def _labels(table: Table, targets: Sequence[str], values: np.ndarray) -> np.ndar
             f"Mend them, or use data.task=regression:\n{some(wrong)}"
         )
     return values.astype(np.uint8)
-
-
-def _number(cell: str, delimiter: str = ",") -> float:
-    """NaN for what is not a number, or not a finite one in float32; 1 and 0 for True and False."""
-    if cell.lower() in TRUTH:
-        return TRUTH[cell.lower()]
-    try:
-        value = float(cell.replace(",", ".") if delimiter == ";" else cell)  # semicolons leave commas to decimals
-    except ValueError:
-        return math.nan
-    return value if abs(value) <= LARGEST else math.nan
 
 
 def _paths(table: Table, names: Sequence[str]) -> list[str]:
