@@ -485,10 +485,9 @@ NINE = np.zeros((9, 4, 4), np.uint8)
         ({"a": NINE}, {}, r"must hold x_train and y_train, or images and targets, but holds \['a'\]"),
         ({"x_train": NINE}, {}, "has only one of x_train and y_train"),
         (
-            {"images": NINE, "targets": np.zeros(9)},
+            {"images": NINE, "targets": np.full(9, 0.5)},
             {},
-            r"data\.npz: targets holds float64, not classes\. Use data\.task=regression, or save whole numbers, "
-            r"such as y\.astype\(int\), if they are classes\.$",
+            r"data\.npz: targets holds float64, not classes\. Use data\.task=regression\.$",
         ),
         ({"images": NINE, "targets": np.zeros(8, int)}, {}, "images holds 9 images, but targets 8 targets"),
         (
@@ -543,6 +542,44 @@ def test_arrays_that_do_not_fit_are_told(
 ) -> None:
     with pytest.raises(DataError, match=message):
         arrays(path=saved(tmp_path, **content), **{"shape": [1, 4, 4], **options})
+
+
+@pytest.mark.parametrize(
+    ("targets", "task", "note"),
+    [
+        (np.arange(9), "classification", None),
+        (np.arange(9.0), "regression", None),
+        (np.ones((9, 2)), "multilabel", None),
+        (
+            np.arange(9.0)[::-1],
+            "classification",
+            "targets: whole numbers in float64, read as classes. To predict numbers, use data.task=regression.",
+        ),
+        (
+            np.eye(9)[::-1],
+            "classification",
+            "targets: one-hot rows, read as classes. If several may apply to an image, use data.task=multilabel.",
+        ),
+        (
+            np.eye(9),
+            "multilabel",
+            "targets: a single 1 in every row, read as labels. If they are classes, use data.task=classification.",
+        ),
+        (
+            np.eye(9),
+            "regression",
+            "targets: a single 1 in every row, read as numbers to predict. If they are classes, use "
+            "data.task=classification.",
+        ),
+    ],
+)
+def test_targets_of_two_readings_are_told(tmp_path: Path, targets: np.ndarray, task: str, note: str | None) -> None:
+    images = np.arange(9, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
+    data = arrays(path=saved(tmp_path, images=images, targets=targets), shape=[1, 4, 4], task=task, split=(0.5, 0.5))
+    assert data.notes == (() if note is None else (note,))
+    if task == "classification":
+        expected = targets if targets.ndim == 1 else np.arange(9)[::-1]
+        assert data.train.targets.tolist() == expected[pixels_of(data.train)[:, 0, 0, 0]].tolist()
 
 
 def test_classes_without_images_are_there_where_their_number_is_given(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from convgrid.data.npz_file import (
     WEIGHTS,
     arrays_of_parts,
     load_arrays,
+    notes_on_reading,
     outputs_of,
     targets_of,
 )
@@ -44,8 +45,8 @@ def arrays(
         path: The file.
         shape: Channels, height, width.
         num_classes: Number of classes or labels, or of numbers an image; None for as many as the file holds.
-        task: classification (targets are integers from 0, or one-hot rows), multilabel (0 and 1, (N, L)) or regression
-            (numbers, (N,) or (N, T)).
+        task: classification (targets are whole numbers from 0, or one-hot rows), multilabel (0 and 1, (N, L)) or
+            regression (numbers, (N,) or (N, T)).
         group: Name of the array that says which images belong together, such as the patient of each, (N,): each group
             comes into one part. Of `x_train`, `x_val` and `x_test` it is NAME_train, NAME_val and NAME_test, or NAME
             for `x_train`. None for none.
@@ -95,6 +96,7 @@ def arrays(
         limit=limit,
         validation=pools.get("validation"),
         test=pools.get("test"),
+        notes=notes_on_reading(content[pairs["train"][1]], pairs["train"][1], task),
     )
 
 

@@ -121,19 +121,49 @@ def targets_of(array: np.ndarray, source: str, task: str) -> np.ndarray:
 
 def _classes(array: np.ndarray, source: str) -> np.ndarray:
     """Shape (B,), int64, of whole numbers or of one-hot rows."""
-    if array.ndim == 2 and array.shape[1] > 1 and ((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all():
+    if _is_one_hot(array):
         return array.argmax(1).astype(np.int64)
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array).all() and not (array % 1).any()
-        or_cast = ", or save whole numbers, such as y.astype(int), if they are classes" if whole else ""
-        raise DataError(f"{source} holds {array.dtype}, not classes. Use data.task=regression{or_cast}.")
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and not (array % 1).any()):
+        raise DataError(f"{source} holds {array.dtype}, not classes. Use data.task=regression.")
     if array.size != len(array) or (array.size and array.min() < 0):
         least = f", the least {array.min()}" if array.size else ""
         several = " For several labels an image, use data.task=multilabel." if array.size != len(array) else ""
         raise DataError(f"{source} must be one class index from 0 an image; it is {list(array.shape)}{least}.{several}")
-    if array.size and array.max() > np.iinfo(np.int64).max:
+    if array.size and array.max() >= 2**63:
         raise DataError(f"{source} holds {array.max()}, which is not a class. Number the classes from 0 without gaps.")
     return array.reshape(-1).astype(np.int64)
+
+
+def _is_one_hot(array: np.ndarray) -> bool:
+    wide = array.ndim == 2 and array.shape[1] > 1
+    return bool(wide and ((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all())
+
+
+def notes_on_reading(array: np.ndarray, name: str, task: str) -> tuple[str, ...]:
+    """Say how targets were read that could be read in another way.
+
+    Args:
+        array: As it stands in the file, and can be read.
+        name: Of it.
+
+    Returns:
+        One line, or none.
+
+    Example:
+        >>> notes_on_reading(np.array([0.0, 2.0, 1.0]), "y_train", "classification")
+        ('y_train: whole numbers in float64, read as classes. To predict numbers, use data.task=regression.',)
+    """
+    one_hot = _is_one_hot(array)
+    if task == "classification" and one_hot:
+        return (f"{name}: one-hot rows, read as classes. If several may apply to an image, use data.task=multilabel.",)
+    if task == "classification" and array.dtype.kind == "f":
+        return (
+            f"{name}: whole numbers in {array.dtype}, read as classes. To predict numbers, use data.task=regression.",
+        )
+    if task != "classification" and one_hot:
+        read = "labels" if task == "multilabel" else "numbers to predict"
+        return (f"{name}: a single 1 in every row, read as {read}. If they are classes, use data.task=classification.",)
+    return ()
 
 
 def _labels(array: np.ndarray, source: str) -> np.ndarray:
