@@ -103,3 +103,29 @@ def test_a_stores_address_with_a_password_is_kept_as_the_text(monkeypatch: pytes
     assert settings is not None
     assert settings.values["tracking"]["uri"] == "${oc.env:MLFLOW_TRACKING_URI}"
     assert settings.tracking.uri == address
+
+
+@pytest.mark.parametrize(
+    ("typed", "variable"),
+    [
+        ("tracking.uri=https://eve:1234@host", "MLFLOW_TRACKING_URI"),
+        ("-m seed=1,2 tracking.uri=https://eve:1234@host", "MLFLOW_TRACKING_URI"),
+        ("-m sweep=optuna sweep.max_trials=2 arch.n=1,2 sweep.storage=mysql://eve:1234@host", "MY_ADDRESS"),
+    ],
+)
+def test_an_address_typed_with_a_password_is_refused_and_not_shown(
+    typed: str, variable: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "dry_run=true", *typed.split()]) == 1
+    out, err = capsys.readouterr()
+    key, _, address = typed.split()[-1].partition("=")
+    assert out == ""
+    assert err == (
+        f"ConfigError: {key}={address.replace('eve:1234', '***')} would be stored with its password. Set the "
+        f"environment variable {variable} to it, and use '{key}=${{oc.env:{variable}}}'.\n"
+    )
+
+
+@pytest.mark.parametrize("address", ["postgresql://eve@host/db", "http://host:5000/@team", "http://[::1]:5000"])
+def test_an_address_without_a_password_may_be_typed(address: str) -> None:
+    assert check([f"tracking.uri={address}"]).settings is not None

@@ -1,6 +1,7 @@
 """A secret of the environment trains and goes on, and is in no file of the run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,15 @@ def test_no_file_of_a_run_has_the_secret_and_the_run_goes_on(
         capsys.readouterr()
         assert main(["run", f"resume={folder.name}", "tracking=none", "trainer=cpu"]) == status
     assert "the environment variable MY_TOKEN is not set" in capsys.readouterr().err
+
+
+def test_no_file_of_a_sweep_and_nothing_in_mlflow_has_the_secret(
+    words: list[str], in_tmp: Path, migrated_store: Path
+) -> None:
+    shutil.copyfile(migrated_store, in_tmp / "mlflow.db")
+    sweep = [word for word in words if word != "tracking=none"]
+    assert main([sweep[0], "-m", *sweep[1:], "arch.n=1", "arch.m=1"]) == 0
+    content = {file: file.read_bytes() for file in in_tmp.rglob("*") if file.is_file() and file.name != "with_token.py"}
+    holding = {file.name for file, text in content.items() if b"oc.env:MY_TOKEN" in text}
+    assert {"config.yaml", "run.json", "mlflow.db"} <= holding
+    assert [file for file, text in content.items() if b"1234-5678" in text] == []

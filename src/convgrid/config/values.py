@@ -12,6 +12,7 @@ from convgrid.config.counting import with_counted
 from convgrid.config.fits import fit_of, fit_so_far, outputs
 from convgrid.config.mappings import flatten
 from convgrid.config.overrides import shown
+from convgrid.config.secrets import passwords_in
 from convgrid.config.settings import Settings, architecture, component
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
 from convgrid.network.pattern import Pattern, parse
@@ -126,7 +127,8 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
         plan_network,
         lambda: _check_fit(settings),
     ]
-    refuse([*uncounted, *_out_of_range(settings.values), *gather(checks)])
+    mistakes = [*uncounted, *_out_of_range(settings.values), *passwords_in(settings.values)]
+    refuse([*mistakes, *gather(checks)])
     return plans[0]
 
 
@@ -139,6 +141,7 @@ def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
     checks = (_check_kept, _check_timeout, _check_search)
     return [
         *_out_of_range({"sweep": settings.values["sweep"]}),
+        *passwords_in({group: settings.values[group] for group in ("sweep", "tracking")}),
         *gather(partial(check, settings) for check in checks),
     ]
 
