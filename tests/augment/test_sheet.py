@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from convgrid.augment.sheet import GAP, SMALLEST, sheet
+from convgrid.augment.sheet import GAP, SMALLEST, gallery, sheet
 
 
 def test_a_sheet_has_a_row_an_image_and_a_column_a_round() -> None:
@@ -31,3 +31,10 @@ def test_a_small_grey_image_is_enlarged_and_stretched_from_black_to_white() -> N
 def test_an_even_image_is_black() -> None:
     even = torch.full((1, 2, 96, 96), 7.0)
     assert (np.asarray(sheet(even, [even]))[GAP:-GAP, GAP : GAP + 96] == 0).all()
+
+
+def test_captions_of_others_stay_in_their_line() -> None:
+    image = torch.zeros(1, 1, 96, 96)
+    odd, plain = "a\nb\x1b[2J", "a\\nb\\x1b[2J"
+    assert (np.asarray(sheet(image, [image], [odd])) == np.asarray(sheet(image, [image], [plain]))).all()
+    assert (np.asarray(gallery(image, [[odd]])) == np.asarray(gallery(image, [[plain]]))).all()

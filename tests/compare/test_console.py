@@ -160,3 +160,14 @@ def test_compare_is_a_command(sweep: Path, capsys: pytest.CaptureFixture[str]) -
     printed: Any = capsys.readouterr()
     assert "usage: convgrid compare" in printed.out
     assert "convgrid compare: error: --swep is not an argument of compare." in printed.err
+
+
+def test_values_of_others_neither_steer_the_terminal_nor_make_lines() -> None:
+    harmful = ("\x1b[2J[red]", "adam\n1  sgd  0.99", "=cmd()")
+    lines = shown(make_trials({"optimizer": harmful}), 120)
+    assert "\x1b" not in "".join(lines)
+    assert [row.split("  ")[1].strip() for row in lines[-3:]].count("=cmd()") == 1
+    assert {word for word in (r"\x1b[2J[red]", r"adam\n1  sgd  0.99") if any(word in line for line in lines)} == {
+        r"\x1b[2J[red]",
+        r"adam\n1  sgd  0.99",
+    }

@@ -183,6 +183,17 @@ def test_a_value_with_commas_and_quotes_stays_one_cell(tmp_path: Path) -> None:
         assert {row["arch.pattern"] for row in csv.DictReader(file)} == set(awkward)
 
 
+def test_names_of_others_are_texts_in_the_table(tmp_path: Path) -> None:
+    made = make_trials({"=cmd()": ("@SUM(1)", "\x1b[2J", "<script>alert(1)</script>")})
+    page = write(made, answer(made), tmp_path).read_text(encoding="utf-8")
+    text = (tmp_path / "table.csv").read_text(encoding="utf-8")
+    assert text.startswith("place,'=cmd(),mean")
+    assert ",'@SUM(1)," in text
+    assert "\x1b" not in text
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+
+
 def test_settings_that_were_run_once_have_no_interval_and_no_p(tmp_path: Path) -> None:
     once = make_trials(seeds=1)
     page = Elements(write(once, answer(once), tmp_path).read_text(encoding="utf-8"))

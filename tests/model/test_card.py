@@ -1,10 +1,12 @@
 """The card says what the folder knows, and its code works."""
 
+import ast
 import contextlib
 import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +85,30 @@ def test_the_winner_of_a_sweep_says_of_how_many_it_was_chosen(trained_digits: Pa
 def test_the_interval_is_wilsons(hits: int, count: int) -> None:
     interval = binomtest(hits, count).proportion_ci(0.95, "wilson")
     assert wilson(hits / count, count) == pytest.approx((interval.low, interval.high), abs=1e-6)
+
+
+def test_names_of_others_are_neither_marks_nor_tags_nor_code(trained_digits: Path) -> None:
+    meta = load(trained_digits).meta
+    harmful = (
+        "<script>alert(1)</script>",
+        "a|b",
+        "`c`",
+        "\x1b[2J",
+        "x\nimport os",
+        "# y",
+        "=cmd()",
+        "&amp;",
+        "é_ü",
+        "9",
+    )
+    text = card(trained_digits, replace(meta, profile=replace(meta.profile, names=harmful)), "torch_export", "m.pt2")
+    words, _, code = text.partition("```python")
+    assert "<script" not in words
+    assert "\x1b" not in text
+    assert (
+        r"&lt;script>alert(1)&lt;/script>, a\|b, \`c\`, \\x1b\[2J, x\\nimport os, \# y, =cmd(), &amp;amp;, é_ü, 9"
+        in words
+    )
+    assert "\nimport os" not in words
+    (names,) = [line for line in code.splitlines() if line.startswith("names = ")]
+    assert ast.literal_eval(names.removeprefix("names = ")) == [*harmful]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.console import Console
 from convgrid.cli.exit import exit_status
 from convgrid.errors import ConfigError
 from convgrid.model.predict import table_row
-from convgrid.system.text import cell, escaped
+from convgrid.system.text import cell, escaped, escaped_json, one_line
 from convgrid.terminal import printable, show_result
 
 
@@ -20,7 +21,7 @@ from convgrid.terminal import printable, show_result
         ("\x9b31m", r"\x9b31m"),
         ("a\rb\bc", r"a\rb\x08c"),
         ("gpj.\u202eexe", r"gpj.\u202eexe"),
-        ("Gr\udcfc\udcdfe", r"Gr\udcfc\udcdfe"),
+        ("Gr\udcfc\udcdfe", r"Gr\xfc\xdfe"),
         ("two\n\tlines, größe, 猫", "two\n\tlines, größe, 猫"),
     ],
 )
@@ -54,3 +55,19 @@ def test_a_row_of_predictions_keeps_its_numbers() -> None:
     file = io.StringIO()
     csv.writer(file).writerow(table_row("=a.png", "@cat", [-0.5, 1e-7]))
     assert next(csv.reader([file.getvalue()])) == ["'=a.png", "'@cat", "-0.5", "1e-07"]
+
+
+def test_a_cell_has_no_control_characters() -> None:
+    assert cell("=\x1b[2J") == "'=\\x1b[2J"
+    assert cell("\x1b]0;owned\x07") == "\\x1b]0;owned\\x07"
+
+
+def test_a_name_in_a_line_makes_no_line_of_its_own() -> None:
+    assert one_line("cat\nloss\t0.0\r\x1b[2J") == r"cat\nloss\t0.0\r\x1b[2J"
+
+
+def test_json_without_control_characters_says_the_same() -> None:
+    rows = [{"file": "\x1b[2J \x9b31m caf\udce9 größe \u202e"}]
+    text = escaped_json(json.dumps(rows, ensure_ascii=False))
+    assert text.encode("utf-8") == rb'[{"file": "\u001b[2J \u009b31m caf\udce9 gr' + "öße ".encode() + rb'\u202e"}]'
+    assert json.loads(text) == rows

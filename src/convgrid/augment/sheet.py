@@ -11,6 +11,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from convgrid.system.text import one_line
+
 SMALLEST = 96  # pixels that a side is enlarged to, at the least
 GAP = 4  # pixels between images; thrice that after the originals
 LETTERS = 14  # pixels, height of the captions
@@ -40,7 +42,7 @@ def sheet(images: Tensor, augmented: Sequence[Tensor], captions: Sequence[str] =
     count, height, width, _ = rounds[0].shape
     factor = -(-SMALLEST // min(height, width))
     height, width = factor * height, factor * width
-    font = ImageFont.load_default(LETTERS)
+    font, captions = ImageFont.load_default(LETTERS), list(map(one_line, captions))
     margin = max((GAP + math.ceil(font.getlength(text)) for text in captions), default=0)
     size = (margin + len(rounds) * (width + GAP) + 3 * GAP, count * (height + GAP) + GAP)
     picture = Image.new("RGB", size, "white")
@@ -85,7 +87,7 @@ def gallery(images: Tensor, captions: Sequence[Sequence[str]]) -> Image.Image:
         picture.paste(Image.fromarray(shown).resize((width, height), Image.Resampling.NEAREST), (left, top))
         for line, text in enumerate(texts):
             at = (left, top + height + line * (LETTERS + GAP))
-            write.text(at, _cut(text, width, font), "black", font)
+            write.text(at, _cut(one_line(text), width, font), "black", font)
     return picture
 
 

@@ -2,8 +2,9 @@
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from convgrid.runs.files import blamed_on, read_or_tell, tell
 from convgrid.runs.forms import ENVIRONMENT_FORM
 from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep_or_tell, standing
 from convgrid.runs.trial import BEST, ENVIRONMENT, read_record
+from convgrid.system.text import one_line
 
 PARTS = {"validation": "best/val/", "test": "test/"}  # the metrics of each, in a trial's record
 SHOWN = 10  # names of classes in a sentence
@@ -26,6 +28,7 @@ TRAINED_WITH = (
     *("optimizer.lr", "schedule", "data.batch_size", "augment", "regularization.l1", "regularization.l2"),
     *("imbalance.class_weights", "imbalance.sampling", "trainer.precision", "data.split", "data.split_seed"),
 )
+MARKS = re.compile(r"[\\`*|\[\]]|^#")
 ABSENT = (None, "none", "auto", 0)  # values that are not worth a word
 
 
@@ -62,7 +65,8 @@ def card(folder: Path, meta: Meta, format_: str, place: str) -> str:
 
 
 def _text(known: Known, format_: str, place: str) -> str:
-    meta = known.meta
+    meta = _in_markdown(known.meta)
+    known, given = replace(known, meta=meta), known.meta
     sections = {
         "How good it is": _quality(known),
         "What it takes and gives": _door(meta),
@@ -70,13 +74,29 @@ def _text(known: Known, format_: str, place: str) -> str:
         "Limits": _limits(known),
         "Data": _data(meta),
         "How it was trained": _training(known),
-        "How to load it": iter([f"```python\n{example(meta, format_, place)}```"]),
+        "How to load it": iter([f"```python\n{example(given, format_, place)}```"]),
     }
     name = known.record.get("name", meta.trial)
-    text = [f"# {name}, trained on {meta.profile.name}", _summary(meta)]
+    text = [f"# {in_markdown(name)}, trained on {meta.profile.name}", _summary(meta)]
     for title, lines in sections.items():
         text += [f"## {title}", "\n".join(lines)]
     return "\n\n".join(text) + "\n"
+
+
+def _in_markdown(meta: Meta) -> Meta:
+    """With the names of others as Markdown shows them."""
+    names = tuple(map(in_markdown, meta.profile.names))
+    return replace(meta, profile=replace(meta.profile, name=in_markdown(meta.profile.name), names=names))
+
+
+def in_markdown(name: str) -> str:
+    r"""Write a name of others, such as a class, so that Markdown takes none of it for marks, and HTML none for tags.
+
+    Example:
+        >>> print(in_markdown("a|b <i>"))
+        a\|b &lt;i>
+    """
+    return MARKS.sub(r"\\\g<0>", one_line(name).replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def _summary(meta: Meta) -> str:
@@ -244,7 +264,7 @@ def _worst(file: Path) -> str:
         tell(RunError(f"{file} cannot be read: {error}."))
         return ""
     count, name, other, of = max(mistakes, default=(0, "", "", 0))
-    return f"It takes {name} for {other} in {count:,} of {of:,} images" if count > 1 else ""
+    return f"It takes {in_markdown(name)} for {in_markdown(other)} in {count:,} of {of:,} images" if count > 1 else ""
 
 
 def _data(meta: Meta) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The few lines of Python that load a model, as its card shows them."""
 
 from convgrid.model.meta import Meta
+from convgrid.system.text import one_line
 
 
 def example(meta: Meta, format_: str, place: str) -> str:
@@ -53,4 +54,4 @@ def _shown(meta: Meta) -> list[str]:
             told = f"[[name for name, value in zip(names, row) if value > {meta.threshold:g}] for row in predictions]"
             return [names, f"print({told}, predictions)"]
         case "regression":
-            return [f"print(predictions)  # {', '.join(meta.profile.names)}"]
+            return [f"print(predictions)  # {one_line(', '.join(meta.profile.names))}"]

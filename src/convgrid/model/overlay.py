@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from convgrid.system.text import one_line
+
 Pair = tuple[int, int]  # height, width
 
 # After Okabe and Ito: people with any colour vision tell them apart. The last one is that of all further classes.
@@ -154,7 +156,7 @@ def _entries(classes: Classes, colours: dict[int, str]) -> list[tuple[str, str]]
     told, others = [], [count for kind, count in _named(classes) if colours[kind] == last]
     for kind, count in classes.ranked:
         if kind < 0 or colours[kind] != last or len(others) == 1:
-            name = classes.names[kind] if kind >= 0 else "none"
+            name = one_line(classes.names[kind]) if kind >= 0 else "none"
             told.append((colours.get(kind, "white"), f"{name}   {count / classes.chosen.size:.0%}"))
     if len(others) > 1:
         told.append((last, f"{len(others)} others   {sum(others) / classes.chosen.size:.0%}"))

@@ -21,7 +21,7 @@ from convgrid.model.images import check_readable, find_images, read_images
 from convgrid.model.maps import Map, maps_of_arrays, maps_of_files
 from convgrid.model.meta import Meta
 from convgrid.model.trained import load
-from convgrid.system.text import cell, escaped
+from convgrid.system.text import cell, escaped, escaped_json, one_line
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _save_maps(model: Model, files: Sequence[Path], unread: list[str]) -> None:
         )
     _tell_scale(model.meta.profile)
     for each in maps_of_files(model, files, unread):
-        print("  ".join([each.name, *map(str, each.save()), each.summary]))
+        print("  ".join(map(one_line, [each.name, *map(str, each.save()), each.summary])))
         if each.agreement:
             _tell(f"{each.name}: {each.agreement}")
     for line in unread:
@@ -177,9 +177,9 @@ def _predictions(model: Model, files: Sequence[Path], unread: list[str]) -> Iter
 
 def _show_text(predictions: Iterable[Prediction], meta: Meta) -> None:
     for each in predictions:
-        labels = [", ".join(each.answer) or "none"] if meta.answer == "labels" else []
-        ranked = [f"{name} {_rounded(value, meta)}" for name, value in best_of(each.values, meta)]
-        print(escaped("  ".join([str(each.file), *labels, *ranked])))
+        labels = [", ".join(map(one_line, each.answer)) or "none"] if meta.answer == "labels" else []
+        ranked = [f"{one_line(name)} {_rounded(value, meta)}" for name, value in best_of(each.values, meta)]
+        print("  ".join([one_line(str(each.file)), *labels, *ranked]))
 
 
 def _rounded(value: float, meta: Meta) -> str:
@@ -193,7 +193,7 @@ def _show_json(predictions: Iterable[Prediction], meta: Meta) -> None:
         rows.append(
             {"file": str(each.file), **answer, meta.kind: dict(zip(meta.profile.names, each.values, strict=True))}
         )
-    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    print(escaped_json(json.dumps(rows, indent=2, ensure_ascii=False)))
 
 
 def _show_csv(predictions: Iterable[Prediction], meta: Meta) -> None:
@@ -207,7 +207,7 @@ def _show_csv(predictions: Iterable[Prediction], meta: Meta) -> None:
 def table_row(file: str, *rest: Any) -> list[Any]:
     """A line for a spreadsheet: the file, the answer where there is one, the values."""
     *answer, values = rest
-    return [cell(escaped(part) if isinstance(part, str) else part) for part in (file, *answer, *values)]
+    return [cell(part) for part in (file, *answer, *values)]
 
 
 SHOW: Mapping[str, Callable[[Iterable[Prediction], Meta], None]] = {

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 from rich.console import Console
+from rich.text import Text
 
 from convgrid.component import Component
 from convgrid.config import Settings, component
@@ -12,7 +13,7 @@ from convgrid.objective.glossary import Mode
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
 from convgrid.sweep.objectives import SIZES, front, objective_values, objectives_of
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
-from convgrid.terminal import duration, shortened, show_result
+from convgrid.terminal import duration, printable, shortened, show_result
 
 MOST_REASONS = 8  # shown of the points skipped
 MOST_VALUES = 60  # characters shown of a key's values
@@ -90,7 +91,7 @@ def show_front(results: Sequence[tuple[Trial, Outcome]], objectives: Mapping[str
             for name, value in zip(objectives, values[key], strict=True)
         ]
         drawn = [f"{name}={value}" for name, value in finished[key][0].varying.items()]
-        console.print(f"  {'  '.join([*reached, *drawn])}", highlight=False, soft_wrap=True)
+        console.print(Text(printable(f"  {'  '.join([*reached, *drawn])}", console)), soft_wrap=True)
 
 
 def _pruner(pruner: Component) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
+from rich.text import Text
 
 from convgrid.config import Settings, component, digest_of
 from convgrid.config.address import shown
@@ -24,7 +25,7 @@ from convgrid.sweep.sources import GridSource, NotedSource
 from convgrid.sweep.view import LineView, LiveView, view_for
 from convgrid.sweep.winner_artifacts import WinnerArtifacts
 from convgrid.system.memory import uncollected
-from convgrid.terminal import show_store
+from convgrid.terminal import printable, show_store
 from convgrid.tracking.writer import FLUSH, Writer, start_writer
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _tell_search(asked: "Search", results: Sequence[Result], settings: Settings,
     skipped = sum(map(len, asked.skipped.values()))
     lines = [f"{skipped:,} points drawn are infeasible, such as: {next(iter(asked.skipped))}"] if skipped else []
     for line in [*lines, *([asked.note] if asked.note else [])]:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(Text(printable(line, console)), soft_wrap=True)
 
 
 def _tell_ending(
@@ -257,7 +258,7 @@ def _tell_ending(
         if settings.tracking.uri:
             lines.append("dashboard  python -m convgrid ui")
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(Text(printable(line, console)), soft_wrap=True)
 
 
 def _exit_status(ending: Ending, results: Sequence[Result]) -> int:

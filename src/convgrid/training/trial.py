@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from convgrid.config import Settings, identity
 from convgrid.data import notes_on
@@ -14,7 +15,7 @@ from convgrid.network.plan import Plan
 from convgrid.runs.trial import TrialFolder, create, run_id_of
 from convgrid.system.device import find_device
 from convgrid.system.memory import freed_memory_kept
-from convgrid.terminal import result_rows, show_result, show_store
+from convgrid.terminal import printable, result_rows, show_result, show_store
 from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
 from convgrid.training.notes import notes_on as notes_on_training
@@ -93,7 +94,7 @@ def run(
 
 def _tell(notes: Sequence[str], console: Console) -> None:
     for note in notes:
-        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(Text(printable(note, console), style="yellow"), soft_wrap=True)
 
 
 @contextmanager

@@ -131,13 +131,13 @@ def write_csv(answer: Answer, file: Path) -> None:
     keys = keys_of(answer.settings)
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["place", *keys, *NUMBERS])
+        writer.writerow(["place", *map(cell, keys), *NUMBERS])
         for each in answer.settings:
             values = [text(each.values[key]) if key in each.values else "" for key in keys]
             low, high = each.interval or (None, None)
             found = [each.mean, each.spread, low, high, each.n, each.p, each.status]
             costs = [each.parameters, each.multiply_adds, each.seconds]
-            writer.writerow([each.place, *map(cell, values), *found, *costs, " ".join(each.trials)])
+            writer.writerow([each.place, *map(cell, values), *found, *costs, cell(" ".join(each.trials))])
 
 
 def _costs(answer: Answer) -> dict[str, str]:

@@ -13,6 +13,7 @@ from matplotlib.patheffects import Normal, Stroke
 
 from convgrid.compare.report.drawing import Area, Box, Dot, Drawing, Line, Mark, Text
 from convgrid.compare.report.palette import LIGHT
+from convgrid.system.text import one_line
 
 DPI = 144
 PIXEL = 0.72  # points of a pixel, of which 100 are an inch
@@ -30,7 +31,7 @@ def save(drawing: Drawing, file: Path) -> None:
     axes.axis("off")
     for order, (_, alike) in enumerate(groupby(drawing.marks, key=type)):
         _draw(list(alike), axes, order)
-    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None, "Title": drawing.words[:500]})
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None, "Title": one_line(drawing.words[:500])})
 
 
 def _draw(marks: Sequence[Mark], axes: Axes, order: int) -> None:
@@ -50,7 +51,7 @@ def _draw(marks: Sequence[Mark], axes: Axes, order: int) -> None:
         case Text():
             for mark in marks:
                 if isinstance(mark, Text):
-                    axes.text(mark.x, mark.y, mark.words.replace("$", r"\$"), zorder=order, **_letters(mark))
+                    axes.text(mark.x, mark.y, one_line(mark.words), parse_math=False, zorder=order, **_letters(mark))
 
 
 def _lines(marks: Sequence[Mark], colours: Sequence[str], order: int) -> LineCollection:
