@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import re
+import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +143,20 @@ def test_onnx_says_how_to_get_what_it_needs(
     assert list(in_tmp.iterdir()) == []
 
 
+HOSTILE = [
+    ("profile.scale", [{}, 1]),
+    ("profile.names", "cat"),
+    ("plan.layers", {}),
+    ("plan.layers.0.component.options.stride", [1, 0]),
+    ("plan.layers.0.component.options.out_channels", -1),
+    ("plan.layers.0.padding", [0, 0, 0, "x"]),
+    ("plan.layers.1.inputs", []),
+    ("plan.layers.1.inputs", ["nowhere"]),
+    ("slides", [1, 2]),
+    ("fit", {"form": "index"}),
+]
+
+
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx", ".safetensors"])
 def test_a_file_that_is_none_of_ours_is_named(suffix: str, in_tmp: Path) -> None:
     (in_tmp / f"broken{suffix}").write_bytes(b"no model at all")
@@ -165,6 +181,39 @@ def test_a_file_of_weights_runs_no_code_but_layers(trained_digits: Path, target:
         ModelError, match=rf"^A safetensors file holds weights only, and {re.escape(target)} is your own code"
     ):
         read(in_tmp / "hostile.safetensors")
+
+
+def changed(known: Any, place: str, value: Any) -> str:
+    """A description with another value at a dotted place."""
+    *above, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+    copied = inner = json.loads(json.dumps(known))
+    for part in above:
+        inner = inner[part]
+    inner[last] = value
+    return json.dumps(copied)
+
+
+def test_a_damaged_or_hostile_file_of_weights_is_one_line(trained_digits: Path, in_tmp: Path) -> None:
+    model = load(trained_digits)
+    known = json.loads(model.meta.dumps())
+    weights = {name: weight.contiguous() for name, weight in model.predictor.state_dict().items()}
+    texts = ["{", "[]", "{}", "null", "[" * 9999, *(changed(known, *each) for each in HOSTILE)]
+    whole = save(weights, {"convgrid": json.dumps(known)})
+    header = [struct.pack("<Q", size) + whole[8:] for size in (0, 3, 2**40, 2**63)]
+    contents = [*(save(weights, {"convgrid": text}) for text in texts), *header, whole[:-1], whole[: len(whole) // 2]]
+    told = []
+    for content in contents:
+        (in_tmp / "x.safetensors").write_bytes(content)
+        with pytest.raises(ModelError) as caught:
+            read(in_tmp / "x.safetensors").predict(model.images[:1])
+        told.append(str(caught.value))
+    assert {*told[:5]} == {
+        f"{in_tmp}/x.safetensors does not say as convgrid does what its images and predictions are. "
+        "Export the model again."
+    }
+    assert [text for text in told if "\n" in text or not text.startswith(f"{in_tmp}/x.safetensors ")] == []
+    (in_tmp / "x.safetensors").write_bytes(whole)
+    assert read(in_tmp / "x.safetensors").predict(model.images[:1]).shape == (1, 10)
 
 
 def test_every_layer_activation_and_scale_of_convgrid_may_stand_in_a_file_of_weights() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from convgrid import activations, layers, scales  # noqa: F401  (code that a file of weights may name)
-from convgrid.errors import ModelError
+from convgrid.errors import ModelError, cause_of
 from convgrid.model.meta import KEY, Meta
 from convgrid.model.sliding import Slider
 from convgrid.model.suffixes import SUFFIXES
@@ -238,19 +238,43 @@ def read(file: Path) -> Model:
         ModelError: If it is none.
     """
     (name,) = (name for name, suffix in SUFFIXES.items() if suffix == file.suffix)
+    with _blamed_on(file, "read"):
+        model = FORMATS[name].read(file)
+    return replace(model, predict=_asked(model.predict, file), map=_asked(model.map, file))
+
+
+def _asked(ask: Callable[[Tensor], Tensor], file: Path) -> Callable[[Tensor], Tensor]:
+    """A file may hold a network that goes wrong only when it is asked."""
+
+    def asked(images: Tensor) -> Tensor:
+        with _blamed_on(file, "asked"):
+            return ask(images)
+
+    return asked
+
+
+@contextmanager
+def _blamed_on(file: Path, done: str) -> Iterator[None]:
     try:
-        return FORMATS[name].read(file)
+        yield
     except ModelError:
         raise
-    except Exception as error:  # whatever its library raises of a broken file
+    except Exception as error:  # whatever a library raises of a broken file
+        if cause_of(error) in ("disk", "memory"):  # not the file's fault
+            raise
         cause = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{file} cannot be read: {cause}. Export the model again.") from None
+        raise ModelError(f"{file} cannot be {done}: {cause}. Export the model again.") from None
 
 
 def _meta(text: str, file: Path) -> Meta:
     if not text:
         raise ModelError(f"{file} was not made by convgrid: it does not say what its images and predictions are.")
-    return Meta.loads(text)
+    try:
+        return Meta.loads(text)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise ModelError(
+            f"{file} does not say as convgrid does what its images and predictions are. Export the model again."
+        ) from None
 
 
 def _need(*packages: str) -> None:

@@ -12,6 +12,7 @@ from convgrid.config import component, fit_of, flatten, is_outside_identity
 from convgrid.data.profile import Profile
 from convgrid.network.plan import Plan
 from convgrid.objective.fit import Fit
+from convgrid.runs.forms import DATA_FORM, PLAN_FORM
 from convgrid.runs.trial import read_plan, read_settings
 
 KEY = "convgrid"  # of this text among a file's metadata
@@ -90,8 +91,15 @@ class Meta:
 
     @classmethod
     def loads(cls, text: str) -> Self:
-        """Read what `dumps` made."""
+        """Read what `dumps` made.
+
+        Raises:
+            ValueError: If it holds something else; some of that is a KeyError, a TypeError or the like.
+        """
         known = json.loads(text)
+        fault = DATA_FORM.fault(known["profile"]) or PLAN_FORM.fault(known["plan"])
+        if fault:
+            raise ValueError(fault)
         target = known["target"]
         return cls(
             trial=known["trial"],
