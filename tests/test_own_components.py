@@ -399,6 +399,16 @@ def test_a_component_of_ones_own_that_breaks_its_contract_is_told_before_a_run_e
     assert not Path("runs").exists()
 
 
+NEEDED = {
+    "loss": "fit: {classification: {form: index, link: softmax, from_scores: true}}\n",
+    "data": "shape: [1, 8, 8]\nnum_classes: 10\nbatch_size: 32\n",
+}
+WITH = {
+    "target": ["data=digits_angle", "loss=mean_squared_error"],
+    "layer/norm": ["arch.pattern=INPUT -> CONV -> NORM -> FC"],
+}
+
+
 @pytest.mark.parametrize(
     ("group", "target", "told"),
     [
@@ -408,16 +418,48 @@ def test_a_component_of_ones_own_that_breaks_its_contract_is_told_before_a_run_e
         ("activation", "torch.nn.Linear", "activation=wrong cannot be used: torch.nn.Linear raises TypeError ("),
         ("optimizer", "builtins.dict", "optimizer=wrong: builtins.dict gives dict, not Optimizer. "),
         ("optimizer", "math.sqrt", "optimizer=wrong cannot be used: math.sqrt raises TypeError ("),
+        ("loss", "builtins.dict", "loss=wrong cannot be used: builtins.dict raises TypeError ("),
+        ("loss", "torch.nn.Identity", "loss=wrong: torch.nn.Identity gives Identity, not Tensor. "),
+        ("schedule", "builtins.str", "schedule=wrong: builtins.str gives str, not float. "),
+        ("schedule", "math.sqrt", "schedule=wrong cannot be used: math.sqrt raises TypeError ("),
+        ("target", "builtins.len", "target=wrong cannot be used: builtins.len raises AttributeError ("),
+        ("target", "math.sqrt", "target=wrong cannot be used: math.sqrt raises ValueError ("),
+        ("augment", "os.getcwd", "augment=wrong cannot be used: os.getcwd raises TypeError ("),
+        ("augment", "os.fspath", "augment=wrong cannot be used: os.fspath raises TypeError ("),
+        ("layer/dropout", "os.getcwd", "layer/dropout=wrong: os.getcwd gives str, not Module. "),
+        ("layer/norm", "builtins.len", "layer/norm=wrong: builtins.len gives int, not Module. "),
+        ("layer/norm", "math.sqrt", "layer/norm=wrong cannot be used: math.sqrt raises TypeError ("),
+        ("layer/pool", "builtins.dict", "layer/pool=wrong cannot be used: builtins.dict raises TypeError ("),
+        ("layer/conv", "builtins.dict", "layer/conv=wrong cannot be used: builtins.dict raises TypeError ("),
+        (
+            "data",
+            "email.message_from_string",
+            "data=wrong cannot be used: email.message_from_string raises TypeError (",
+        ),
     ],
 )
-def test_what_is_not_an_activation_or_an_optimizer_is_told_in_a_line_before_a_run_exists(
+def test_what_is_not_what_its_group_is_made_of_is_told_in_a_line_before_a_run_exists(
     typed: Typed, parts: Path, group: str, target: str, told: str
 ) -> None:
     (parts / group).mkdir(exist_ok=True)
-    (parts / group / "wrong.yaml").write_text(f"_target_: {target}\n")
-    status, _, error = typed(f"{group}=wrong")
+    (parts / group / "wrong.yaml").write_text(f"_target_: {target}\n{NEEDED.get(group, '')}")
+    status, _, error = typed(f"{group}=wrong", *WITH.get(group, ()))
     assert status == 1
     assert error.startswith(f"ConfigError: {told}")
     assert error.endswith(f"ame another {group} in the option's file.\n")
     assert error.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_where_a_component_of_ones_own_raises_is_told(
+    typed: Typed, parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path.cwd())
+    (parts / "schedule").mkdir(exist_ok=True)
+    (parts / "schedule" / "wrong.yaml").write_text("_target_: raising.schedule\n")
+    Path("raising.py").write_text("def schedule(progress):\n    raise KeyError('no such epoch')\n")
+    assert typed("schedule=wrong")[::2] == (
+        1,
+        "ConfigError: schedule=wrong cannot be used: raising.schedule raises KeyError ('no such epoch') in "
+        f"{Path('raising.py').resolve()}, line 2. Mend it, or name another schedule in the option's file.\n",
+    )

@@ -5,13 +5,17 @@ import inspect
 import os
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
-from convgrid.errors import ConfigError
+from convgrid.errors import ConfigError, cause_of
 
 KEPT = re.compile(r"\$\{oc\.env:([^${},]+)\}")  # how a config holds a secret of the environment
+OURS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Component:
             >>> Component("counter", "collections.Counter", {"spam": 2}).bind()()
             Counter({'spam': 2})
         """
-        option = f"{self.group}={self.name}".lstrip("=")
+        option = self.option
         try:
             target = pkgutil.resolve_name(self.target)
         except (ImportError, AttributeError, ValueError) as error:
@@ -48,6 +52,44 @@ class Component:
             raise ConfigError(f"{option} names {self.target}, which is neither a function nor a class.")
         _check_options(option, target, self)
         return functools.partial(target, **{key: revealed(value, key) for key, value in self.options.items()})
+
+    @property
+    def option(self) -> str:
+        """As it is typed."""
+        return f"{self.group}={self.name}".lstrip("=")
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Tell in a line whatever its code raises inside of the block, and where.
+
+        Raises:
+            ConfigError: Of anything but the user's own mistakes, a full disk, and too little memory.
+        """
+        try:
+            yield
+        except Exception as error:
+            if cause_of(error):
+                raise
+            frames = extract_tb(error.__traceback__)
+            theirs = [frame for frame in frames if not Path(frame.filename).is_relative_to(OURS)]
+            place = f" in {theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
+            raise ConfigError(
+                f"{self.option} cannot be used: {self.target} raises {type(error).__name__} "
+                f"({' '.join(str(error).split())}){place}. Mend it, or name another {self.group} in the option's file."
+            ) from error
+
+    def checked(self, made: Any, *kinds: type) -> Any:
+        """Hold what it gives against what its group is made of.
+
+        Raises:
+            ConfigError: If it is something else.
+        """
+        if not isinstance(made, kinds):
+            raise ConfigError(
+                f"{self.option}: {self.target} gives {type(made).__name__}, not {kinds[0].__name__}. "
+                f"Name another {self.group} in the option's file."
+            )
+        return made
 
 
 def revealed(value: Any, key: str) -> Any:

@@ -4,6 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,8 +171,15 @@ class Activation(nn.Module):
 
 
 def _make(layer: PlannedLayer) -> nn.Module:
-    """Give a layer's component what the plan worked out for it."""
+    """Make a layer, of the user's own perhaps."""
     make = layer.component.bind()
+    with layer.component.blamed():
+        made = _given(layer, make)
+    return layer.component.checked(made, nn.Module)
+
+
+def _given(layer: PlannedLayer, make: Callable[..., Any]) -> Any:
+    """Give a layer's component what the plan worked out for it."""
     match layer.kind:
         case "CONV":
             return make(layer.input_shape[0], layer.output_shape[0], layer.padding)
@@ -191,7 +199,8 @@ def _make(layer: PlannedLayer) -> nn.Module:
 def _try(layer: PlannedLayer, module: nn.Module) -> None:
     """Let a black image pass, and hold its shape against the plan."""
     mode = module.training
-    found = module.eval()(torch.zeros(1, *layer.input_shape)).shape
+    with layer.component.blamed():
+        found = layer.component.checked(module.eval()(torch.zeros(1, *layer.input_shape)), Tensor).shape
     module.train(mode)
     if found != (1, *layer.output_shape):
         component = layer.component

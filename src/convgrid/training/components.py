@@ -1,14 +1,16 @@
 """What the settings name for a training: found and bound once, and tried before data is read."""
 
 from collections.abc import Callable
-from functools import cached_property
+from contextlib import nullcontext
+from functools import cached_property, wraps
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convgrid.config import Settings, component, fit_of
-from convgrid.errors import ConfigError, ConvgridError, gather, refuse
+from convgrid.errors import ConfigError, gather, refuse
 from convgrid.objective.fit import Fit, Task, num_outputs
 from convgrid.objective.objective import Objective
 from convgrid.optimizers import ELEMENTWISE
@@ -80,7 +82,7 @@ class Components:
         uses: list[Callable[[], object]] = [
             lambda: find_device(trainer.accelerator),
             self._try_optimizer,
-            lambda: self.schedule(Progress(0, 1, trainer.max_epochs, ())),
+            self._try_schedule,
             self._try_activation,
             self._try_loss,
             self._try_augment,
@@ -98,42 +100,32 @@ class Components:
 
     def _try_optimizer(self) -> None:
         groups = [{"params": [torch.zeros(1)], "kernels": True}]
-        self._try("optimizer", torch.optim.Optimizer, lambda: self.make_optimizer(groups))
+        self._try("optimizer", lambda: self.make_optimizer(groups), torch.optim.Optimizer)
+
+    def _try_schedule(self) -> None:
+        epochs = self._settings.trainer.max_epochs
+        self._try("schedule", lambda: self.schedule(Progress(0, 1, epochs, ())), float, Real, Tensor)
 
     def _try_activation(self) -> None:
-        self._try("activation", Tensor, lambda: self._bound("activation")(torch.zeros(1, 1)))
+        self._try("activation", lambda: self._bound("activation")(torch.zeros(1, 1)), Tensor)
 
-    def _try(self, group: str, kind: type, use: Callable[[], object]) -> None:
+    def _try(self, group: str, use: Callable[[], object], *kinds: type) -> Any:
         """Whatever comes of a function or class that is not what the group is made of, say so in a line."""
         found = component(self._settings, group)
         assert found is not None
-        option = f"{group}={found.name}"
-        try:
+        with found.blamed():
             made = use()
-        except ConvgridError:
-            raise
-        except Exception as error:
-            raise ConfigError(
-                f"{option} cannot be used: {found.target} raises {type(error).__name__} ({error}). "
-                f"Mend it, or name another {group} in the option's file."
-            ) from error
-        if not isinstance(made, kind):
-            raise ConfigError(
-                f"{option}: {found.target} gives {type(made).__name__}, not {kind.__name__}. "
-                f"Name another {group} in the option's file."
-            )
+        return found.checked(made, *kinds)
 
     def _try_augment(self) -> None:
         if self.make_augment is None:
             return
-        made, name, shape = (
-            self.make_augment(),
-            self._settings.choices["augment"],
-            self._settings.data.shape,
-        )
+        made = self._try("augment", self.make_augment, object)
+        name, shape = self._settings.choices["augment"], self._settings.data.shape
         images = torch.zeros(2, *shape, dtype=torch.uint8)
         targets = torch.zeros(2, dtype=torch.int64) if self._task() == "classification" else torch.zeros(2, 1)
-        changed, _ = made(images, targets, torch.Generator())
+        pair = self._try("augment", lambda: made(images, targets, torch.Generator()), tuple)
+        changed = self._try("augment", lambda: (lambda changed, _targets: changed)(*pair), Tensor)
         if changed.shape != images.shape or changed.dtype not in (torch.uint8, torch.float32):
             kind = f"{changed.dtype} of shape {list(changed.shape)}".removeprefix("torch.")
             raise ConfigError(
@@ -145,7 +137,7 @@ class Components:
                 f"trainer.test_views={views} needs a method views, and augment={name} has none. Leave it out."
             )
         if views > 1:
-            made.views()
+            self._try("augment", made.views, object)
 
     def _try_loss(self) -> None:
         task, name = self._task(), self._settings.choices["loss"]
@@ -153,9 +145,16 @@ class Components:
         count = max(2, row.least_outputs)
         targets = torch.zeros(2, dtype=torch.int64) if task == "classification" else torch.ones(2, count)
         scores = torch.zeros(2, num_outputs(row, count))
-        objective = Objective(self.loss, task, row, targets, self.make_scale)
-        objective.predictions(scores)
-        found = objective.losses(scores, targets)
+        scale, make_scale = component(self._settings, "target"), self.make_scale
+
+        @wraps(self.loss)  # whose arguments decide what it is given
+        def loss(*given: Any, **options: Any) -> Tensor:
+            return self._try("loss", lambda: self.loss(*given, **options), Tensor)
+
+        with nullcontext() if scale is None else scale.blamed():
+            objective = Objective(loss, task, row, targets, make_scale)
+            objective.predictions(scores)
+            found = objective.losses(scores, targets)
         if found.shape != (2,):
             raise ConfigError(
                 f"loss={name} gives {list(found.shape)} values for 2 examples. It must give one value an example: "
@@ -165,7 +164,8 @@ class Components:
     def _try_dropout(self) -> None:
         if component(self._settings, "layer/dropout") is None:
             return
-        if not any(hasattr(module, "generator") for module in self._bound("layer/dropout")().modules()):
+        made: nn.Module = self._try("layer/dropout", self._bound("layer/dropout"), nn.Module)
+        if not any(hasattr(module, "generator") for module in made.modules()):
             raise ConfigError(
                 f"layer/dropout={self._settings.choices['layer/dropout']} has no attribute generator. Set it to None "
                 "and draw from it: the training puts one there for each epoch, so that a run can be repeated and "
