@@ -1,5 +1,6 @@
 """What careless users type, and what they are told."""
 
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -624,3 +625,11 @@ def test_a_key_of_some_swept_options_reaches_hydra_as_a_choice() -> None:
     """Hydra sets what has one value before it knows the options, and would refuse it."""
     line = ["optimizer=sgd,adam", "optimizer.momentum=0.9", "seed=3", "hydra.verbose=false"]
     assert check(["-m", *line]).argv == ["-m", line[0], "optimizer.momentum=choice(0.9)", *line[2:]]
+
+
+def test_a_name_whose_bytes_no_file_of_a_run_can_hold_is_refused() -> None:
+    assert told("data=image_folder", "data.root=" + os.fsdecode(b"caf\xe9")).splitlines()[0] == (
+        "ConfigError: data.root=caf\udce9 has bytes that are not UTF-8, and the files of a run hold only that. "
+        "Rename it, or make a link to it with another name."
+    ).replace("\udce9", "\\xe9")
+    assert check(["data=image_folder", "data.root=größe/猫"]).settings is not None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convgrid.data import ImageData, image_folder
+from convgrid.data import ImageData, image_folder, notes_on
 from convgrid.data.files import readable, walk
 from convgrid.errors import DataError
 
@@ -157,3 +157,14 @@ def test_every_extension_that_can_be_decoded_is_read(tmp_path: Path, extension: 
             Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / label / f"{number}.{extension}", kind)
     assert len(read(tmp_path).train) == 2
     assert np.array_equal(read(tmp_path).train.targets, [0, 1])
+
+
+def test_notes_on_copies_can_be_written_whatever_files_are_called(tmp_path: Path) -> None:
+    for name in (b"gr\xfcn", b"rot"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        for number in range(5):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / os.fsdecode(b"\xe9%d.png" % number))
+    told = notes_on(image_folder(root=str(tmp_path), shape=[3, 8, 8], group="([^/]*)[.]png"))
+    assert r"gr\xfcn/\xe9" in " ".join(told)
+    assert " ".join(told).encode("utf-8")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import struct
 from dataclasses import replace
@@ -128,6 +129,10 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(
             "ModelError: --out m.onnx must end in .pt2. For another ending, use --format onnx or safetensors.\n",
         ),
         ([run, "--out", "no/m.pt2"], "ModelError: --out no/m.pt2: no is not a folder.\n"),
+        (
+            [run, "--out", os.fsdecode(b"caf\xe9.pt2")],
+            "ModelError: --out caf\\xe9.pt2: its name has bytes that are not UTF-8. Use another --out.\n",
+        ),
     ):
         assert main(["export", *argv]) == 1
         assert capsys.readouterr().err == message

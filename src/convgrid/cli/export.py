@@ -31,6 +31,8 @@ def export(asked: Namespace) -> int:
     if out.suffix != suffix:
         others = " or ".join(name for name in SUFFIXES if name != asked.format)
         raise ModelError(f"--out {out} must end in {suffix}. For another ending, use --format {others}.")
+    if any("\ud800" <= character <= "\udfff" for character in str(out)):  # torch would end the process
+        raise ModelError(f"--out {out}: its name has bytes that are not UTF-8. Use another --out.")
     if not out.parent.is_dir():
         raise ModelError(f"--out {out}: {out.parent} is not a folder.")
     for file in (out, card):

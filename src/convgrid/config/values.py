@@ -21,6 +21,7 @@ from convgrid.network.planned import PlannedLayer
 from convgrid.objective.fit import NOUNS, check_target
 from convgrid.objective.glossary import objective_of
 from convgrid.objective.imbalance import check_imbalance
+from convgrid.system.text import escaped
 
 BYTES = 4  # of a weight in float32
 GIB = 2**30
@@ -127,7 +128,12 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
         plan_network,
         lambda: _check_fit(settings),
     ]
-    mistakes = [*uncounted, *_out_of_range(settings.values), *passwords_in(settings.values)]
+    mistakes = [
+        *_not_text(settings.values),
+        *uncounted,
+        *_out_of_range(settings.values),
+        *passwords_in(settings.values),
+    ]
     refuse([*mistakes, *gather(checks)])
     return plans[0]
 
@@ -163,6 +169,19 @@ def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
         if values.get(key, options[0]) not in options:
             found.append(f"{key}={values[key]} must be one of {', '.join(map(shown, options))}.")
     return [ConfigError(text) for text in found]
+
+
+def _not_text(nested: Mapping[str, Any]) -> list[ConfigError]:
+    """Names of files whose bytes are not UTF-8, which the files of a run are written in."""
+    texts = {key: value for key, value in flatten(nested) if isinstance(value, str) and not value.isascii()}
+    return [
+        ConfigError(
+            f"{key}={escaped(value)} has bytes that are not UTF-8, and the files of a run hold only that. Rename it, "
+            "or make a link to it with another name."
+        )
+        for key, value in texts.items()
+        if any("\ud800" <= character <= "\udfff" for character in value)
+    ]
 
 
 def _check_fold(fold: Any) -> None:

@@ -68,7 +68,7 @@ def image_folder(
         name: Pool(
             images[name],
             np.array(listing.targets, np.int64),
-            origins=Origins.of(names[name], [next(every) for _ in listing.paths], groups[name]),
+            origins=Origins.of(list(map(readable, names[name])), [next(every) for _ in listing.paths], groups[name]),
         )
         for name, listing in listings.items()
     }

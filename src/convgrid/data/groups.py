@@ -45,7 +45,7 @@ def groups_of_paths(paths: Sequence[str], pattern: str | None) -> list[str] | No
             f"data.group={pattern} matches nothing in the paths of {len(missing)} of {len(paths)} images "
             f"({some(missing)}). Give a pattern that finds the group in every path."
         )
-    return [group for group in groups if group is not None]
+    return [readable(group) for group in groups if group is not None]
 
 
 def _matched(match: re.Match[str] | None) -> str | None:
