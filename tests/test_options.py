@@ -49,7 +49,9 @@ VALUES: dict[tuple[str, str], dict[str, Any]] = {
     option: yaml.safe_load(path.read_text()) or {} for option, path in zip(OPTIONS, PATHS, strict=True)
 }
 MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
-BESIDE = {"data": {"batch_size"}, "layer/conv": {"padding"}, "layer/pool": {"padding"}}  # in the YAML only
+BESIDE = {  # in the YAML only
+    "data": {"batch_size"}, "layer/conv": {"padding"}, "layer/pool": {"padding"}, "schedule": {"freeze_epochs"},
+}  # fmt: skip
 PIPELINES = {"loss": {"from_logits"}}  # in the signature only
 PRESETS = {  # other values for the knobs of augment=custom, layer/conv=conv, layer/norm=batch and local_response
     ("augment", "cifar"), ("augment", "keras_blog"), ("layer/conv", "no_bias"), ("layer/norm", "batch_keras"),

@@ -25,6 +25,7 @@ from convgrid.config.command import Command
 from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.runs.find import find_model
+from convgrid.runs.source import source_notes
 from convgrid.runs.sweep import SWEEPS, winner
 from convgrid.runs.trial import RUNS, read_epochs, read_whole_record, run_id_of
 from convgrid.runs.weights import held
@@ -301,7 +302,7 @@ def plan(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None)
     settings, planned, folder = resumed(line.settings, line.arguments, line.plan)
     if folder is not None:
         folder.lock.release()
-    return Planned(planned, plan_notes(planned, settings))
+    return Planned(planned, [*plan_notes(planned, settings), *source_notes(settings, planned)])
 
 
 def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, quiet: bool = False) -> Run:

@@ -24,6 +24,7 @@ Row = tuple[str, ...]
 HEADINGS = ("layer", "arguments", "output", "parameters", "multiply-adds", "memory", "sees")
 ARGUMENTS = 1  # the column; it and its neighbours hold words, the others numbers
 FROM = "from"  # the last column of a network that branches
+FROZEN = "frozen"  # what stands behind a layer that is not trained
 GAP = 2  # spaces after a result's name
 SCREEN = 80  # characters that a table tries to keep to, by folding its arguments
 TIED = "\xa0"  # a space at which no line is folded
@@ -56,6 +57,10 @@ def show_plan(plan: Plan, console: Console, notes: Sequence[str] = ()) -> None:
     if not plan.is_chain:
         words.add(len(HEADINGS))
         rows = [(*row, source) for row, source in zip(rows, (FROM, *_sources(plan), ""), strict=True)]
+    if plan.num_frozen:
+        words.add(len(rows[0]))
+        marks = ("", *(FROZEN if layer.name in plan.frozen else "" for layer in plan.layers), "")
+        rows = [(*row, mark) for row, mark in zip(rows, marks, strict=True)]
     head, *lines, total = aligned(_folded(rows), words=words)
     _write(console, f"INPUT {_shape(plan.input_shape)}", "bold")
     _write(console, head, "bold")
@@ -63,6 +68,9 @@ def show_plan(plan: Plan, console: Console, notes: Sequence[str] = ()) -> None:
         _write(console, line)
     _write(console, total, "bold")
     _write(console, "one image: multiply-adds forward, memory of the outputs in float32, pixels seen", "dim")
+    if plan.num_frozen:
+        counts = f"{plan.trainable:,} of {plan.parameters:,} parameters are trained"
+        _write(console, f"frozen up to {plan.frozen[-1]}: {counts}")
     for note in notes:
         _write(console, note)
     _write(console, plan.pattern)
@@ -108,13 +116,20 @@ def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
         "best epoch": f"{record['best_epoch']} of {record['epochs']}, by {record['objective'][0]}",
         "validation": _metrics(metrics, "best/val/"),
         **({"test": test} if test else {}),
-        "parameters": f"{int(params['plan.parameters']):,}",
+        "parameters": _parameters(params),
         "multiply-adds": f"{int(params['plan.multiply_adds']):,} an image",
         "time": f"{record['seconds']:.1f} s on {record['tags']['device']}",
         **({"MLflow run": run_id_of(folder) or "not sent yet: python -m convgrid sync"} if uri else {}),
         **({"dashboard": shown(uri) if uri.startswith("http") else "make ui, or python -m convgrid ui"} if uri else {}),
         "folder": str(folder),
     }
+
+
+def _parameters(params: Mapping[str, str]) -> str:
+    """All, and those trained where that is not all; runs of older versions do not say."""
+    whole = int(params["plan.parameters"])
+    trained = int(params.get("plan.trainable", whole))
+    return f"{whole:,}" if trained == whole else f"{whole:,}, of which {trained:,} were trained"
 
 
 def _metrics(metrics: Mapping[str, float], prefix: str) -> str:

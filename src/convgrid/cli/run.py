@@ -14,6 +14,7 @@ from convgrid.config import Composition, Grid, Settings, check, check_values, fr
 from convgrid.network.plan import Plan
 from convgrid.runs.files import blamed_on
 from convgrid.runs.find import find_to_resume, stored_settings
+from convgrid.runs.source import check_source, found, source_notes
 from convgrid.runs.trial import CONFIG, RECORD, TrialFolder, is_finished
 from convgrid.system.processes import preempted_as_interrupted
 from convgrid.terminal import plan_notes, result_rows, show_plan, show_result
@@ -106,7 +107,7 @@ def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *
     settings, plan, folder = resumed(settings, texts, plan)
     try:
         if settings.dry_run:
-            show_plan(plan, console, plan_notes(plan, settings))
+            show_plan(plan, console, [*plan_notes(plan, settings), *source_notes(settings, plan)])
             return None
         if folder is not None and is_finished(folder.record):
             show_finished(folder, settings, console)
@@ -131,10 +132,12 @@ def resumed(settings: Settings, texts: Sequence[str], plan: Plan | None) -> tupl
     """
     if settings.resume is None:
         assert plan is not None
+        settings = found(settings)
+        check_source(settings, plan)
         return settings, plan, None
     folder = find_to_resume(settings.resume)
     with blamed_on(folder.path / CONFIG):
-        settings = stored_settings(folder, settings, [key for key in typed(texts) if key != "resume"])
+        settings = stored_settings(folder, found(settings), [key for key in typed(texts) if key != "resume"])
         return settings, check_values(settings, {}), folder
 
 

@@ -8,7 +8,15 @@ from convgrid.config.experiments import register_experiments
 from convgrid.config.files import CONF
 from convgrid.config.fits import fit_of, outputs
 from convgrid.config.grids import Grid, grids
-from convgrid.config.identity import PLACES, config_key, counted, digest_of, identity, is_outside_identity
+from convgrid.config.identity import (
+    PLACES,
+    config_key,
+    counted,
+    digest_of,
+    digest_of_file,
+    identity,
+    is_outside_identity,
+)
 from convgrid.config.mappings import flatten, look_up, replaced
 from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import assignments, elements_of, shown, values_of
@@ -32,6 +40,7 @@ __all__ = [
     "counted",
     "counted_for_plan",
     "digest_of",
+    "digest_of_file",
     "elements_of",
     "fit_of",
     "flatten",

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from convgrid.config.mappings import flatten
@@ -21,7 +22,15 @@ NOT_IDENTITY = (
     *PLACES,
 )
 # Keys of later versions, with what held before: only another value is another trial.
-LATER = {"arch.init_residual": "one"}
+LATER = {
+    "arch.init_residual": "one",
+    "arch.head": None,
+    "arch.weights": None,
+    "arch.freeze": "none",
+    "arch.loaded_lr": 1.0,
+    "schedule.freeze_epochs": 0,
+}
+WEIGHTS = "arch.weights"  # what its file holds counts, not where it is
 
 
 def identity(settings: Settings, *, device: str, digest: str) -> str:
@@ -56,7 +65,28 @@ def counted(settings: Settings) -> dict[str, Any]:
 
 
 def _stated(settings: Settings) -> Iterator[tuple[str, Any]]:
-    return (item for item in flatten(settings.values) if item not in LATER.items())
+    for key, value in flatten(settings.values):
+        if (key, value) not in LATER.items():
+            yield key, digest_of_file(Path(value)) if key == WEIGHTS and Path(value).is_file() else value
+
+
+def digest_of_file(file: Path) -> str:
+    """Hash a file of weights; once, as long as it stays as it is.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    known = file.stat()
+    return _digest_of_file(file.resolve(), known.st_mtime_ns, known.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_of_file(file: Path, *_: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

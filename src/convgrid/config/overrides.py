@@ -17,7 +17,9 @@ from convgrid.errors import ConfigError
 
 # Keys of free text: what the shell leaves of it is meant literally, so Hydra's grammar must not read it.
 TEXTS = (
+    "arch.head",
     "arch.pattern",
+    "arch.weights",
     "data.group",
     "resume",
     "data.root",
@@ -54,8 +56,8 @@ def quoted(text: str, *, multirun: bool) -> str:
         return text
     if value.startswith(("'", '"', "choice(")):
         return f"{key}={value}"
-    parts = _split_at_commas(value) if multirun else [value]
-    return f"{key}={','.join(_in_quotes(part.strip()) for part in parts)}"
+    parts = [part.strip() for part in (_split_at_commas(value) if multirun else [value])]
+    return f"{key}={','.join(part if part == 'null' else _in_quotes(part) for part in parts)}"
 
 
 def read(text: str, loader: ConfigLoader) -> Override:

@@ -30,6 +30,10 @@ class ArchSettings:
     hidden: int
     init: str
     init_residual: str = "one"
+    head: str | None = None
+    weights: str | None = None
+    freeze: str = "none"
+    loaded_lr: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

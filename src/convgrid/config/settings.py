@@ -30,7 +30,11 @@ from convgrid.network.plan import Architecture
 from convgrid.network.planned import PATTERN_ACTIVATIONS, Groups
 
 # Keys of an option that the pipeline reads itself; all others are given to what `_target_` names.
-PIPELINES: Mapping[str, tuple[str, ...]] = {"loss": ("fit",), "data": ("batch_size",)}
+PIPELINES: Mapping[str, tuple[str, ...]] = {
+    "loss": ("fit",),
+    "data": ("batch_size",),
+    "schedule": ("freeze_epochs",),
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Settings:
     def arch(self) -> ArchSettings:
         """The group `arch`."""
         return self._section(ArchSettings, "arch")
+
+    @property
+    def freeze_epochs(self) -> int:
+        """Epochs at first in which loaded layers are not trained; a schedule of the user's own may lack the key."""
+        return self.values["schedule"].get("freeze_epochs", 0)
 
     @cached_property
     def data(self) -> DataSettings:
@@ -195,7 +204,7 @@ def architecture(settings: Settings) -> Architecture:
         pools=_options("layer/pool", settings.folders),
         norms=_options("layer/norm", settings.folders),
     )
-    return Architecture(arch.pattern, groups, n=arch.n, m=arch.m, k=arch.k)
+    return Architecture(arch.pattern, groups, n=arch.n, m=arch.m, k=arch.k, head=arch.head, freeze=arch.freeze)
 
 
 def _resolved(value: Any) -> Any:

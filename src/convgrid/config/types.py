@@ -17,6 +17,7 @@ KINDS: Mapping[type, tuple[str, str]] = {
 }
 # Types of the keys whose default is null, which takes anything elsewhere.
 NULLABLE: Mapping[str, type] = {
+    "arch.head": str,
     "data.num_classes": int,
     "data.workers": int,
     "data.root": str,

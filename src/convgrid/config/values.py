@@ -15,6 +15,7 @@ from convgrid.config.overrides import shown
 from convgrid.config.secrets import passwords_in
 from convgrid.config.settings import Settings, architecture, component
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
+from convgrid.network.frozen import NONE
 from convgrid.network.pattern import Pattern, parse
 from convgrid.network.plan import Plan, plan
 from convgrid.network.planned import PlannedLayer
@@ -26,7 +27,10 @@ from convgrid.system.text import escaped
 BYTES = 4  # of a weight in float32
 GIB = 2**30
 NUMBER = (int, float)
+OF_WEIGHTS = ("arch.loaded_lr", "schedule.freeze_epochs")  # without effect where no weights are loaded
+NO_WEIGHTS = "no weights are loaded"
 LEAST: Mapping[str, float] = {
+    "arch.loaded_lr": 0,
     "seed": 0,
     "data.batch_size": 1,
     "data.limit": 0,
@@ -41,6 +45,7 @@ LEAST: Mapping[str, float] = {
     "trainer.limit": 0,
     "trainer.test_views": 1,
     "regularization.l1": 0,
+    "schedule.freeze_epochs": 0,
     "sweep.folds": 2,
     "sweep.pruner.min_epochs": 1,
     "sweep.pruner.reduction_factor": 2,
@@ -122,6 +127,7 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
         lambda: _check_effect(settings, typed),
         lambda: _check_fold(settings.fold),
         lambda: _check_imbalance(settings),
+        lambda: _check_transfer(settings),
         lambda: _check_views(settings),
         lambda: _check_register(settings.tracking.register),
         lambda: _check_store(settings.tracking.uri),
@@ -199,6 +205,20 @@ def _check_register(name: Any) -> None:
 def _check_imbalance(settings: Settings) -> None:
     stated, data = settings.imbalance, settings.data
     check_imbalance(stated.class_weights, stated.sampling, data.task, data.num_classes)
+
+
+def _check_transfer(settings: Settings) -> None:
+    """What concerns loaded weights needs some."""
+    freeze, epochs, most = settings.arch.freeze, settings.freeze_epochs, settings.trainer.max_epochs
+    if settings.arch.weights is None and freeze != NONE:
+        raise ConfigError(
+            f"arch.freeze={freeze} would keep random weights. Add arch.weights=last or others, or leave it out."
+        )
+    if settings.arch.weights is not None and epochs >= most:
+        raise ConfigError(
+            f"schedule.freeze_epochs={epochs} of trainer.max_epochs={most} never trains the loaded layers. "
+            "Use fewer, or arch.freeze."
+        )
 
 
 def _check_fit(settings: Settings) -> None:
@@ -287,17 +307,18 @@ def _check_effect(settings: Settings, typed: Mapping[str, str]) -> None:
 
 
 def idle_keys(settings: Settings) -> dict[str, str]:
-    """List what the network's pattern never asks for.
+    """List what the network's pattern never asks for, and what only loaded weights do.
 
     Returns:
-        By key or group, what the pattern lacks.
+        By key or group, what the pattern lacks; or `NO_WEIGHTS`.
 
     Raises:
         PatternError: If the pattern cannot be parsed.
     """
     arch = architecture(settings)
-    pattern = parse(arch.pattern, activations=arch.groups.activations)
-    return {**_idle_counts(pattern), **_idle_groups(pattern)}
+    pattern = parse(arch.pattern, activations=arch.groups.activations, head=arch.head)
+    without = {} if settings.arch.weights is not None else dict.fromkeys(OF_WEIGHTS, NO_WEIGHTS)
+    return {**_idle_counts(pattern), **_idle_groups(pattern), **without}
 
 
 def is_idle(key: str, idle: Collection[str]) -> bool:
@@ -322,9 +343,12 @@ def no_effect(settings: Settings, key: str, text: str) -> ConfigError:
     Returns:
         The mistake.
     """
-    pattern, idle = settings.arch.pattern, idle_keys(settings)
+    arch, idle = settings.arch, idle_keys(settings)
     why = next(reason for name, reason in idle.items() if is_idle(key, [name]))
-    return ConfigError(f"{text} has no effect: the pattern {' '.join(pattern.split())} {why}. Leave it out.")
+    if why == NO_WEIGHTS:
+        return ConfigError(f"{text} has no effect: {why}. Add arch.weights=last or others, or leave it out.")
+    head = "" if arch.head is None else f" with arch.head={arch.head}"
+    return ConfigError(f"{text} has no effect: the pattern {' '.join(arch.pattern.split())}{head} {why}. Leave it out.")
 
 
 def _idle_counts(pattern: Pattern) -> dict[str, str]:

@@ -54,11 +54,12 @@ def training_bytes(plan: Plan, batch_size: int, optimizer: Component) -> int:
     """
     count = OPTIMIZERS[_function(optimizer)] if optimizer.target.startswith("convgrid.") else lambda _: OF_ONES_OWN
     states, momentary = count(optimizer.options)
-    weights = BYTES * plan.parameters
+    weights, trained = BYTES * plan.parameters, BYTES * plan.trainable
     step = _Step(plan, batch_size)
     step.forward()
     step.backward()
-    return (2 + states) * weights + _bytes(plan.input_shape) * batch_size + max(step.peak, momentary * weights)
+    kept = weights + (1 + states) * trained
+    return kept + _bytes(plan.input_shape) * batch_size + max(step.peak, momentary * trained)
 
 
 class _Step:
@@ -70,12 +71,14 @@ class _Step:
 
     def __init__(self, plan: Plan, batch_size: int) -> None:
         self.peak = self._alive = 0
-        self._layers = plan.layers
+        self._layers, self._frozen = plan.layers, frozenset(plan.frozen)
         self._sizes = {layer.name: layer.activation_bytes * batch_size for layer in plan.layers}
-        self._extras = {layer.name: _extra(layer) * batch_size for layer in plan.layers}
+        self._extras = {
+            layer.name: 0 if layer.name in self._frozen else _extra(layer) * batch_size for layer in plan.layers
+        }
         # On the way back, an output is let go of by the first layer that keeps it: all others have come before.
         self._keepers: dict[str, str] = {}
-        for layer in plan.layers:
+        for layer in plan.layers[plan.num_frozen :]:
             for source in _kept(layer):
                 self._keepers.setdefault(source, layer.name)
         self._writes_in_place = plan.is_chain and all(map(_is_taped, plan.layers))
@@ -112,10 +115,10 @@ class _Step:
         return 0 if is_written else BYTES * layer.parameters
 
     def _trained(self) -> set[str]:
-        """Layers with weights in them or before them: the way back ends at these."""
+        """Layers with trained weights in them or before them: the way back ends at these."""
         found: set[str] = set()
         for layer in self._layers:
-            if layer.parameters or not found.isdisjoint(layer.inputs):
+            if (layer.parameters and layer.name not in self._frozen) or not found.isdisjoint(layer.inputs):
                 found.add(layer.name)
         return found
 

@@ -11,6 +11,7 @@ from convgrid.component import Component
 from convgrid.errors import ConvgridError, PlanError
 from convgrid.network import pattern as pattern_language
 from convgrid.network.folding import folded
+from convgrid.network.frozen import NONE, count_features, count_frozen
 from convgrid.network.layout import Layout, Measure
 from convgrid.network.pattern import Join, Layer, Pattern, Step
 from convgrid.network.planned import IMAGE, Groups, PlannedLayer, Shape, TooSmall, Walk, check_num_groups
@@ -21,27 +22,56 @@ LARGEST_SIDE = 1024  # of the images that a message proposes
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the groups `arch`, `layer` and `activation` say: a pattern, its counts, and what its layers are."""
+    """What the groups `arch`, `layer` and `activation` say: a pattern, its counts, and what its layers are.
+
+    Args:
+        head: A pattern in place of the one's own layers from its first FC on; None leaves them.
+        freeze: "none", "features", or the last layer that is not trained.
+    """
 
     pattern: str
     groups: Groups
     n: int = 1
     m: int = 1
     k: int = 1
+    head: str | None = None
+    freeze: str = NONE
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The layers of a network, each after those that it takes, with their totals for one image."""
+    """The layers of a network, each after those that it takes, with their totals for one image.
+
+    Args:
+        num_features: How many layers stand before the head.
+        num_frozen: How many layers are left as they are, from the first on; the network can be cut behind them.
+    """
 
     layers: tuple[PlannedLayer, ...]
     input_shape: Shape
     num_outputs: int
+    num_features: int = 0
+    num_frozen: int = 0
 
     @functools.cached_property
     def parameters(self) -> int:
-        """Trainable parameters."""
+        """All parameters, frozen ones included."""
         return sum(layer.parameters for layer in self.layers)
+
+    @functools.cached_property
+    def trainable(self) -> int:
+        """Parameters that are trained."""
+        return sum(layer.parameters for layer in self.layers[self.num_frozen :])
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the frozen layers, in order."""
+        return tuple(layer.name for layer in self.layers[: self.num_frozen])
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Names of the layers behind the features, in order; the last one is the output."""
+        return tuple(layer.name for layer in self.layers[self.num_features :])
 
     @functools.cached_property
     def multiply_adds(self) -> int:
@@ -74,7 +104,14 @@ class Plan:
         layers = known["layers"]
         before = [IMAGE, *(layer["name"] for layer in layers[:-1])]  # plans of older versions are chains
         layers = tuple(_loaded({"inputs": [name], **layer}) for name, layer in zip(before, layers, strict=True))
-        return cls(layers, tuple(known["input_shape"]), known["num_outputs"])
+        num_features = known.get("num_features")  # of older versions only the layers tell
+        return cls(
+            layers,
+            tuple(known["input_shape"]),
+            known["num_outputs"],
+            count_features(layers) if num_features is None else num_features,
+            known.get("num_frozen", 0),
+        )
 
 
 def _loaded(layer: Mapping[str, Any]) -> PlannedLayer:
@@ -120,14 +157,16 @@ def plan(
         [('conv1', (8, 8, 8), 80), ('relu1', (8, 8, 8), 0), ('output', (10,), 5130)]
     """
     _check_ranges(architecture, input_shape, num_outputs)
-    pattern = pattern_language.parse(architecture.pattern, activations=architecture.groups.activations)
+    activations = architecture.groups.activations
+    pattern = pattern_language.parse(architecture.pattern, activations=activations, head=architecture.head)
     layout = functools.partial(
         _lay_out, pattern=pattern, input_shape=tuple(input_shape), num_outputs=num_outputs, measure=measure
     )
     try:
-        return layout(architecture)
+        made = layout(architecture)
     except TooSmall as error:
         raise PlanError(_explain(error, architecture, pattern, layout)) from None
+    return replace(made, num_frozen=count_frozen(made.layers, made.num_features, architecture.freeze))
 
 
 def _check_ranges(architecture: Architecture, input_shape: Sequence[int], num_outputs: int) -> None:
@@ -161,10 +200,16 @@ def _lay_out(
     layout = Layout(walk, pattern.text, measure)
     *hidden, output = _expand(pattern, architecture)
     assert isinstance(output, Layer)
-    layout.add([*hidden, replace(output, args=(("width", num_outputs),))])
+    body = (
+        0 if pattern.head is None else len(_expand(replace(pattern, nodes=pattern.nodes[: pattern.head]), architecture))
+    )
+    layout.add(hidden[:body])
+    num_features = len(layout.layers)
+    layout.add([*hidden[body:], replace(output, args=(("width", num_outputs),))])
     check_num_groups(walk)
-    *layers, last = layout.layers
-    return Plan((*layers, replace(last, name="output", written=Layer("FC"))), input_shape, num_outputs)
+    *others, last = layout.layers
+    layers = (*others, replace(last, name="output", written=Layer("FC")))
+    return Plan(layers, input_shape, num_outputs, count_features(layers) if pattern.head is None else num_features)
 
 
 def _explain(error: TooSmall, architecture: Architecture, pattern: Pattern, layout: LayOut) -> str:

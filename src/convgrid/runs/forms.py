@@ -56,6 +56,7 @@ RECORD_FORM = Form(
         "sweep": NAME,
         "config_key": TEXT,
         "code": TEXTS,
+        "weights": TEXT,
         "diverged": YES_OR_NO,
     },
 )

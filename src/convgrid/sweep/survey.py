@@ -23,9 +23,12 @@ from convgrid.config import (
     outputs,
     planned,
 )
+from convgrid.config.values import OF_WEIGHTS
 from convgrid.errors import ConfigError, ConvgridError, refuse
 from convgrid.network.memory import training_bytes
 from convgrid.network.plan import Plan
+from convgrid.runs.source import check_source
+from convgrid.runs.source import found as found_weights
 from convgrid.runs.trial import read_records
 from convgrid.sweep.grid import Point
 from convgrid.sweep.interfaces import Survey, Trial
@@ -33,11 +36,12 @@ from convgrid.sweep.where import Where
 
 # What the plan says already: two configs that differ here and have one plan train the same network.
 CONSUMED = ("arch", "layer", "activation")
-NOT_CONSUMED = ("arch.init", "arch.init_residual")
+NOT_CONSUMED = ("arch.init", "arch.init_residual", "arch.weights", "arch.freeze", "arch.loaded_lr")
 WITH_RESULT = ("finished", "pruned")
 QUANTITIES: Mapping[str, Callable[[Plan, Settings], int]] = {
     "parameters": lambda plan, _: plan.parameters,
     "params": lambda plan, _: plan.parameters,
+    "trainable": lambda plan, _: plan.trainable,
     "multiply_adds": lambda plan, _: plan.multiply_adds,
     "activation_bytes": lambda plan, _: plan.activation_bytes,
     "memory": lambda plan, settings: _memory(plan, settings),
@@ -85,7 +89,7 @@ class Surveyor:
         self._composition, self._where = composition, where
         self._plans: dict[str, Plan | ConvgridError] = {}
         self._digests: dict[int, str] = {}
-        self._idle: dict[str, Mapping[str, str]] = {}
+        self._idle: dict[tuple[str, str | None, bool], Mapping[str, str]] = {}
 
     def look(self, point: Sequence[Override]) -> Seen:
         """Find out what a point trains.
@@ -104,11 +108,17 @@ class Surveyor:
         if self._where is not None and not self._where.holds(partial(self._named, settings)):
             raise Rejected(f"sweep.where={self._where.text}")
         plan = check_values(settings, {}, self._plan)
+        settings = found_weights(settings)
+        check_source(settings, plan)
         texts = {item.key_or_group: str(item.input_line) for item in kept}
         told = counted(settings)
-        rest = {key: value for key, value in told.items() if key in NOT_CONSUMED or key.split(".")[0] not in CONSUMED}
-        key = digest_of(rest | {"plan": self._digest(plan), "loss": settings.choices["loss"]})
         idle = self._idle_of(settings)
+        rest = {
+            key: value
+            for key, value in told.items()
+            if (key in NOT_CONSUMED or key.split(".")[0] not in CONSUMED) and (key not in OF_WEIGHTS or key not in idle)
+        }
+        key = digest_of(rest | {"plan": self._digest(plan), "loss": settings.choices["loss"]})
         return Seen(
             Trial(tuple(texts.values()), settings, plan, key, digest_of(told), texts),
             tuple(dict.fromkeys(item.key_or_group for item in point if item.key_or_group not in texts)),
@@ -145,10 +155,11 @@ class Surveyor:
         return self._digests[id(plan)]
 
     def _idle_of(self, settings: Settings) -> Mapping[str, str]:
-        pattern = settings.arch.pattern
-        if pattern not in self._idle:
-            self._idle[pattern] = idle_keys(settings)
-        return self._idle[pattern]
+        arch = settings.arch
+        key = (arch.pattern, arch.head, arch.weights is None)
+        if key not in self._idle:
+            self._idle[key] = idle_keys(settings)
+        return self._idle[key]
 
     def _named(self, settings: Settings, name: str) -> Any:
         """What a name of `sweep.where` stands for."""
@@ -248,7 +259,8 @@ class _Effects:
             yield f"{name} is left out of {_points(count)}, whose options do not have that key."
         for name, settings in self.idle.items():
             if self.used[name]:
-                yield f"{name} has no effect in {_points(len(settings))}, whose pattern does not ask for it."
+                why = "without weights to load" if name in OF_WEIGHTS else "whose pattern does not ask for it"
+                yield f"{name} has no effect in {_points(len(settings))}, {why}."
 
 
 def _refuse_all(errors: Sequence[ConvgridError], num_points: int) -> NoReturn:

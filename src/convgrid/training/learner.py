@@ -93,7 +93,14 @@ class Learner(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch that the history lacks."""
         self.steps.begin_epoch(len(self.history))
+        self._rest(self.recipe.resting(len(self.history)))
         self._train_loss = torch.zeros((), device=self.device)
+
+    def _rest(self, resting: Sequence[str]) -> None:
+        """What is not trained is in evaluation mode: a norm would learn, and forget, within a few batches."""
+        rested = self.recipe.loaded if self.recipe.freeze_epochs else ()
+        for name in dict.fromkeys((*rested, *resting)):
+            self.predictor.network.get_submodule(name).train(name not in resting)
 
     def training_step(self, chunk: Chunk, _: int) -> None:
         """Take an optimizer step for every minibatch of a chunk."""
@@ -236,6 +243,7 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", "The `srun` command is available")
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # those that are frozen
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

@@ -38,6 +38,10 @@ class Recipe:
         detect_anomaly: Whether the way back is searched for the operation that made a NaN.
         is_flat: Whether the optimizer may step on all weights as one tensor: it treats every number by itself, and no
             layer gives its parameters other tensors or takes their gradients.
+        frozen: Names of the layers that are not trained.
+        loaded: Names of the layers that weights were loaded into, frozen ones included.
+        loaded_lr: Factor on the learning rate of the loaded layers.
+        freeze_epochs: Epochs at first in which the loaded layers are not trained.
     """
 
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -58,6 +62,14 @@ class Recipe:
     precision: str = "32-true"
     detect_anomaly: bool = False
     is_flat: bool = False
+    frozen: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
+    loaded_lr: float = 1.0
+    freeze_epochs: int = 0
+
+    def resting(self, epoch: int) -> tuple[str, ...]:
+        """Name the layers that are not trained in an epoch, counted from 0."""
+        return (*self.frozen, *self.loaded) if epoch < self.freeze_epochs else self.frozen
 
     def factors(self, steps: range, steps_per_epoch: int, history: History) -> list[float]:
         """What the schedule makes of the learning rate.

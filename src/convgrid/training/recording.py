@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from convgrid.config import Settings, component, config_key, flatten
+from convgrid.config import Settings, component, config_key, digest_of_file, flatten
 from convgrid.data import ImageData, Profile
 from convgrid.network.plan import Plan
 from convgrid.runs.files import replacing, write
@@ -70,8 +70,15 @@ def begin(
         objective=[learner.recipe.metric, learner.recipe.mode],
         config_key=config_key(settings),
         code=code,
+        **weights_of(settings),
         **known,
     )
+
+
+def weights_of(settings: Settings) -> dict[str, str]:
+    """The digest of the weights that a run starts with, to go on with no others; nothing where there are none."""
+    name = settings.arch.weights
+    return {} if name is None else {"weights": digest_of_file(Path(name))}
 
 
 def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
@@ -119,7 +126,11 @@ def parameters(settings: Settings, planned: Plan) -> dict[str, Any]:
         By dotted key; a group's name holds its option.
     """
     values = {key: value for key, value in flatten(settings.values) if not key.endswith("_target_")}
-    sizes = {"plan.parameters": planned.parameters, "plan.multiply_adds": planned.multiply_adds}
+    sizes = {
+        "plan.parameters": planned.parameters,
+        "plan.trainable": planned.trainable,
+        "plan.multiply_adds": planned.multiply_adds,
+    }
     return values | dict(settings.choices) | sizes  # an option without keys has {} for values
 
 

@@ -10,6 +10,7 @@ from convgrid.config import Settings, architecture, component
 from convgrid.data import ImageData, check_data, refold, statistics
 from convgrid.errors import ConfigError, DataError
 from convgrid.network.build import build, measure
+from convgrid.network.cut import freeze
 from convgrid.network.plan import Plan, plan
 from convgrid.objective.fit import Fit, check_domain, num_outputs
 from convgrid.objective.glossary import objective_of
@@ -17,11 +18,14 @@ from convgrid.objective.imbalance import check_imbalance, fit_class_weights
 from convgrid.objective.metrics import measurable
 from convgrid.objective.objective import Objective
 from convgrid.objective.predictor import Predictor
+from convgrid.runs.source import read_source
 from convgrid.scales import Scale, check_scaled
 from convgrid.system.seeding import derive
 from convgrid.training.components import Components
 from convgrid.training.learner import Learner
 from convgrid.training.recipe import Recipe
+from convgrid.training.recording import profile
+from convgrid.training.starting import start
 
 
 def read(settings: Settings) -> ImageData:
@@ -86,7 +90,13 @@ def prepare(
     arch = settings.arch
     network = build(planned, init=arch.init, init_residual=arch.init_residual, seed=derive(recipe.seed, "init"))
     objective = _objective(settings, data, row, components)
-    mean, std = statistics(data.train)
+    source = read_source(settings)
+    if source is None:
+        mean, std = statistics(data.train)
+    else:
+        begun = start(network, planned, source, profile(settings, data), free_head=arch.head is not None)
+        mean, std, recipe = begun.mean, begun.std, dataclasses.replace(recipe, loaded=begun.layers)
+    freeze(planned, network)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (a keyword that the stubs lack)
     return Learner(Predictor(network, objective, mean, std, planned.input_shape[1:]), data, recipe), planned
 
@@ -117,6 +127,9 @@ def _recipe(
         precision=settings.trainer.precision,
         detect_anomaly=settings.trainer.detect_anomaly,
         is_flat=components.is_elementwise() and not any(layer.is_own for layer in planned.layers),
+        frozen=planned.frozen,
+        loaded_lr=settings.arch.loaded_lr,
+        freeze_epochs=settings.freeze_epochs,
     )
 
 

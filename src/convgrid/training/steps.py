@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,10 @@ from convgrid.system.seeding import derive
 from convgrid.system.torch_internals import bare_step
 from convgrid.training.flat import flatten
 from convgrid.training.recipe import Recipe
+from convgrid.training.starting import loaded_parameters
 from convgrid.training.tape import Tape, crossentropy
 
+KINDS = ("kernels", "loaded")  # what tells an optimizer's groups apart
 Losses = Callable[[Tensor], Tensor]  # of a batch's scores
 
 
@@ -34,7 +37,7 @@ class Steps:
 
     def __init__(self, predictor: Predictor, recipe: Recipe, device: torch.device) -> None:
         self._predictor, self._recipe, self._device = predictor, recipe, device
-        self._kernels = kernels(predictor.network)
+        self._kernels = [kernel for kernel in kernels(predictor.network) if kernel.requires_grad]
         self._drawing = [module for module in predictor.modules() if hasattr(module, "generator")]
         self.flat: list[nn.Parameter] = []
         self.optimizer = self._made_optimizer()
@@ -47,6 +50,7 @@ class Steps:
         Args:
             epoch: Counted from 0.
         """
+        self._resting = epoch < self._recipe.freeze_epochs
         draws = self._generator("dropout", epoch)
         for module in self._drawing:
             setattr(module, "generator", draws)  # noqa: B010  (the user's own module may declare it, too)
@@ -65,7 +69,7 @@ class Steps:
         update, losses = self._update(scaler), []
         for factor, batch in zip(factors, chunk, strict=True):
             for group in self.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+                group["lr"] = 0.0 if self._resting and group.get("loaded") else group["initial_lr"] * factor
             losses += self._by_autograd(batch, scaler) if self.tape is None else [self._on_tape(batch, self.tape)]
             if self._recipe.gradient_clip_norm:
                 scaler.unscale_(self.optimizer)
@@ -84,19 +88,35 @@ class Steps:
             self._predictor.zero_grad()
 
     def _made_optimizer(self) -> torch.optim.Optimizer:
-        """Tell kernels, which may decay, from all others; a group of the optimizer becomes one tensor where it may."""
-        decaying = {id(kernel) for kernel in self._kernels}
-        others = [parameter for parameter in self._predictor.parameters() if id(parameter) not in decaying]
-        groups = [{"params": self._kernels, "kernels": True}, {"params": others, "kernels": False}]
-        optimizer = self._recipe.make_optimizer([group for group in groups if group["params"]])
+        """Make groups that stay what they are; each becomes one tensor where it may."""
+        optimizer = self._recipe.make_optimizer(self._groups())
         if self._recipe.is_flat:  # group by group as the optimizer has them, which is one where nothing decays
             self.flat = [flatten(group["params"]) for group in optimizer.param_groups]
-            kinds = [group["kernels"] for group in optimizer.param_groups]
-            groups = [{"params": [whole], "kernels": kind} for whole, kind in zip(self.flat, kinds, strict=True)]
+            kinds = [{key: group[key] for key in KINDS if key in group} for group in optimizer.param_groups]
+            groups = [{"params": [whole], **kind} for whole, kind in zip(self.flat, kinds, strict=True)]
             optimizer = self._recipe.make_optimizer(groups)
         for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
+            factor = self._recipe.loaded_lr if group.get("loaded") else 1.0
+            group["initial_lr"] = group["lr"] * factor
         return optimizer
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Tell kernels, which may decay, from all others, and what has loaded weights where it learns otherwise."""
+        recipe, decaying = self._recipe, {id(kernel) for kernel in self._kernels}
+        trained = [weight for weight in self._predictor.parameters() if weight.requires_grad]
+        others = [weight for weight in trained if id(weight) not in decaying]
+        groups: list[dict[str, Any]] = [
+            {"params": self._kernels, "kernels": True},
+            {"params": others, "kernels": False},
+        ]
+        if recipe.loaded and (recipe.loaded_lr != 1 or recipe.freeze_epochs):
+            loaded = loaded_parameters(self._predictor.network, recipe.loaded)
+            groups = [
+                {"params": [w for w in group["params"] if (id(w) in loaded) == is_loaded], "kernels": group["kernels"],
+                 "loaded": is_loaded}
+                for is_loaded in (False, True) for group in groups
+            ]  # fmt: skip
+        return [group for group in groups if group["params"]]
 
     def _recorded(self) -> Tape | None:
         """The network's tape; None where autograd does more than it can, or is not slower."""

@@ -21,7 +21,7 @@ from convgrid.training.components import Components
 from convgrid.training.notes import notes_on as notes_on_training
 from convgrid.training.progress import shown_on
 from convgrid.training.setup import prepare, read
-from convgrid.training.unchanged import refuse_other_code, refuse_other_data
+from convgrid.training.unchanged import refuse_other_code, refuse_other_data, refuse_other_weights
 
 Follow = Callable[[Path], AbstractContextManager[Callable[[], None]]]
 
@@ -61,6 +61,7 @@ def run(
         data = read(settings)
         if folder is not None:
             refuse_other_data(folder.path, settings, data)
+            refuse_other_weights(folder.path, settings)
         _tell(notes_on(data), console)
         # Before there is a folder: what does not fit leaves none.
         learner, planned = prepare(settings, data, components, plan)

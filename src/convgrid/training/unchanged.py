@@ -11,7 +11,7 @@ from convgrid.errors import DataError, TrainingError
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import read_data, read_record
 from convgrid.training.own_code import own_code
-from convgrid.training.recording import profile
+from convgrid.training.recording import profile, weights_of
 
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 
@@ -34,6 +34,23 @@ def refuse_other_data(path: Path, settings: Settings, data: ImageData) -> None:
         f"resume={settings.resume}: the data is not what {path} was trained on: {told}. "
         "Put it back as it was, or start a new run."
     )
+
+
+def refuse_other_weights(path: Path, settings: Settings) -> None:
+    """Refuse to go on where the weights that the run started with are others now.
+
+    Args:
+        path: The run's folder.
+
+    Raises:
+        TrainingError: If they differ.
+    """
+    before, now = read_record(path).get("weights"), weights_of(settings).get("weights")
+    if before != now:
+        raise TrainingError(
+            f"resume={settings.resume}: {settings.arch.weights} holds other weights than when {path} was started. "
+            "Put them back, or start a new run."
+        )
 
 
 def refuse_other_code(path: Path, settings: Settings, planned: Plan) -> None:

@@ -2,12 +2,14 @@
 
 from convgrid.errors import PatternError
 
+HEAD = "arch.head="  # what a line of its own behind the pattern starts with
+
 
 def error_at(text: str, column: int, message: str) -> PatternError:
     """Make the error that shows a caret under a column of a pattern.
 
     Args:
-        text: The whole pattern, which may have several lines.
+        text: The whole pattern, which may have several lines; the last of them may be `arch.head`.
         column: 0-based offset in the text.
         message: The cause and the fix.
 
@@ -21,6 +23,8 @@ def error_at(text: str, column: int, message: str) -> PatternError:
                    ^
     """
     start = text.rfind("\n", 0, column) + 1
-    line = text[start:].split("\n", 1)[0]
+    line, key = text[start:].split("\n", 1)[0], "arch.pattern"
+    if line.startswith(HEAD):
+        line, start, key = line.removeprefix(HEAD), start + len(HEAD), "arch.head"
     shown = "".join(char if char.isprintable() else " " for char in line)  # a tab would move the caret
-    return PatternError(f"arch.pattern: {message}\n  {shown}\n  {' ' * (column - start)}^")
+    return PatternError(f"{key}: {message}\n  {shown}\n  {' ' * (column - start)}^")

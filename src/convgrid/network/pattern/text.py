@@ -7,20 +7,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from convgrid.errors import PatternError
 from convgrid.network.pattern.arguments import ALIASES, ARGUMENTS, JOINS, OPTIONAL
 from convgrid.network.pattern.blocks import Block, Book
-from convgrid.network.pattern.caret import error_at
+from convgrid.network.pattern.caret import HEAD, error_at
 from convgrid.network.pattern.render import render_layer, render_value
 from convgrid.network.pattern.tokens import Token, tokens
-from convgrid.network.pattern.tree import MAX_LAYERS, Count, Group, Join, Layer, Node, Pattern, Value
+from convgrid.network.pattern.tree import MAX_LAYERS, Count, Group, Join, Layer, Node, Pattern, Value, before_head
 
 MAX_DEPTH = 20
 
 
-def parse(text: str, *, activations: Collection[str]) -> Pattern:
+def parse(text: str, *, activations: Collection[str], head: str | None = None) -> Pattern:
     """Read a pattern.
 
     Args:
         text: The pattern, such as "INPUT -> CONV(6, kernel=5) -> RELU -> FC".
         activations: The lower-case names of the known activations.
+        head: What stands in place of the layers from the first FC outside of joins on, such as "[FC -> ACT]*K -> FC";
+            None leaves them.
 
     Returns:
         The syntax tree.
@@ -32,12 +34,29 @@ def parse(text: str, *, activations: Collection[str]) -> Pattern:
         >>> parse("INPUT -> [CONV(8) -> RELU]*N -> FC", activations=["relu"]).layers[0].args
         (('filters', 8),)
     """
-    return _parsed(text, frozenset(activations))
+    return _parsed(text, None if head is None else " ".join(head.split()), frozenset(activations))
 
 
 @functools.lru_cache(maxsize=64)  # the many points of a sweep share a few patterns
-def _parsed(text: str, activations: frozenset[str]) -> Pattern:
-    return Pattern(text, _Parser(text, activations, list(tokens(text)), Book()).pattern())
+def _parsed(text: str, head: str | None, activations: frozenset[str]) -> Pattern:
+    parser = _Parser(text, activations, list(tokens(text)), Book())
+    nodes = parser.pattern()
+    if head is None:
+        return Pattern(text, nodes)
+    body, whole = before_head(nodes), f"{text.rstrip()}\n{HEAD}{head}"
+    behind = _Parser(whole, activations, list(tokens(whole, len(whole) - len(head))), parser.book).head()
+    pattern = Pattern(whole, (*body, *behind), len(body))
+    _check_counts(pattern)
+    return pattern
+
+
+def _check_counts(pattern: Pattern) -> None:
+    """What the network counts before its head, the head must not count as well: its weights would no longer fit."""
+    taken = Pattern(pattern.text, pattern.nodes[: pattern.head]).counts
+    for node in pattern.nodes[pattern.head :]:
+        for name in sorted(Pattern(pattern.text, (node,)).counts & taken):
+            message = f"{name.upper()} repeats layers before the head already. Write a number instead of it."
+            raise error_at(pattern.text, node.column, message)
 
 
 _COUNTS: dict[str, Count] = {"n": "n", "m": "m", "k": "k"}
@@ -98,6 +117,14 @@ class _Parser:
             name = block.name.text
             raise self.error(f"{name} is defined, but never used. Use it, or remove its definition.", block.name)
         return nodes[1:]
+
+    def head(self) -> tuple[Node, ...]:
+        """What stands behind the features; it begins without INPUT."""
+        nodes = self.elements(depth=0)
+        if self.kind != "end":
+            raise self.error(self.stray())
+        self.check_output(nodes)
+        return nodes
 
     def is_definition(self) -> bool:
         """Whether `name =` or `name(...) =` stands here."""

@@ -20,8 +20,11 @@ class Token(NamedTuple):
     column: int  # 0-based offset in the pattern's text
 
 
-def tokens(text: str) -> Iterator[Token]:
+def tokens(text: str, start: int = 0) -> Iterator[Token]:
     """Cut a pattern into its tokens.
+
+    Args:
+        start: Where in the text to begin.
 
     Returns:
         The tokens; an "end" is last.
@@ -34,7 +37,7 @@ def tokens(text: str) -> Iterator[Token]:
         ['CONV', '(', '8', ')', '']
     """
     end = len(text.rstrip())
-    for match in _TOKEN.finditer(text, 0, end):
+    for match in _TOKEN.finditer(text, start, end):
         kind = match.lastgroup or ""
         word, column = match[kind], match.start(kind)
         if kind == "bad":

@@ -59,6 +59,7 @@ class Pattern:
 
     text: str
     nodes: tuple[Node, ...]
+    head: int | None = None  # how many nodes stand before a head of the user's own
 
     @property
     def counts(self) -> frozenset[str]:
@@ -184,6 +185,24 @@ class Pattern:
             fix = "End every path in a volume or every path in a vector; MUL scales a volume by a vector."
             raise error_at(self.text, join.column, f"{cause} {fix}")
         return left
+
+
+def before_head(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """Leave out the first FC outside of joins, what follows it, and dropouts right before it."""
+    count = next(place for place, node in enumerate(nodes) if _has_outer_fc(node))
+    while count and _is_dropout(nodes[count - 1]):
+        count -= 1
+    return tuple(nodes[:count])
+
+
+def _has_outer_fc(node: Node) -> bool:
+    if isinstance(node, Group):
+        return any(map(_has_outer_fc, node.nodes))
+    return isinstance(node, Layer) and node.kind == "FC"
+
+
+def _is_dropout(node: Node) -> bool:
+    return isinstance(node, Layer) and node.kind == "DROPOUT"
 
 
 def is_skip(path: Sequence[Node]) -> bool:
