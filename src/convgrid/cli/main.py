@@ -41,6 +41,10 @@ def _do(words: Sequence[str], typed: Sequence[str]) -> int:
             from convgrid.cli.export import export
 
             return export(asked)
+        case "adopt":
+            from convgrid.cli.adopt import adopt
+
+            return adopt(asked)
         case "preview":
             from convgrid.cli.preview import preview
 

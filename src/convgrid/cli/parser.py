@@ -154,6 +154,44 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", action="store_true", help="for larger images, too: predictions at each place of them")
 
 
+def _add_adopt(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Modules are matched in the file's order, shape by shape. The file is kept where the check is far above chance."
+    )
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="weights by name: .pt, .pth, .th or .safetensors; no code of it is run")
+    add("words", nargs="+", metavar="arch=NAME", help="the network that they are of, and other overrides of run")
+    add("--size", type=_sizes, required=True, metavar="N[,N]", help="height and width of the images, in pixels")
+    add("--mean", type=_numbers, required=True, metavar="N,..", help="of each channel, on the scale of --scale")
+    add("--std", type=_numbers, required=True, metavar="N,..", help="likewise; one number holds for all")
+    add("--scale", type=float, default=1.0, metavar="N", help="white, before the mean is taken off: 1 (default) or 255")
+    add("--channels", choices=("rgb", "bgr"), default="rgb", help="their order; bgr becomes rgb; default: rgb")
+    add("--classes", type=Path, metavar="FILE", help="names, a line each, in the order of the outputs")
+    add(
+        "--check",
+        nargs="+",
+        required=True,
+        metavar="IMAGES",
+        help="folders with a folder a class, or tables: a .csv with columns file and class (several: 281|282)",
+    )
+    add("--order", nargs="+", default=[], metavar="NAME", help="parts of names in the network's order, if sorted")
+    add("--leave-out", nargs="+", default=[], metavar="NAME", help="what names start with that the network lacks")
+    add("--licence", default="not stated", help="of the weights, to be kept with them")
+    add("--source", default="", help="where they are from; the file's name otherwise")
+    add("--out", type=Path, metavar="FILE", help="where to; FILE.safetensors in this folder otherwise")
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(part) for part in text.split(",")]
+    if len(sizes) > 2 or min(sizes) < 1:
+        raise ValueError(text)
+    return sizes
+
+
 def _add_preview(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [group=option | key=value ...] [out=FILE.png]"
     parser.epilog = """\
@@ -182,6 +220,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = 
     "compare": ("say which setting of a sweep is best, by how much, and how sure that is", _add_compare),
     "predict": ("say what a trained model predicts of images", _add_predict),
     "export": ("write a trained model into one file: images in, predictions out", _add_export),
+    "adopt": ("turn published weights into a file for arch.weights, once images show that they fit", _add_adopt),
     "preview": ("draw what augmentation makes of training images", _add_preview),
     "sweeps": ("list the sweeps of this folder, and the command that goes on with each", _add_nothing),
     "sync": ("send to MLflow what it lacks of this folder's runs and sweeps", _add_sync),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -31,6 +31,7 @@ class Meta:
         target: What scales the numbers to predict; None for what suits the loss.
         config: What it was trained with, by dotted key or group, less paths and addresses.
         slides: Whether its program takes larger images, too, and predicts at each place.
+        about: What is known of weights that were not trained here: source, licence, channels, a check.
     """
 
     trial: str
@@ -41,6 +42,7 @@ class Meta:
     target: Component | None
     config: Mapping[str, Any]
     slides: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, profile: Profile) -> Self:
@@ -110,4 +112,5 @@ class Meta:
             target=Component(**target) if target else None,
             config=known["config"],
             slides=known.get("slides", False),  # files of older versions
+            about=known.get("about", {}),
         )
