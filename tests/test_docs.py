@@ -152,8 +152,10 @@ def type_(*words: str) -> tuple[int, str, str]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """What is typed instead: sweeps and what is fetched are planned, others train an epoch without MLflow."""
-    if {"-m", "--help", "--cfg", "-sc", "dry_run=true"} & {*words} or any(word.startswith("resume=") for word in words):
+    """What is typed instead: sweeps and what is fetched are planned, others train an epoch or two without MLflow."""
+    if any(word.startswith("resume=") for word in words):
+        return ["trainer.max_epochs=2" if word.startswith("trainer.max_epochs=") else word for word in words]
+    if {"-m", "--help", "--cfg", "-sc", "dry_run=true"} & {*words}:
         return words if "-m" not in words else [*words, "dry_run=true"]
     if FETCHED & {*words} or any(word.startswith(("experiments=", "tracking.")) for word in words):
         return [*words, "dry_run=true"]

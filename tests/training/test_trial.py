@@ -197,7 +197,8 @@ def test_a_finished_run_only_shows_its_result(
     assert main(["run", f"resume={folder.name}"]) == 0
     assert (folder / "last.ckpt").stat().st_mtime_ns == before
     shown = capsys.readouterr().out
-    said, *result = shown.splitlines()
+    said, *result, more = shown.splitlines()
+    assert more == f"For more epochs, as a new run: python run.py resume={folder.name} trainer.max_epochs=4"
     assert said == f"runs/{folder.name} has finished: nothing is left to train. Its result:"
     assert result == [line.rstrip() for line in screen.text().splitlines()[-len(result) :]]
     assert re.fullmatch(r"[12] of 2, by val/accuracy", screen.row("best epoch"))

@@ -13,9 +13,9 @@ from convgrid.cli.exit import Lasting, unwritten
 from convgrid.config import Composition, Grid, Settings, check, check_values, from_hydra, register_experiments
 from convgrid.network.plan import Plan
 from convgrid.runs.files import blamed_on
-from convgrid.runs.find import find_to_resume, stored_settings
+from convgrid.runs.find import EPOCHS, find_to_resume, stored_settings
 from convgrid.runs.source import check_source, found, source_notes
-from convgrid.runs.trial import CONFIG, RECORD, TrialFolder, is_finished
+from convgrid.runs.trial import CONFIG, RECORD, TrialFolder, is_finished, read_settings
 from convgrid.system.processes import preempted_as_interrupted
 from convgrid.terminal import plan_notes, result_rows, show_plan, show_result
 from convgrid.tracking.writer import following
@@ -110,8 +110,10 @@ def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *
             show_plan(plan, console, [*plan_notes(plan, settings), *source_notes(settings, plan)])
             return None
         if folder is not None and is_finished(folder.record):
-            show_finished(folder, settings, console)
-            return folder.path
+            planned = read_settings(folder.path).trainer.max_epochs
+            if settings.trainer.max_epochs <= planned:
+                show_finished(folder, settings, console)
+                return folder.path
         return train(settings, folder, console, plan)
     finally:
         if folder is not None:
@@ -152,6 +154,8 @@ def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> 
     with blamed_on(folder.path / RECORD):
         rows = result_rows(folder.path, settings.tracking.uri)
     show_result(rows, console)
+    more = f"resume={folder.path.name} {EPOCHS}={2 * settings.trainer.max_epochs}"
+    console.print(f"For more epochs, as a new run: python run.py {more}", highlight=False, soft_wrap=True)
 
 
 def train(settings: Settings, folder: TrialFolder | None, console: Console, plan: Plan | None = None) -> Path:

@@ -15,6 +15,7 @@ from convgrid.runs.trial import (
     RUNS,
     TRACKED,
     TrialFolder,
+    is_finished,
     lock,
     read_record,
     read_settings,
@@ -23,6 +24,7 @@ from convgrid.runs.trial import (
 
 LAST_RUN = "last"
 ELSEWHERE = "python -m convgrid sweeps lists those of the folder in which it is started"
+EPOCHS = "trainer.max_epochs"
 HOW = f"Give {LAST_RUN}, a folder, a checkpoint in one, the id of a run or a sweep (or the start of it), or MLflow's"
 
 
@@ -190,12 +192,14 @@ def _winner(sweep: Path, runs: Path) -> Path:
 def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[str]) -> Settings:
     """The config that a run was started with; what was typed may move its data or its store, not change its result.
 
+    A run that has finished may be asked for more epochs.
+
     Args:
         settings: Composed from what was typed now.
         typed: Keys and groups that were typed.
 
     Returns:
-        The stored config, with paths and tracking as typed.
+        The stored config, with paths, tracking and more epochs as typed.
 
     Raises:
         ConfigError: If something typed would change the result.
@@ -204,11 +208,14 @@ def stored_settings(folder: TrialFolder, settings: Settings, typed: Collection[s
     before = dict(flatten(stored.values)) | dict(stored.choices)
     now = dict(flatten(settings.values)) | dict(settings.choices)
     changed = [key for key in typed if before.get(key) != now.get(key)]
-    refused = [f"{key}={now.get(key)} (it was {before.get(key)})" for key in changed if not is_outside_identity(key)]
-    if refused:
+    is_longer = is_finished(folder.record) and now[EPOCHS] > before[EPOCHS]
+    fixed = [key for key in changed if not is_outside_identity(key) and not (is_longer and key == EPOCHS)]
+    if fixed:
+        told = ", a finished run to more epochs" if EPOCHS in fixed else ""
         raise ConfigError(
-            f"resume={settings.resume} goes on with the config that the run was started with. "
-            f"Leave out {', '.join(refused)}, or start a new run."
+            f"resume={settings.resume} goes on with the config that the run was started with{told}. "
+            f"Leave out {', '.join(f'{key}={now.get(key)} (it was {before.get(key)})' for key in fixed)}, "
+            "or start a new run."
         )
     values = stored.values
     for key in ("resume", "dry_run", *changed):

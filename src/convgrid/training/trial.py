@@ -12,12 +12,13 @@ from convgrid.config import Settings, identity
 from convgrid.data import notes_on
 from convgrid.errors import Interrupted
 from convgrid.network.plan import Plan
-from convgrid.runs.trial import TrialFolder, create, run_id_of
+from convgrid.runs.trial import TrialFolder, create, is_finished, run_id_of
 from convgrid.system.device import find_device
 from convgrid.system.memory import freed_memory_kept
 from convgrid.terminal import printable, result_rows, show_result, show_store
 from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
+from convgrid.training.longer import check_longer, copy_state
 from convgrid.training.notes import notes_on as notes_on_training
 from convgrid.training.progress import shown_on
 from convgrid.training.setup import prepare, read
@@ -42,7 +43,8 @@ def run(
 
     Args:
         console: Where progress and result are printed.
-        folder: Of a run to go on with; None makes a new one.
+        folder: Of a run to go on with; one that has finished stays as it is, and a new one has more epochs of it.
+            None makes a new one.
         follow: Has the run's folder brought to the tracking store, until it is left; gives what to call with news.
         plan: What was planned without the data; None plans.
 
@@ -56,6 +58,9 @@ def run(
     """
     components = Components(settings)
     components.check()
+    finished = folder.path if folder is not None and is_finished(folder.record) else None
+    if finished:
+        check_longer(finished, settings, components.schedule)
     with _threads(settings.trainer.threads), freed_memory_kept():
         device = find_device(settings.trainer.accelerator)
         data = read(settings)
@@ -69,8 +74,11 @@ def run(
             refuse_other_code(folder.path, settings, planned)
         _tell(notes_on_training(settings, learner, planned), console)
         show_store(settings.tracking.uri, settings.tracking.experiment, console)
-        folder = folder or create(identity(settings, device=device, digest=data.digest), settings)
+        if folder is None or finished:
+            folder = create(identity(settings, device=device, digest=data.digest), settings)
         try:
+            if finished:
+                copy_state(finished, folder.path)
             with follow(folder.path) as tell:
                 attempt(
                     settings,
@@ -81,6 +89,7 @@ def run(
                     callbacks=shown_on(console),
                     began=tell,
                     epoch_ended=lambda _: tell(),
+                    tags={"convgrid.continues": finished.name} if finished else {},
                 )
         except (KeyboardInterrupt, SystemExit):
             name = run_id_of(folder.path) or folder.path
