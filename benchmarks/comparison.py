@@ -2,105 +2,151 @@
 
 Usage: python benchmarks/comparison.py [--quick]
 
-For so many settings and seeds, and for spreads that are equal, five times as large for some, or heavy-tailed:
+For so many settings and seeds (or folds, whose trainings overlap), and for noise that is normal, heavy-tailed or
+skewed, the worst of many scenes, in which settings tie for the best, spreads are equal or some are 2, 3 or 5 times as
+large, and the others are 1.5 to 150 standard deviations behind:
 
 - false winner: of settings that tie for the best, one is called better than all others (at most 5 %);
 - best lost: one given setting of those that tie for the best is called worse (at most 5 %; the worst of them);
-- coverage: the intervals of all means hold together (at least 95 %);
-- power: a setting that is worse by 3 standard deviations is called worse.
+- coverage: the intervals of all means hold together (at least 95 %).
+
+A line also says how far chance moves a rate of 5 % in so many turns. Then the power: how often one setting that is
+worse by so much, as all others are, is called worse, and how often all are.
 """
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from convgrid.compare import multiple_comparisons
-from convgrid.compare.multiple_comparisons import LEVEL, compare_independent, half_widths
+from convgrid.compare.multiple_comparisons import fixed, overlap
+from many_sweeps import half_widths, noise, worse
 
-RATIO = 5.0
-FAR = -30.0  # in standard deviations of a noisy setting: out of the question
-POWER = -3.0
+TURNS = {2: 20_000, 6: 8_000, 16: 6_000, 54: 1_500}  # by settings
+SEEDS, FOLDS = (2, 3, 5, 10), (3, 5, 10)
+RATIOS = (2.0, 3.0, 5.0)
+BEHIND = (1.5, 3.0, 5.0, 8.0, 150.0)  # in standard deviations of the quieter settings
+DIFFERENCES = (2.0, 3.0, 4.0)
+HEADS = "settings  repetitions  noise    false winner  best lost  coverage  +- chance  scene of the false winner"
 
 
-@dataclass
-class Rates:
-    """Shares of the repetitions."""
+class Rates(NamedTuple):
+    """Shares of the turns."""
 
     false_winner: float
     best_lost: float
     coverage: float
-    power: float
 
 
-def scenes(settings: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, means and standard deviations: all tie, two tie, half of them tie; spreads equal, or not."""
-    tie, ones, first = np.zeros(settings), np.ones(settings), np.arange(settings)
-    yield "all tie, spreads equal", tie, ones
-    yield "all tie, one noisy", tie, np.where(first == 0, RATIO, 1.0)
-    if settings > 2:
-        yield "all tie, some noisy", tie, np.where(first < max(2, settings // 12), RATIO, 1.0)
-        yield "all tie, half noisy", tie, np.where(first < settings // 2, RATIO, 1.0)
-        yield "all tie, one quiet", tie, np.where(first == 0, 1.0, RATIO)
-        two = np.where(first < 2, 0.0, FAR * RATIO)
-        yield "two tie, spreads equal", two, ones
-        yield "two tie, they are noisy", two, np.where(first < 2, RATIO, 1.0)
-        yield "two tie, they are quiet", two, np.where(first < 2, 1.0, RATIO)
-        yield (
-            "half tie, they are noisy",
-            np.where(first < settings // 2, 0.0, FAR * RATIO),
-            np.where(first < settings // 2, RATIO, 1.0),
-        )
-    yield "one better by 3 sd", np.where(first == 0, 0.0, POWER), ones
+class Scene(NamedTuple):
+    """What is true: means and standard deviations, shape (S,)."""
+
+    name: str
+    mean: np.ndarray
+    sd: np.ndarray
 
 
-def measure(mean: np.ndarray, sd: np.ndarray, seeds: int, turns: int, *, heavy: bool) -> Rates:
-    """Compare so many random sweeps; heavy tails are those of Student's t with 5 degrees of freedom."""
-    generator, tied = np.random.default_rng(0), mean == mean.max()
-    winners, covered, worse = 0, 0, np.zeros(len(mean))
-    for _ in range(turns):
-        shape = (len(mean), seeds)
-        noise = generator.standard_t(5, shape) / np.sqrt(5 / 3) if heavy else generator.standard_normal(shape)
-        values = mean[:, None] + sd[:, None] * noise
-        order = values.mean(axis=1).argsort()[::-1]
-        called = np.zeros(len(mean), bool)
-        called[order[1:]] = compare_independent([*values[order]]) <= LEVEL
-        winners += tied.sum() > 1 and called.sum() == len(mean) - 1
-        worse += called
-        freedom, share = np.full(len(mean), seeds - 1), np.full(len(mean), 1 / seeds)
-        half = half_widths(values.var(axis=1, ddof=1), freedom, share)
-        covered += (np.abs(values.mean(axis=1) - mean) <= half).all()
-    power = worse[~tied].mean() / turns if tied.sum() == 1 else np.nan
-    return Rates(winners / turns, worse[tied].max() / turns, covered / turns, power)
+def scenes(settings: int) -> Iterator[Scene]:
+    """All settings tie, or two, or half of them; spreads are equal, or not."""
+    tie, first = np.zeros(settings), np.arange(settings)
+    yield Scene("all tie", tie, np.ones(settings))
+    for ratio in RATIOS:
+        yield Scene(f"all tie, one noisy ({ratio:g})", tie, np.where(first == 0, ratio, 1.0))
+        if settings > 2:
+            yield Scene(f"all tie, some noisy ({ratio:g})", tie, np.where(first < max(2, settings // 12), ratio, 1.0))
+            yield Scene(f"all tie, half noisy ({ratio:g})", tie, np.where(first < settings // 2, ratio, 1.0))
+            yield Scene(f"all tie, one quiet ({ratio:g})", tie, np.where(first == 0, 1.0, ratio))
+            half = np.where(first < settings // 2, 0.0, -150.0)
+            yield Scene(f"half tie, they are noisy ({ratio:g})", half, np.where(first < settings // 2, ratio, 1.0))
+    for behind in BEHIND if settings > 2 else ():
+        two = np.where(first < 2, 0.0, -behind)
+        yield Scene(f"two tie, others {behind:g} behind", two, np.ones(settings))
+        for ratio in RATIOS:
+            told = f"({ratio:g}), others {behind:g} behind"
+            yield Scene(f"two tie, one noisy {told}", two, np.where(first == 0, ratio, 1.0))
+            yield Scene(f"two tie, they are noisy {told}", two, np.where(first < 2, ratio, 1.0))
+            yield Scene(f"two tie, they are quiet {told}", two, np.where(first < 2, 1.0, ratio))
+
+
+def draw(scene: Scene, repetitions: int, turns: int, kind: str, *, folds: bool) -> np.ndarray:
+    """Draw so many sweeps; the results of one setting in n folds correlate by 1/n (Nadeau and Bengio)."""
+    generator, settings = np.random.default_rng(0), len(scene.mean)
+    drawn = noise(generator, (turns, settings, repetitions), kind)
+    if folds:
+        common = noise(generator, (turns, settings, 1), kind)
+        drawn = np.sqrt(1 / repetitions) * common + np.sqrt(1 - 1 / repetitions) * drawn
+    return scene.mean[:, None] + scene.sd[:, None] * drawn
+
+
+def measure(scene: Scene, repetitions: int, turns: int, kind: str, *, folds: bool) -> Rates:
+    """Compare so many random sweeps of settings of which some tie."""
+    values = draw(scene, repetitions, turns, kind, folds=folds)
+    called, tied = worse(values, fixed(len(scene.mean)), paired=folds), scene.mean == scene.mean.max()
+    share = overlap(np.array([repetitions]))[0] if folds else 1 / repetitions
+    half = half_widths(values.var(axis=2, ddof=1), repetitions, share)
+    return Rates(
+        (called.sum(axis=1) == len(tied) - 1).mean(),
+        called[:, tied].mean(axis=0).max(),
+        (np.abs(values.mean(axis=2) - scene.mean) <= half).all(axis=1).mean(),
+    )
+
+
+def power(settings: int, difference: float, repetitions: int, turns: int) -> tuple[float, float]:
+    """How often one setting is called worse, and how often all are, of those that are worse by so much."""
+    scene = Scene("one better", np.where(np.arange(settings) == 0, 0.0, -difference), np.ones(settings))
+    called = worse(draw(scene, repetitions, turns, "normal", folds=False), fixed(settings))
+    return called[:, 1:].mean(), (called.sum(axis=1) == settings - 1).mean()
+
+
+def errors(turns: dict[int, int], repetitions: Iterable[int], kind: str, *, folds: bool) -> Iterator[Rates]:
+    """Print a line for so many settings and repetitions; give the worst of each."""
+    word = "folds" if folds else "seeds"
+    for settings in turns:
+        for count in repetitions:
+            found = [
+                (measure(scene, count, turns[settings], kind, folds=folds), scene.name) for scene in scenes(settings)
+            ]
+            rates, where = [each for each, _ in found], max(found)[1]
+            worst = Rates(
+                max(each.false_winner for each in rates),
+                max(each.best_lost for each in rates),
+                min(each.coverage for each in rates),
+            )
+            print(
+                f"{settings:>8}  {count:>5} {word}  {kind:<6}   {worst.false_winner:>12.3f}  {worst.best_lost:>9.3f}  "
+                f"{worst.coverage:>8.3f}  {np.sqrt(0.05 * 0.95 / turns[settings]):>9.3f}  {where}",
+                flush=True,
+            )
+            yield worst
 
 
 def main() -> None:
-    """Print a line a case, and the worst of each."""
+    """Print what goes wrong, and what is seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="does it run? Few turns; no true rates")
     quick = parser.parse_args().quick
-    multiple_comparisons.LIKELY = LEVEL  # who is called worse is the same, and no larger p is worked out
-    turns = {2: 20_000, 6: 1_000, 54: 100}
-    found: list[Rates] = []
-    for settings in (2,) if quick else turns:
-        for seeds in (3,) if quick else (2, 3, 5, 10):
-            for name, mean, sd in scenes(settings):
-                for heavy in (False, True):
-                    rates = measure(mean, sd, seeds, 20 if quick else turns[settings], heavy=heavy)
-                    power = "" if np.isnan(rates.power) else f"  power {rates.power:.2f}"
-                    print(
-                        f"{settings:>2} settings {seeds:>2} seeds {name:<24} {'heavy' if heavy else 'normal':<6} "
-                        f"false winner {rates.false_winner:.3f}  best lost {rates.best_lost:.3f}  "
-                        f"coverage {rates.coverage:.3f}{power}",
-                        flush=True,
-                    )
-                    found.append(rates)
+    turns, seeds = ({2: 20, 6: 20}, (3,)) if quick else (TURNS, SEEDS)
+    print(HEADS)
+    found = [*errors(turns, seeds, "normal", folds=False), *errors(turns, seeds, "heavy", folds=False)]
+    found += errors(
+        {count: turns[count] for count in turns if count > 2}, (3,) if quick else FOLDS, "normal", folds=True
+    )
     print(
         f"at worst: false winner {max(each.false_winner for each in found):.3f} (at most 0.05), "
         f"best lost {max(each.best_lost for each in found):.3f} (at most 0.05), "
         f"coverage {min(each.coverage for each in found):.3f} (at least 0.95)"
     )
+    print("beyond what is promised, noise with a long tail to one side:")
+    [*_] = errors(turns, seeds, "skewed", folds=False)
+    print("power: one setting is seen (all are), by the difference in standard deviations and by seeds")
+    for settings in turns:
+        for difference in DIFFERENCES:
+            cells = (power(settings, difference, count, turns[settings]) for count in seeds)
+            told = "  ".join(
+                f"{count} {one:.2f} ({every:.2f})" for count, (one, every) in zip(seeds, cells, strict=True)
+            )
+            print(f"{settings:>8}  {difference:g} sd  {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from convgrid.compare import multiple_comparisons
-
 Run = Callable[..., list[str]]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -116,15 +114,29 @@ def test_compare_prints_the_time_of_two_sizes(run: Run) -> None:
         assert re.fullmatch(rf" +{size} trials: read in \d+\.\d\d s, answered in \d+\.\d\d s", line)
 
 
-def test_comparison_prints_how_often_it_errs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiple_comparisons, "LIKELY", multiple_comparisons.LIKELY)  # which it changes
-    *cases, worst = run("comparison.py")
-    assert len(cases) == 6  # three scenes of two settings, normal and with heavy tails
+def test_comparison_prints_how_often_it_errs_and_what_it_sees(run: Run) -> None:
+    head, *lines = run("comparison.py")
+    cells = r"(false winner|best lost|coverage)"
+    assert re.findall(cells, head) == ["false winner", "best lost", "coverage", "false winner"]
+    (at_worst,) = [place for place, line in enumerate(lines) if line.startswith("at worst")]
+    assert [line.split()[:4] for line in lines[:at_worst]] == [
+        ["2", "3", "seeds", "normal"], ["6", "3", "seeds", "normal"], ["2", "3", "seeds", "heavy"],
+        ["6", "3", "seeds", "heavy"], ["6", "3", "folds", "normal"],
+    ]  # fmt: skip
     assert re.fullmatch(
         r"at worst: false winner 0\.\d{3} \(at most 0\.05\), best lost 0\.\d{3} \(at most 0\.05\), "
         r"coverage \d\.\d{3} \(at least 0\.95\)",
-        worst,
+        lines[at_worst],
     )
+    assert re.fullmatch(r" +6  4 sd  3 \d\.\d\d \(\d\.\d\d\)", lines[-1])
+
+
+def test_racing_prints_what_a_race_takes_and_how_often_it_errs(run: Run) -> None:
+    _, *cases, normal, heavy, skewed = run("racing.py")
+    assert len(cases) == 28  # four spreads of seven truths
+    for name, line in (("normal", normal), ("heavy", heavy), ("skewed", skewed)):
+        told = rf"at worst, {name}: false winner \d\.\d{{3}} \(at most 0\.05\), good left \d\.\d{{4}} \(.*0\.99\)"
+        assert re.fullmatch(told, line)
 
 
 def test_sliding_prints_the_ratio_of_one_pass_to_all_windows(run: Run) -> None:

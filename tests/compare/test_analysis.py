@@ -52,7 +52,7 @@ def test_a_planted_winner_is_told_with_its_certainty() -> None:
 
 def test_a_best_setting_that_is_the_smallest_is_told_so() -> None:
     found = answer(given({1: [0.95, 0.951, 0.952], 2: [0.90, 0.91, 0.89]}))
-    assert found.sentence.endswith("; none is smaller")
+    assert found.sentence.endswith("; none has fewer multiply-adds")
 
 
 def test_less_may_be_better() -> None:

@@ -3,7 +3,14 @@ import pytest
 from scipy import stats
 
 from convgrid.compare import multiple_comparisons
-from convgrid.compare.multiple_comparisons import compare_independent, compare_paired, half_widths, overlap, spreads
+from convgrid.compare.multiple_comparisons import (
+    IN_COMPARISONS,
+    compare_independent,
+    compare_paired,
+    half_widths,
+    overlap,
+    spreads,
+)
 
 GENERATOR = np.random.default_rng
 
@@ -45,11 +52,11 @@ def test_seeds_that_agree_to_the_last_digit_do_not_make_a_winner() -> None:
 
 def test_a_lucky_spread_is_raised_and_none_is_lowered() -> None:
     variance = np.array([1e-6, *np.full(9, 1.0), 100.0])
-    found = spreads(variance, np.full(11, 2))
+    found = spreads(variance, np.full(11, 2), IN_COMPARISONS)
     assert found.variance[0] > 100 * variance[0]
     assert (found.variance >= variance).all()
     assert (found.freedom > 2).all()
-    assert spreads(variance[:2], np.full(2, 2)).variance.tolist() == variance[:2].tolist()
+    assert spreads(variance[:2], np.full(2, 2), IN_COMPARISONS).variance.tolist() == variance[:2].tolist()
 
 
 def test_the_typical_spread_is_that_of_smyths_fit() -> None:

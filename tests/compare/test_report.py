@@ -199,7 +199,7 @@ def test_settings_that_were_run_once_have_no_interval_and_no_p(tmp_path: Path) -
     page = Elements(write(once, answer(once), tmp_path).read_text(encoding="utf-8"))
     keys = [head["data-key"] for head in page.all("th") if "data-key" in head]
     assert keys == [
-        "place", "arch.n", "arch.m", "optimizer", "val/accuracy", "parameters", "multiply_adds", "seconds"
+        "place", "val/accuracy", "arch.n", "arch.m", "optimizer", "parameters", "multiply_adds", "seconds"
     ]  # fmt: skip
 
 

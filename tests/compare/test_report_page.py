@@ -203,4 +203,4 @@ def test_print_is_light_and_has_all_but_the_controls(browser: Browser) -> None:
     assert browser.page.locator("#interactions figure:visible").count() == 6
     assert browser.page.locator("input:visible, select:visible, nav:visible").count() == 0
     assert browser.page.locator("#table tbody tr:visible").count() == 36
-    assert browser.page.locator("#table th:visible").all_inner_texts()[1:4] == ["arch.n", "arch.m", "optimizer"]
+    assert browser.page.locator("#table th:visible").all_inner_texts()[1:4] == ["val/accuracy", "arch.n", "arch.m"]

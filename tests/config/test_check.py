@@ -177,7 +177,7 @@ TOLD = {
         "Use arch.filters=int(interval(1,10))."
     ),
     "-m sweep=grid,grid": "sweep=grid,grid cannot be swept: sweep concerns the whole sweep. Give it one value.",
-    "-m sweep.seeds=x": "sweep.seeds=x must be a whole number or null.",
+    "-m sweep.seeds=x": "sweep.seeds=x must be a whole number, auto or null.",
     "-m sweep.union=[[a]]": (
         'sweep.union=[[a]] must be a list of lists of overrides, such as [["arch=linear"],["arch.n=1,2"]].'
     ),

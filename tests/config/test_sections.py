@@ -113,12 +113,11 @@ def test_what_was_typed_is_an_attribute(settings: SettingsMaker) -> None:
 
 
 def test_every_key_of_a_section_holds_the_configs_value(settings: SettingsMaker) -> None:
-    made = settings("sweep=optuna", "data=digits_angle")
+    made, grid = settings("sweep=optuna", "data=digits_angle"), settings()
     for group, kind in {**GROUPS, **OF_CONFIG_YAML}.items():
-        section = getattr(made, group)
-        assert {field.name: getattr(section, field.name) for field in fields(kind)} == {
-            field.name: made.values[group][field.name] for field in fields(kind)
-        }
+        for key in (field.name for field in fields(kind)):
+            known = made if key in made.values[group] else grid  # the keys of a race are a grid's alone
+            assert getattr(getattr(known, group), key) == known.values[group][key]
 
 
 def test_a_data_set_without_a_task_has_classes(settings: SettingsMaker) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 from convgrid.compare import multiple_comparisons
 from convgrid.compare.effects import effects, interactions, levels, pareto
 from convgrid.compare.fairness import warnings
+from convgrid.compare.forecast import settles
 from convgrid.compare.importance import importance
-from convgrid.compare.ranking import Sample, errors, rank, samples
+from convgrid.compare.racing import Race, Rules
+from convgrid.compare.ranking import Sample, errors, raced, rank, samples
 from convgrid.compare.results import Answer, Setting, Tested
-from convgrid.compare.sentences import decimals, measured, number_of, sentence, unit
+from convgrid.compare.sentences import COST_NAMES, decimals, measured, number_of, race_sentence, sentence, unit
 from convgrid.compare.trials import Trials
 
 NUMBER = re.compile(r"\d[\d.,]*")
@@ -32,23 +34,25 @@ def answer(trials: Trials, *, in_full: bool = True) -> Answer:
     Source: `convgrid.compare.multiple_comparisons` names that of the comparison; Breiman et al.,
     Classification and Regression Trees, 1984 (one standard error); Hutter et al., ICML 2014 (importance).
     """
-    found = samples(trials)
-    settings = rank(found, trials)
-    smallest = _smallest(found, settings, trials)
+    found, race = raced(samples(trials), trials)
+    settings = rank(found, trials, race)
+    smallest = _smallest_in_question(settings) if race else _smallest(found, settings, trials)
     shares, why_none = importance(found, trials) if in_full else ({}, "")
     by = levels(found, trials.keys) if in_full else {}
     return Answer(
         settings=settings,
-        sentence=sentence(settings, smallest, trials) if settings else "no trial has finished",
+        sentence=_sentence(settings, smallest, trials, race),
         smallest=smallest,
         chosen_test=_tested(found, settings, trials),
         warnings=warnings(found, trials),
         notes=_notes(found, trials, why_none),
         importance=shares,
-        effects=effects(found, by, trials.metric),
+        effects=effects(found, by, trials),
         interactions=interactions(found, by),
         pareto=pareto(found, trials.mode),
         failures=_failures(trials),
+        race=race,
+        settles="" if race else settles(found, settings, trials),
     )
 
 
@@ -65,13 +69,28 @@ def alike(reason: str) -> str:
     return NUMBER.sub("0", reason)
 
 
+def _sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Trials, race: Race | None) -> str:
+    if not settings:
+        return "no trial has finished"
+    return race_sentence(settings, smallest, trials, race) if race else sentence(settings, smallest, trials)
+
+
+def _smallest_in_question(settings: Sequence[Setting]) -> Setting | None:
+    """Of those that a race has left: none of them is told to be worse."""
+    left = [each for each in settings if each.status in ("best", "in question")]
+    for cost in COST_NAMES:
+        if len(left) > 1 and all(getattr(each, cost) is not None for each in left):
+            return min(left, key=lambda each: (getattr(each, cost), each.place))
+    return None
+
+
 def _smallest(found: Sequence[Sample], settings: Sequence[Setting], trials: Trials) -> Setting | None:
     """The one-standard-error rule: a cheaper setting that is as good as the best for all that its mean shows."""
     if not found or found[0].count < 2:
         return None
     reach = _standard_errors(found)[0]
     near = [each for each in settings if abs(each.mean - settings[0].mean) <= reach]
-    for cost in ("multiply_adds", "parameters"):
+    for cost in COST_NAMES:
         if all(getattr(each, cost) is not None for each in near):
             return min(near, key=lambda each: (getattr(each, cost), each.place))
     return None
@@ -83,7 +102,8 @@ def _standard_errors(found: Sequence[Sample]) -> np.ndarray:
     known = np.isfinite(variance) & (np.nan_to_num(variance) > 0)
     error = np.zeros(len(found))
     if known.any():
-        error[known] = np.sqrt(multiple_comparisons.spreads(variance[known], freedom[known]).variance * share[known])
+        raised = multiple_comparisons.spreads(variance[known], freedom[known], multiple_comparisons.IN_INTERVALS)
+        error[known] = np.sqrt(raised.variance * share[known])
     return error
 
 
@@ -107,7 +127,7 @@ def _selection(found: Sequence[Sample], settings: Sequence[Setting], trials: Tri
         return f"Best epochs were chosen by {trials.metric}, which flatters that a little, and not the test."
     chosen = f"It was chosen as the best of {len(found):,} by {trials.metric}, which flatters that value"
     error = _standard_errors(found)
-    if not error.any():
+    if trials.race is not None or not error.any():
         return f"{chosen} by an unknown amount; the test images had no part in it."
     flattered = _flattery(np.array([each.mean for each in found]), error, trials.mode)
     digits = decimals(settings)
@@ -141,13 +161,13 @@ def _notes(found: Sequence[Sample], trials: Trials, why_no_importance: str) -> t
     repeated = [each for each in found if each.count > 1]
     if repeated:
         notes.append(f"+- is the sample standard deviation over {one}s; the ranking is by the mean.")
-        notes += _method(found, trials) if len(found) > 1 else []
+        notes += (_race_method(trials.race) if trials.race else _method(found, trials)) if len(found) > 1 else []
     elif found:
         notes.append("Each setting was run once: no spread, no interval, no p. sweep.seeds=5 repeats each.")
     if repeated and max(each.count for each in repeated) < 3:
         notes.append(
             f"Two {one}s say very little: of two settings, a difference of 3 standard deviations is seen once in eight "
-            "times. With three it is seen six times of ten, with five nineteen times of twenty (sweep.seeds=5)."
+            "times. docs/answer.md has a table of what more of them see."
         )
     if found:
         notes.append(_images(found, trials))
@@ -156,6 +176,17 @@ def _notes(found: Sequence[Sample], trials: Trials, why_no_importance: str) -> t
     elif not repeated and len(found) > 1:
         notes.append("Where each setting was run once, importance counts chance as an effect of the keys.")
     return tuple(notes)
+
+
+def _race_method(rules: Rules) -> list[str]:
+    looks = ", ".join(map(str, rules.looks))
+    return [
+        f"The settings raced: all got {min(rules.looks)} seeds, then only those in question did, and were compared "
+        f"after {looks}. Each time a setting is out that is worse than the best by more than chance explains, with a "
+        "share of 5 % that is spent over all looks: of 100 races the best is lost in about 1 (benchmarks/racing.py).",
+        "No p and no interval is shown: the number of seeds went by the results, so that means of settings that are "
+        "out are a little too low, and that of the best is a little too high.",
+    ]
 
 
 def _method(found: Sequence[Sample], trials: Trials) -> list[str]:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.sentences import chance, clock, decimals, text, value
+from convgrid.compare.sentences import chance, clock, decimals, text, value, verdict
 from convgrid.compare.trials import Trials
 from convgrid.system.text import one_line
 from convgrid.terminal import aligned, printable
@@ -41,7 +41,8 @@ def show(trials: Trials, answer: Answer, console: Console, causes: Sequence[Caus
         _print(head, console, "bold")
     failed = failures(_causes(answer) if causes is None else causes, console.width)
     goes_on = [f"{trials.left:,} left. To go on: {trials.command}"] if trials.left and trials.command else []
-    for line in [*rows, *_rest(answer, trials), *failed, *goes_on]:
+    settles = [answer.settles] if answer.settles else []
+    for line in [*rows, *settles, *_rest(answer, trials), *failed, *goes_on]:
         _print(line, console)
 
 
@@ -86,7 +87,7 @@ def _rest(answer: Answer, trials: Trials) -> list[str]:
 def _table(settings: Sequence[Setting], trials: Trials, width: int) -> list[str]:
     """A column a key where there is room, else each setting below its numbers, in one line to copy."""
     keys = trials.keys
-    numbers = _numbers(settings, trials.metric)
+    numbers = _numbers(settings, trials.metric, raced=trials.race is not None)
     places = ["", *(str(each.place) for each in settings)]
     words = [
         [*keys],
@@ -103,13 +104,14 @@ def _table(settings: Sequence[Setting], trials: Trials, width: int) -> list[str]
     return [head, *(line for pair in zip(lines, below, strict=True) for line in pair)]
 
 
-def _numbers(settings: Sequence[Setting], metric: str) -> list[list[str]]:
+def _numbers(settings: Sequence[Setting], metric: str, *, raced: bool) -> list[list[str]]:
     """Columns that say something, under their names."""
     digits = decimals(settings)
     columns = [
         [metric, *(value(each, digits) for each in settings)],
         ["p", *("" if each.p is None else chance(each.p).removeprefix("p ").removeprefix("= ") for each in settings)],
         ["runs", *(str(each.n) for each in settings)],
+        ["race", *(verdict(each) if raced else "" for each in settings)],
         ["parameters", *map(_count, (each.parameters for each in settings))],
         ["multiply-adds", *map(_count, (each.multiply_adds for each in settings))],
         ["time", *("" if each.seconds is None else clock(each.seconds) for each in settings)],

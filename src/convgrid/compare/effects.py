@@ -10,6 +10,7 @@ from scipy import stats
 from convgrid.compare import multiple_comparisons
 from convgrid.compare.ranking import Sample, around, errors
 from convgrid.compare.results import Interaction, Level
+from convgrid.compare.trials import Trials
 
 MOST_LEVELS = 8  # numbers of a key before they are gathered in groups
 GROUPS = 5
@@ -49,7 +50,7 @@ def levels(found: Sequence[Sample], keys: Sequence[str]) -> dict[str, Levels]:
     return {key: Levels([each.values.get(key) for each in found]) for key in keys}
 
 
-def effects(found: Sequence[Sample], by: Mapping[str, Levels], metric: str) -> dict[str, tuple[Level, ...]]:
+def effects(found: Sequence[Sample], by: Mapping[str, Levels], trials: Trials) -> dict[str, tuple[Level, ...]]:
     """Average each value of a key over the others.
 
     In a full grid that is the mean of the settings that have the value. Where settings are missing, keys are told
@@ -60,7 +61,7 @@ def effects(found: Sequence[Sample], by: Mapping[str, Levels], metric: str) -> d
         by: Values of each key.
 
     Returns:
-        Of each key, what its values came to, in order.
+        Of each key, what its values came to, in order; without intervals after a race, whose seeds went by results.
     """
     if not found:
         return {}
@@ -71,12 +72,12 @@ def effects(found: Sequence[Sample], by: Mapping[str, Levels], metric: str) -> d
     for key, levels in by.items():
         weights = design.weights(key)
         have = [levels.places == place for place in range(len(levels.names))]
-        half = _half_widths(weights, variance * share, freedom)
+        half = [np.nan] * len(weights) if trials.race else _half_widths(weights, variance * share, freedom)
         found_effects[key] = tuple(
             Level(
                 name,
                 float(row @ means),
-                around(float(row @ means), width, metric),
+                around(float(row @ means), width, trials.metric),
                 int(counts[mask].sum()),
                 int(mask.sum()),
             )

@@ -19,6 +19,7 @@ from convgrid.compare.frame import (
     once,
     repetition_keys,
 )
+from convgrid.compare.racing import Rules
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError, RunError
@@ -79,6 +80,7 @@ def from_folders(
         folder=sweeps / known["id"] / ("report" if keys is None else f"report-{'-'.join(keys).replace('/', '.')}"),
         swept=swept,
         left=left,
+        race=Rules(**known["race"]) if "race" in known and keys is None else None,
     )
 
 

@@ -11,9 +11,12 @@ Three ideas, chosen by simulation (`benchmarks/comparison.py`), keep false winne
 - Settings are compared with the best in turn, the clearest first; the one at hand is judged as the range of all that
   are still in question (Tukey's studentised range). The last, most often the second best, is judged by itself: choosing
   the best by the data costs nothing there (Hung and Fithian).
+- Where that stops with some left, all of them are worse if each is by itself, at a level a little stricter (the winner
+  step): the best is told from all of them or from none. With spreads that differ it rests on simulation.
 
 Source: Games and Howell, Journal of Educational Statistics 1976; Hsu, Annals of Statistics 1984; Smyth, Statistical
 Applications in Genetics and Molecular Biology 2004 (the typical spread); Hung and Fithian, Annals of Statistics 2019;
+Goldwasser, Fithian and Hooker, arXiv 2501.14142, 2025 (the winner step);
 Nadeau and Bengio, Machine Learning 2003.
 """
 
@@ -24,15 +27,44 @@ import numpy as np
 from scipy import stats
 from scipy.special import digamma, polygamma
 
-TRUST, MOST = 0.1, 3.0  # degrees of freedom that the typical spread is worth: for each setting more than two; at most
 CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, which takes 10 ms a value
 OFF = 0.05  # of a step, that a value may be off by and still be a multiple
 NEGLIGIBLE = 1e-12  # of the largest value: a spread that cannot be told from none
 LIKELY = 0.5  # of a p so large nobody needs to know how much larger the next one is
 LEVEL = 0.05
+WINNER_LEVEL, SETTINGS = 0.03, 16  # of the winner step, of up to so many settings
 
 # Settings still in question -> differences to the best over their standard errors, and degrees of freedom.
 Differences = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How many degrees of freedom the typical spread is worth, at most.
+
+    Args:
+        each: For each setting more than two.
+        most: Of any number of settings.
+    """
+
+    each: float
+    most: float
+
+
+IN_COMPARISONS, IN_INTERVALS = Trust(1.0, 6.0), Trust(0.1, 3.0)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How often a comparison may err.
+
+    Args:
+        step_down: Of the comparisons in turn.
+        winner: Of the step that calls all that are left worse.
+    """
+
+    step_down: float
+    winner: float
 
 
 @dataclass(frozen=True)
@@ -48,24 +80,34 @@ class Spreads:
     freedom: np.ndarray
 
 
-def spreads(variance: np.ndarray, freedom: np.ndarray) -> Spreads:
+def fixed(settings: int) -> Levels:
+    """Settle the levels of a comparison whose number of repetitions was fixed beforehand.
+
+    Returns:
+        Those that keep false winners at 5 %: the more settings, the stricter the winner step.
+    """
+    return Levels(LEVEL, WINNER_LEVEL * min(1.0, SETTINGS / settings))
+
+
+def spreads(variance: np.ndarray, freedom: np.ndarray, trust: Trust) -> Spreads:
     """Raise variances that are below the typical one towards it.
 
     Args:
         variance: Of each setting's repetitions, above 0, shape (S,).
         freedom: Repetitions less 1, shape (S,).
+        trust: In the typical one.
 
     Returns:
         Variances that are as large or larger; of one or two settings, the same.
 
     Example:
-        >>> spreads(np.array([0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), np.full(7, 2)).variance.round(2)
+        >>> spreads(np.array([0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), np.full(7, 2), IN_INTERVALS).variance.round(2)
         array([0.34, 1.06, 1.06, 1.06, 1.06, 1.06, 1.06])
     """
     if len(variance) < 3:
         return Spreads(variance, freedom.astype(float))
     typical, worth = _typical(variance, freedom)
-    worth = min(worth / 2, TRUST * (len(variance) - 2), MOST)
+    worth = min(worth / 2, trust.each * (len(variance) - 2), trust.most)
     towards = (worth * typical + freedom * variance) / (worth + freedom)
     return Spreads(np.maximum(variance, towards), freedom + worth)
 
@@ -93,11 +135,15 @@ def floor(values: np.ndarray) -> float:
     return (scale * step) ** 2 / 12 if has_step else (scale * NEGLIGIBLE) ** 2
 
 
-def compare_independent(samples: Sequence[np.ndarray]) -> np.ndarray:
+def compare_independent(
+    samples: Sequence[np.ndarray], levels: Levels | None = None, *, tolerance: float = 0.0
+) -> np.ndarray:
     """Compare settings that were repeated by chance: over seeds.
 
     Args:
         samples: Values of each setting, more is better, the best first; two or more of each.
+        levels: How often it may err; None where the number of repetitions was fixed beforehand.
+        tolerance: What is asked is whether a setting is better than the best by so much, and not whether it is worse.
 
     Returns:
         How easily chance makes such a difference to the best, adjusted for all comparisons, shape (S - 1,).
@@ -111,11 +157,11 @@ def compare_independent(samples: Sequence[np.ndarray]) -> np.ndarray:
     variance = np.maximum([sample.var(ddof=1) for sample in samples], floor(np.concatenate(samples)))
 
     def differences(left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = spreads(variance[[0, *left]], count[[0, *left]] - 1)
+        found = spreads(variance[[0, *left]], count[[0, *left]] - 1, IN_COMPARISONS)
         error = found.variance / count[[0, *left]]
-        return _welch(mean[0] - mean[left], error, found.freedom)
+        return _welch(mean[0] - mean[left] + tolerance, error, found.freedom)
 
-    return _step_down(len(samples), differences)
+    return _step_down(len(samples), differences, levels or fixed(len(samples)))
 
 
 def compare_paired(samples: Sequence[np.ndarray]) -> np.ndarray:
@@ -146,11 +192,11 @@ def compare_paired(samples: Sequence[np.ndarray]) -> np.ndarray:
     variance = np.maximum([difference.var(ddof=1) for difference in kept], 2 * floor(np.concatenate(samples)))
 
     def differences(left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        raised = spreads(variance[left - 1], count[left - 1] - 1)
+        raised = spreads(variance[left - 1], count[left - 1] - 1, IN_COMPARISONS)
         error = raised.variance * overlap(count[left - 1])
         return _ratio(mean[left - 1], error), raised.freedom
 
-    found[usable] = _step_down(len(kept) + 1, differences)
+    found[usable] = _step_down(len(kept) + 1, differences, fixed(len(samples)))
     return found
 
 
@@ -185,7 +231,7 @@ def half_widths(variance: np.ndarray, freedom: np.ndarray, shares: np.ndarray) -
         >>> half_widths(np.ones(1), np.array([4]), np.array([1 / 5])).round(3)  # 2.776 / sqrt(5)
         array([1.242])
     """
-    found = spreads(variance, freedom)
+    found = spreads(variance, freedom, IN_INTERVALS)
     return stats.t.isf(LEVEL / 2 / len(variance), found.freedom) * np.sqrt(found.variance * shares)
 
 
@@ -223,14 +269,23 @@ def _ratio(apart: np.ndarray, error: np.ndarray) -> np.ndarray:
     return np.divide(apart, np.sqrt(error), out=np.zeros_like(apart), where=error > 0)
 
 
-def _step_down(count: int, differences: Differences) -> np.ndarray:
-    """Adjusted p values of settings 1 and on against setting 0, the clearest difference first."""
-    found, left, so_far = np.ones(count - 1), np.arange(1, count), 0.0
+def _step_down(count: int, differences: Differences, levels: Levels) -> np.ndarray:
+    """Adjusted p values of settings 1 and on against setting 0, the clearest difference first.
+
+    One is at most `levels.step_down` exactly where its setting is called worse.
+    """
+    found, left, so_far, may_win = np.ones(count - 1), np.arange(1, count), 0.0, levels.winner > 0
     while len(left) and so_far < LIKELY:
         ratio, freedom = differences(left)
         alone = 2 * stats.t.sf(ratio, freedom)
         place = int(alone.argmin())
-        so_far = max(so_far, _of_range(float(alone[place]), float(ratio[place]), len(left) + 1, float(freedom[place])))
+        p = max(so_far, _of_range(float(alone[place]), float(ratio[place]), len(left) + 1, float(freedom[place])))
+        if may_win and p > levels.step_down:
+            may_win = False
+            if alone.max() <= levels.winner:
+                so_far = max(so_far, float(alone.max()) * levels.step_down / levels.winner)
+                break
+        so_far = p
         found[left[place] - 1] = so_far
         left = np.delete(left, place)
     found[left - 1] = so_far

@@ -1,7 +1,7 @@
 """The finished trials by setting: what each was repeated, and how far chance moves its mean."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from convgrid.compare import multiple_comparisons
+from convgrid.compare.racing import Race, race
 from convgrid.compare.results import ConfidenceInterval, Setting, Verdict
 from convgrid.compare.trials import Trials
 from convgrid.runs.best import order
@@ -82,13 +83,57 @@ def errors(found: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return variance, np.maximum(count - 1, 0), share
 
 
-def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
+def raced(found: Sequence[Sample], trials: Trials) -> tuple[list[Sample], Race | None]:
+    """Put settings in the order of their race: those in question first, of the others the last to be out.
+
+    Returns:
+        The settings, and how the race stands, whose places are theirs; in their own order and None without a race.
+    """
+    if trials.race is None:
+        return [*found], None
+    groups = _by_seed(found, trials)
+    state = race(groups, trials.race, trials.mode)
+    left = {place: at for at, place in enumerate(state.left)}
+    last = len(left)
+    order = sorted(range(len(found)), key=lambda at: (left.get(at, last), -state.out.get(at, 0), at))
+    now = {before: after for after, before in enumerate(order)}
+    moved = replace(
+        state,
+        left=tuple(now[place] for place in state.left if place in now),
+        out={now[place]: seeds for place, seeds in state.out.items()},
+        failed=tuple(now[place] for place in state.failed if place in now),
+    )
+    return [found[at] for at in order], moved
+
+
+def _by_seed(found: Sequence[Sample], trials: Trials) -> list[list[float | None]]:
+    """Results by seed, as a race takes them; settings of which no trial has finished come last."""
+    frame, named = trials.frame, {trial: place for place, each in enumerate(found) for trial in each.trials}
+    results = frame[trials.objective] if trials.objective in frame else pd.Series(np.nan, frame.index)
+    results = results.where(frame["status"] != "failed", np.nan)
+    groups: dict[Any, list[float | None]] = {place: [] for place in range(len(found))}
+    cells = zip(*(frame[key].astype(str) for key in trials.keys), strict=True) if trials.keys else [()] * len(frame)
+    settings = dict(zip(frame.index, cells, strict=True))
+    known = {settings[trial]: place for trial, place in named.items()}
+    ended = ~frame["status"].isin(["running", "killed"])
+    for trial in frame.sort_values("seed", kind="stable").index:
+        value = float(results[trial]) if ended[trial] else None
+        groups.setdefault(known.get(settings[trial], settings[trial]), []).append(value)
+    return [*groups.values()]
+
+
+def rank(found: Sequence[Sample], trials: Trials, race: Race | None = None) -> tuple[Setting, ...]:
     """Put settings in order, and say which are distinguishable from the best.
+
+    Args:
+        race: That the settings have run, in their order.
 
     Returns:
         The settings, in the same order.
     """
     intervals, adjusted = _intervals(found, trials.metric), _compared(found, trials)
+    if race is not None:  # the number of seeds went by the results
+        intervals, adjusted = [None] * len(found), [None] * len(found)
     return tuple(
         Setting(
             values=each.values,
@@ -102,7 +147,7 @@ def rank(found: Sequence[Sample], trials: Trials) -> tuple[Setting, ...]:
             multiply_adds=_whole(each.costs.get("multiply_adds")),
             seconds=each.costs.get("seconds"),
             place=place,
-            status=_status(place, p),
+            status=_status(place, p) if race is None else _raced_status(place - 1, race),
         )
         for place, (each, interval, p) in enumerate(zip(found, intervals, adjusted, strict=True), start=1)
     )
@@ -165,6 +210,14 @@ def _status(place: int, p: float | None) -> Verdict:
     if p is None:
         return "not compared"
     return "worse" if p <= multiple_comparisons.LEVEL else "not distinguishable"
+
+
+def _raced_status(place: int, race: Race) -> Verdict:
+    if place in race.out:
+        return "out"
+    if place in race.failed:
+        return "not compared"
+    return "best" if race.ending in ("best", "tie") and place == race.left[0] else "in question"
 
 
 def _intervals(found: Sequence[Sample], metric: str) -> list[ConfidenceInterval | None]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from convgrid.compare.racing import Race
+
 ConfidenceInterval = tuple[float, float]
-Verdict = Literal["best", "not distinguishable", "worse", "not compared"]
+Verdict = Literal["best", "not distinguishable", "worse", "not compared", "in question", "out"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Setting:
         multiply_adds: Of the network, an image; None where nobody noted it.
         seconds: Mean time of a trial; None where nobody noted it.
         place: From 1, by the mean.
-        status: How it compares: "not compared" where there was nothing to repeat.
+        status: How it compares: "not compared" where there was nothing to repeat. After a race there are neither
+            intervals nor p, and it is "best", "in question" or "out".
     """
 
     values: Mapping[str, Any]
@@ -110,6 +113,9 @@ class Answer:
         pareto: Places of the settings that no other beats in the objective and a cost: "parameters", "multiply_adds",
             "seconds".
         failures: Ids of the trials that failed, by the reason; of reasons that differ in numbers, the first.
+        race: How the settings' race stands; None where the number of seeds was fixed beforehand.
+        settles: How many more seeds would probably tell the best from the others, in a sentence; "" where they are
+            told, or nothing says.
     """
 
     settings: tuple[Setting, ...]
@@ -123,3 +129,5 @@ class Answer:
     interactions: Mapping[tuple[str, str], Interaction]
     pareto: Mapping[str, tuple[int, ...]]
     failures: Mapping[str, tuple[str, ...]]
+    race: Race | None = None
+    settles: str = ""

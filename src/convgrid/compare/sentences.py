@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from convgrid.compare import multiple_comparisons
+from convgrid.compare.racing import Race
 from convgrid.compare.results import Setting
 from convgrid.compare.trials import Trials
 from convgrid.terminal import duration
 
 FRACTIONS = {1 / 10: "a tenth", 1 / 5: "a fifth", 1 / 4: "a quarter", 1 / 3: "a third", 1 / 2: "half",
              2 / 3: "two thirds", 3 / 4: "three quarters"}  # fmt: skip
+COUNTLESS = 10_000  # seeds
 NEAR = 0.08  # how far, in parts, a fraction may be from its word
 COST_NAMES = {"multiply_adds": "multiply-adds", "parameters": "parameters"}
 
@@ -119,6 +121,16 @@ def chance(p: float) -> str:
     return f"p = {p:.2f}" if p >= 0.01 else f"p = {p:.3f}"
 
 
+def verdict(each: Setting) -> str:
+    """Write how a setting compares with the best.
+
+    Example:
+        >>> verdict(Setting({}, ("a", "b", "c"), 3, 0.9, None, None, None, None, None, None, 2, "out"))
+        'out after 3 seeds'
+    """
+    return f"out after {number_of(each.n, 'seed')}" if each.status == "out" else each.status
+
+
 def number_of(number: int, unit: str) -> str:
     """Write so many of something.
 
@@ -204,14 +216,66 @@ def _others(found: Sequence[Setting]) -> str:
     return f"{'is' if len(found) == 1 else 'are'} {number_of(len(found), 'other')}"
 
 
+def race_sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Trials, race: Race) -> str:
+    """Answer what a race came to.
+
+    Args:
+        settings: In its order, at least one.
+        smallest: The cheapest in question; None where there is one only, or nobody noted the costs.
+
+    Returns:
+        One sentence, without a stop at its end.
+    """
+    assert trials.race is not None
+    first, digits, took = settings[0], decimals(settings), number_of(race.trials, "trial")
+    over = f" (sd over {number_of(first.n, 'seed')})" if first.spread is not None else ""
+    who, reached = named(first.values) or "one setting", f"{trials.metric} {value(first, digits)}{over}"
+    others = len(race.left) - 1
+    them = f"{others:,} {'other is' if others == 1 else 'others are'} still in question"
+    match race.ending:
+        case "best":
+            rest = "the other" if len(settings) == 2 else f"all {len(settings) - 1:,} others"
+            told = (
+                f"a race of {took} told it from {rest}" if len(settings) > 1 else "there is nothing to compare it with"
+            )
+            return f"{who} is best: {reached}; {told}"
+        case "failed":
+            return f"of every setting a trial has failed: {who} reached {reached}"
+        case "tie":
+            told = f"{who} is best: {reached}; {them}, none better by more than {trials.race.tolerance:g}"
+        case "hopeless":
+            told = f"undecided: {who} leads: {reached}; {them}, and to tell them takes {_seeds(race.needed)}"
+        case "seeds":
+            told = f"undecided after {race.seeds} seeds, the most allowed: {who} leads: {reached}; {them}"
+        case "budget":
+            spent = f"another look would take more than sweep.max_trials={trials.race.budget}"
+            told = f"undecided after {took}: {who} leads: {reached}; {them}, and {spent}"
+        case None:
+            left = f"{len(race.left):,} of {trials.race.settings:,} are in question"
+            return f"the race has not ended: {who} leads: {reached}; {left}"
+    if smallest is None or smallest is first:
+        return told
+    return (
+        f"{told}; {_cheaper(f'the smallest of these is {named(smallest.values, short(trials.keys))}', smallest, first)}"
+    )
+
+
+def _seeds(needed: float) -> str:
+    """With two digits that mean something."""
+    return "more seeds than can be counted" if needed > COUNTLESS else f"about {float(f'{needed:.2g}'):,.0f} seeds each"
+
+
 def _small(settings: Sequence[Setting], smallest: Setting, names: Mapping[str, str]) -> str:
     first = settings[0]
     if smallest is first:
         costs = [each.multiply_adds for each in settings]
         least = min((cost for cost in costs if cost is not None), default=None)
         is_least = None not in costs and first.multiply_adds == least
-        return "none is smaller" if is_least else "no smaller setting is within one standard error"
-    told = f"the smallest within one standard error is {named(smallest.values, names)}"
+        return "none has fewer multiply-adds" if is_least else "no smaller setting is within one standard error"
+    return _cheaper(f"the smallest within one standard error is {named(smallest.values, names)}", smallest, first)
+
+
+def _cheaper(told: str, smallest: Setting, first: Setting) -> str:
     for key, name in COST_NAMES.items():
         part, whole = getattr(smallest, key), getattr(first, key)
         if part and whole:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import pandas as pd
 
+from convgrid.compare.racing import Rules
+
 
 @dataclass(frozen=True)
 class Trials:
@@ -31,6 +33,7 @@ class Trials:
         swept: What the user let differ: keys, and groups whose keys come with them.
         warnings: What loading them found that makes the comparison unfair.
         left: How many trials have not ended.
+        race: When the settings' race ends; None where the number of seeds was fixed beforehand.
     """
 
     frame: pd.DataFrame
@@ -48,6 +51,7 @@ class Trials:
     swept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     left: int = 0
+    race: Rules | None = None
 
     @property
     def objective(self) -> str:

@@ -103,7 +103,7 @@ class SweepSettings:
     zip: Sequence[Any]
     union: Sequence[Any]
     where: str | None
-    seeds: int | None
+    seeds: int | Literal["auto"] | None
     folds: int | None
     max_trials: int | None
     workers: int | None
@@ -116,6 +116,18 @@ class SweepSettings:
     conditions: Sequence[str] | None = None  # None: a grid, not a search
     objectives: Sequence[str] = ()
     storage: str | None = None  # None: a search that does not learn
+    tolerance: float | None = None  # of a race, as max_seeds
+    max_seeds: int = 20
+
+    @property
+    def is_race(self) -> bool:
+        """Whether settings get seeds for as long as they are in question."""
+        return self.seeds == "auto"
+
+    @property
+    def most_seeds(self) -> int | None:
+        """Of a setting; None where its seed is as it is."""
+        return self.max_seeds if self.seeds == "auto" else self.seeds
 
 
 def read_section(kind: type[Section], group: str, values: Mapping[str, Any], choices: Mapping[str, str]) -> Section:

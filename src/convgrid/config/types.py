@@ -28,12 +28,14 @@ NULLABLE: Mapping[str, type] = {
     "fold": list,
     "sweep.where": str,
     "sweep.seeds": int,
+    "sweep.tolerance": float,
     "sweep.folds": int,
     "sweep.max_trials": int,
     "sweep.workers": int,
     "sweep.trial_timeout": float,
     "sweep.rerun": str,
 }
+OR_WORD: Mapping[str, str] = {"sweep.seeds": "auto"}  # of these
 # Keys that take one of some words, or a list of numbers.
 WORDS_OR_NUMBERS: Mapping[str, tuple[str, ...]] = {"imbalance.class_weights": ("none", "balanced")}
 MOST_SHOWN = 40  # characters of a default in a message
@@ -55,8 +57,10 @@ def wrong_type(key: str, value: Any, default: Any) -> str | None:
         >>> wrong_type("optimizer.lr", 1, 0.001)
     """
     if key in NULLABLE:
-        kind = NULLABLE[key]
-        return None if value is None or _is(value, kind) else f"must be {KINDS[kind][0]} or null"
+        kind, word = NULLABLE[key], OR_WORD.get(key)
+        if value in (None, word) or _is(value, kind):
+            return None
+        return f"must be {KINDS[kind][0]}{f', {word}' if word else ''} or null"
     if key in WORDS_OR_NUMBERS:
         return _wrong_word_or_numbers(value, WORDS_OR_NUMBERS[key])
     if default is None:

@@ -55,6 +55,7 @@ LEAST: Mapping[str, float] = {
     "sweep.sampler.population_size": 2,
     "sweep.sampler.startup_trials": 1,
     "sweep.max_consecutive_failures": 1,
+    "sweep.max_seeds": 3,
     "sweep.max_trials": 1,
     "sweep.retries": 0,
     "sweep.seeds": 1,
@@ -65,7 +66,7 @@ LEAST: Mapping[str, float] = {
     "layer.norm.momentum": 0,
     "layer.norm.size": 1,
 }
-MOST: Mapping[str, float] = {"layer.norm.momentum": 1, "sweep.sampler.crossover_rate": 1}
+MOST: Mapping[str, float] = {"layer.norm.momentum": 1, "sweep.max_seeds": 20, "sweep.sampler.crossover_rate": 1}
 ONE_OF: Mapping[str, Sequence[str | None]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "normal", "lecun_1998", "torch"),
     "arch.init_residual": ("one", "zero"),
@@ -150,7 +151,7 @@ def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
     Returns:
         A line or more a mistake.
     """
-    checks = (_check_kept, _check_timeout, _check_search)
+    checks = (_check_kept, _check_timeout, _check_search, _check_race)
     return [
         *_out_of_range({"sweep": settings.values["sweep"]}),
         *passwords_in({group: settings.values[group] for group in ("sweep", "tracking")}),
@@ -253,6 +254,39 @@ def _check_kept(settings: Settings) -> None:
 def _check_search(settings: Settings) -> None:
     if settings.sweep.conditions is not None:
         refuse([ConfigError(text) for text in _wrong_search(settings)])
+
+
+def _check_race(settings: Settings) -> None:
+    refuse([ConfigError(text) for text in (_wrong_race(settings) if settings.sweep.is_race else _unraced(settings))])
+
+
+def _wrong_race(settings: Settings) -> Iterator[str]:
+    """What a race cannot do without, and what it cannot do with."""
+    sweep, tolerance, race = settings.sweep, settings.sweep.tolerance, "sweep.seeds=auto"
+    if sweep.conditions is not None:
+        name = settings.choices["sweep"]
+        yield f"{race} needs all settings from the start, and sweep={name} draws them. Use sweep=grid or sweep.seeds=5."
+        return
+    if tolerance is not None and not 0 < tolerance < math.inf:  # nor NaN
+        yield f"sweep.tolerance={tolerance:g} must be above 0, in the unit of the objective, such as 0.002."
+    if tolerance is None and sweep.max_trials is None:
+        yield (
+            f"{race} does not end where settings are equally good. Add sweep.tolerance=0.002, a difference that does "
+            "not matter, or sweep.max_trials=200, or both."
+        )
+    if sweep.folds is not None:
+        yield (
+            f"{race} adds seeds, which are independent, and folds are not: all of them are one repetition. "
+            f"Leave out sweep.folds={sweep.folds} or use sweep.seeds=5."
+        )
+    pruner = settings.choices.get("sweep/pruner", "none")
+    if pruner != "none":
+        yield f"{race} needs each trial's result, and sweep/pruner={pruner} ends some before. Leave one of them out."
+
+
+def _unraced(settings: Settings) -> Iterator[str]:
+    if settings.sweep.tolerance is not None:
+        yield f"sweep.tolerance={settings.sweep.tolerance:g} has no effect without sweep.seeds=auto. Add it."
 
 
 def _check_views(settings: Settings) -> None:

@@ -41,6 +41,7 @@ PAIR = Kind("two numbers", lambda value: list_of(is_number)(value) and len(value
 PAIRS = Kind("a list of pairs of numbers", list_of(PAIR.holds))
 NUMBER_LIST = Kind("a list of whole numbers", list_of(is_count))
 TEXT_LIST = Kind("a list of texts", list_of(is_text))
+RACE = Kind("the rules of a race", lambda value: _is_race(value))
 TRACKING = Kind("a mapping with uri and experiment", lambda value: _is_tracking(value))
 
 BEGAN = {"name": TEXT, "params": PARAMS, "tags": TEXTS, "objective": OBJECTIVE}
@@ -90,7 +91,7 @@ SWEEP_FORM = Form(
         "varying": LISTS,
         "skipped": LISTS,
     },
-    {"searched": TEXT_LIST, "points": COUNT, "winner": NAME_OR_NONE, "tracking": TRACKING},
+    {"searched": TEXT_LIST, "race": RACE, "points": COUNT, "winner": NAME_OR_NONE, "tracking": TRACKING},
 )
 _PLACE = Form(
     {"place": TEXT, "uri": TEXT},
@@ -140,6 +141,17 @@ def _is_params(value: Any) -> bool:
 def _is_tracking(value: Any) -> bool:
     known = ("uri", "experiment", "register")
     return isinstance(value, dict) and all(value.get(key) is None or is_text(value[key]) for key in known)
+
+
+def _is_race(value: Any) -> bool:
+    if not isinstance(value, dict) or {*value} != {"settings", "tolerance", "max_seeds", "budget"}:
+        return False
+    known = all(is_count(value[key]) for key in ("settings", "max_seeds"))
+    ends = (
+        value["tolerance"] is None or is_number(value["tolerance"]),
+        value["budget"] is None or is_count(value["budget"]),
+    )
+    return known and all(ends) and 3 <= value["max_seeds"] <= 20
 
 
 def _is_layer(value: Any) -> bool:

@@ -9,6 +9,7 @@ from convgrid.sweep.estimate import estimate_seconds
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Survey
 from convgrid.sweep.plan_table import show_space, show_survey
+from convgrid.sweep.race import first_look
 from convgrid.sweep.search_plan import plan_random, plan_search
 from convgrid.sweep.train import Swept, train_sweep
 from convgrid.system.processes import preempted_as_interrupted, warm_up
@@ -38,9 +39,10 @@ def run(
         show_space(learns.space, settings, console)
     else:
         survey = plan_random(found, settings) if found else plan_grid(grids, composition, settings)
-        todo = [trial for trial in survey.trials if trial.key not in survey.finished]
+        race = settings.sweep if settings.sweep.is_race else None
+        todo = [trial for trial in (first_look(survey) if race else survey.trials) if trial.key not in survey.finished]
         seconds, pruner = estimate_seconds(todo, settings), component(settings, "sweep/pruner")
-        show_survey(survey, console, seconds=seconds, pruner=pruner)
+        show_survey(survey, console, seconds=seconds, pruner=pruner, race=race)
     if settings.dry_run:
         return None
     with preempted_as_interrupted():

@@ -20,6 +20,7 @@ from convgrid.config.sections import SweepSettings
 from convgrid.errors import ConfigError, ConvgridError, gather, refuse
 from convgrid.sweep.grid import Point, axes, points, repetitions, size
 from convgrid.sweep.interfaces import Survey
+from convgrid.sweep.race import check_race
 from convgrid.sweep.survey import QUANTITIES, Surveyor, finished, survey
 from convgrid.sweep.where import Where, parse_where
 
@@ -42,7 +43,7 @@ def plan_grid(found: Sequence[Grid], composition: Composition, settings: Setting
     refuse(mistakes_in_sweep(settings))
     refuse(gather(_checks(found, composition, settings)))
     divided = [axes(grid, sweep.zip) for grid in found]
-    num_points = sum(map(size, divided)) * (sweep.seeds or 1) * (sweep.folds or 1)
+    num_points = sum(map(size, divided)) * (sweep.most_seeds or 1) * (sweep.folds or 1)
     if num_points > MOST_POINTS:
         raise ConfigError(
             f"the sweep has {num_points:,} points, and a grid takes {MOST_POINTS:,}. Give fewer values, or draw some: "
@@ -54,8 +55,10 @@ def plan_grid(found: Sequence[Grid], composition: Composition, settings: Setting
         Surveyor(composition, read_where(sweep.where, found, composition, settings)),
         num_points=num_points,
         typed=typed(found),
-        max_trials=sweep.max_trials,
+        max_trials=None if sweep.is_race else sweep.max_trials,
     )
+    if sweep.is_race:
+        check_race(looked.trials, sweep)
     return looked if sweep.rerun == "all" else replace(looked, finished=finished(looked.trials))
 
 
@@ -157,4 +160,4 @@ def repeated(point: Point, *, composition: Composition, sweep: SweepSettings) ->
         seed = composition.settings(point)[0].seed
     except ConvgridError:  # the survey tells
         seed = 0
-    return repetitions(point, seed, sweep.seeds, sweep.folds)
+    return repetitions(point, seed, sweep.most_seeds, sweep.folds)

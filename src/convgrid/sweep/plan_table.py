@@ -9,9 +9,11 @@ from rich.text import Text
 
 from convgrid.component import Component
 from convgrid.config import Settings, component
+from convgrid.config.sections import SweepSettings
 from convgrid.objective.glossary import Mode
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
 from convgrid.sweep.objectives import SIZES, front, objective_values, objectives_of
+from convgrid.sweep.race import FIRST, first_look, most_trials
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
 from convgrid.terminal import duration, printable, shortened, show_result
 
@@ -20,13 +22,19 @@ MOST_VALUES = 60  # characters shown of a key's values
 
 
 def show_survey(
-    survey: Survey, console: Console, *, seconds: float | None = None, pruner: Component | None = None
+    survey: Survey,
+    console: Console,
+    *,
+    seconds: float | None = None,
+    pruner: Component | None = None,
+    race: SweepSettings | None = None,
 ) -> None:
     """Print what a sweep will do.
 
     Args:
-        seconds: That it will take, as earlier trials did; None where nobody knows yet.
+        seconds: That it will take, as earlier trials did, of a race the least; None where nobody knows yet.
         pruner: That ends poor trials early; None where each is trained to its end.
+        race: When a race ends; None where every trial is trained.
     """
     todo = [trial for trial in survey.trials if trial.key not in survey.finished]
     repeats = sum(map(len, survey.repeats.values()))
@@ -36,6 +44,9 @@ def show_survey(
     if varying:
         rows["varying"] = "\n".join(varying)
     rows["to train"] = f"{len(todo):,}"
+    if race is not None:
+        rows["to train"] = f"{len(first_look(survey)):,} to {most_trials(survey, race):,}"
+        rows["race"] = _race(race)
     if survey.finished:
         rows["finished"] = f"{len(survey.finished):,}  in an earlier run"
     if repeats:
@@ -47,11 +58,22 @@ def show_survey(
     if pruner is not None:
         rows["pruned by"] = _pruner(pruner)
     if seconds is not None:
-        less = ", less what is pruned" if pruner else ""
-        rows["time"] = f"about {duration(seconds)} of training, as earlier trials took{less}"
+        least, less = "at least " if race else "", ", less what is pruned" if pruner else ""
+        rows["time"] = f"{least}about {duration(seconds)} of training, as earlier trials took{less}"
     if survey.notes:
         rows["notes"] = "\n".join(survey.notes)
     show_result(rows, console)
+
+
+def _race(sweep: SweepSettings) -> str:
+    ends = ["until the best is told from all others"]
+    if sweep.tolerance is not None:
+        ends.append(f"none is better by more than {sweep.tolerance:g}")
+    trials = "" if sweep.max_trials is None else f", {sweep.max_trials:,} trials in all"
+    return (
+        f"{FIRST} seeds each, then more for the settings in question, at most {sweep.max_seeds}{trials};\n"
+        f"{' or '.join(ends)}"
+    )
 
 
 def show_space(space: Space, settings: Settings, console: Console) -> None:

@@ -47,6 +47,7 @@ class Retention:
         self._keep, self._name, self._sign = keep, f"best/{metric}", -1 if mode == "max" else 1
         self._results = Results(mode)
         self._best: dict[Setting, _Kept] = {}
+        self._leader: Setting | None = None
 
     def ended(self, trial: Trial, outcome: Outcome, *, removable: bool) -> None:
         """Keep a trial's weights if it is the best of one of the best settings so far.
@@ -72,20 +73,28 @@ class Retention:
         elif self._keep == 0:
             self._trim(0)
 
-    def close(self) -> Outcome | None:
+    def close(self, leader: Setting | None = None) -> Outcome | None:
         """Remove what was kept in reserve: no more trials will come.
+
+        Args:
+            leader: The best setting where that is not by the mean alone, as after a race.
 
         Returns:
             The winner: the best trial, with weights, of the best setting that has any.
         """
+        if leader is not None:
+            self._leader = leader
         if self._keep is not None:
             self._trim(self._keep)
         with_weights = [setting for setting, kept in self._best.items() if (Path(kept.outcome.folder) / BEST).exists()]
-        return self._best[min(with_weights, key=self._results.order)].outcome if with_weights else None
+        return self._best[min(with_weights, key=self._order)].outcome if with_weights else None
 
     def _trim(self, count: int) -> None:
-        for setting in sorted(self._best, key=self._results.order)[count:]:
+        for setting in sorted(self._best, key=self._order)[count:]:
             self._remove(self._best.pop(setting))
+
+    def _order(self, setting: Setting) -> tuple[bool, float, float]:
+        return (setting != self._leader, *self._results.order(setting))
 
     def _remove(self, kept: "_Kept") -> None:
         if kept.removable and self._keep is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +18,7 @@ from convgrid.sweep.executor import Local
 from convgrid.sweep.interfaces import Outcome, Source, Survey, Trial
 from convgrid.sweep.objectives import main_objective, objectives_of
 from convgrid.sweep.plan_table import show_front
+from convgrid.sweep.race import Look, RaceSource, rules_of
 from convgrid.sweep.retention import Retention, how_many
 from convgrid.sweep.scheduler import Ending, Rules, Scheduler
 from convgrid.sweep.search_plan import SearchPlan
@@ -114,17 +115,19 @@ def train_sweep(
     with _folder(survey, settings, command, search) as folder:
         show_store(settings.tracking.uri, settings.tracking.experiment, console)
         asked = _ask(settings, folder.id, search) if search else None
-        source = _pruned(asked or GridSource(survey.trials), survey, settings)
         with _crew(survey, settings, folder.path, console, is_search=search is not None) as crew:
+            raced = _race(survey, settings, crew.view.look) if settings.sweep.is_race else None
+            source = raced or _pruned(asked or GridSource(survey.trials), survey, settings)
             noted = NotedSource(source, folder, retention, crew.prepare_end)
             scheduler = Scheduler(folder.id, noted, crew.workers, _rules(settings), crew.view, crew.tracker)
             ending = scheduler.run()
             crew.view.close()
             results = [*scheduler.outcomes.values()]
-            winner = retention.close() if ending == "complete" else None
+            winner = retention.close(raced.leader if raced else None) if ending == "complete" else None
             _close(folder, ending, winner, asked)
             crew.make_artifacts(winner)
-            left = 0 if ending == "complete" else _left(results, survey, settings, asked)
+            wanted = raced.asked if raced else (settings.sweep.max_trials or 0) if asked else len(survey.trials)
+            left = 0 if ending == "complete" else wanted - _ended(results)
             _import_summary()(results, folder.id, console, left=left, command=command)
             if asked:
                 _tell_search(asked, results, settings, console)
@@ -150,7 +153,8 @@ def _crew(survey: Survey, settings: Settings, folder: Path, console: Console, *,
                 tracker.tell(other, is_member=False)
         workers = stack.enter_context(closing(_workers(settings)))
         view = stack.enter_context(closing(view_for(console, *main_objective(settings))))
-        view.start(survey, len(workers.workers), settings.sweep.max_trials if is_search else None)
+        begun = replace(survey, trials=(), finished=frozenset()) if settings.sweep.is_race else survey
+        view.start(begun, len(workers.workers), settings.sweep.max_trials if is_search else None)
         yield Crew(workers, view, tracker, artifacts)
 
 
@@ -165,13 +169,15 @@ def _folder(survey: Survey, settings: Settings, command: str, search: SearchPlan
     """The same trials and objective, or the same search, have the same folder."""
     objective = main_objective(settings)
     points = search.key if search else sorted(trial.key for trial in survey.trials)
+    race = {"race": asdict(rules_of(survey.trials, settings.sweep))} if settings.sweep.is_race else {}
     return SweepFolder(
-        digest_of({"trials": points, "objective": list(objective)})[:12],
-        [trial.key for trial in survey.trials],
+        digest_of({"trials": points, "objective": list(objective), **race})[:12],
+        [] if race else [trial.key for trial in survey.trials],
         {
             "command": shown(command),
             "definition": {"sweep": settings.values["sweep"]},  # with the sampler's and the pruner's own keys
             "objective": objective,
+            **race,
             "searched": [dimension.key for dimension in search.space.dimensions] if search else [],
             "tracking": asdict(settings.tracking) | settings.values["tracking"],  # which holds no secrets
             "varying": survey.varying,
@@ -224,10 +230,12 @@ def _pruned(source: Source, survey: Survey, settings: Settings) -> Source:
     return with_pruning(source, settings, survey.trials)
 
 
-def _left(results: Sequence[Result], survey: Survey, settings: Settings, asked: "Search | None") -> int:
-    """Trials that have not ended."""
-    wanted = (settings.sweep.max_trials or 0) if asked else len(survey.trials)
-    return wanted - sum(outcome.status != "killed" for _, outcome in results)
+def _race(survey: Survey, settings: Settings, begins: Callable[[Look], None]) -> RaceSource:
+    return RaceSource(survey, rules_of(survey.trials, settings.sweep), *main_objective(settings), begins)
+
+
+def _ended(results: Sequence[Result]) -> int:
+    return sum(outcome.status != "killed" for _, outcome in results)
 
 
 def _tell_search(asked: "Search", results: Sequence[Result], settings: Settings, console: Console) -> None:

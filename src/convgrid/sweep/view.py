@@ -16,6 +16,7 @@ from rich.text import Text
 from convgrid.objective.glossary import Mode
 from convgrid.runs.best import Results, is_finite
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
+from convgrid.sweep.race import Look
 from convgrid.system.notebook import InPlace, NotebookConsole
 from convgrid.terminal import duration, printable, shortened
 
@@ -23,6 +24,7 @@ BAR = 20  # characters
 REASON_WIDTH = 80  # characters of a failure's reason; the ranking has it in full
 OTHERS = 6  # lines of the screen that are not a worker's
 WORTH_TELLING = 5.0  # seconds left
+MOST_IN = 8  # settings in question that are named
 REDRAWN = 0.1  # seconds after which the screen is drawn again at the earliest
 
 
@@ -53,6 +55,16 @@ class SweepProgress:
         todo = [trial.cost for trial in survey.trials if trial.key not in survey.finished]
         self._cost_todo = sum(todo) if total is None else None
         self._cost_done, self._began, self._done_before = 0, time.monotonic(), len(survey.finished)
+        self.race: Look | None = None
+
+    def look(self, look: Look) -> None:
+        """A race goes on with these settings and trials, all of which count anew."""
+        self.race, self.total = look, look.asked
+        self._before |= look.finished
+        self.counts["finished"] += len(look.finished)
+        self._done_before += len(look.finished)
+        if self._cost_todo is not None:
+            self._cost_todo += sum(trial.cost for trial in look.trials if trial.key not in look.finished)
 
     @property
     def best(self) -> tuple[str, float, int] | None:
@@ -153,6 +165,11 @@ class LineView:
         told = f"{count} {setting(trial)}  {_outcome(outcome, self._metric)}  {outcome.seconds:.1f} s"
         self.note(f"{told}, about {duration(seconds)} left" if seconds and seconds >= WORTH_TELLING else told)
 
+    def look(self, look: Look) -> None:
+        """Print who is still in a race."""
+        self.progress.look(look)
+        self.note(in_question(look))
+
     def note(self, text: str) -> None:
         """Print something that the user should know now."""
         self._console.print(Text(printable(text, self._console)), soft_wrap=True)
@@ -205,6 +222,11 @@ class LiveView:
         self.progress.ended(worker, trial, outcome)
         if outcome.status == "failed":
             self.note(f"{setting(trial)}  {_outcome(outcome, self._metric)}")
+        self._draw()
+
+    def look(self, look: Look) -> None:
+        """A race goes on with fewer settings."""
+        self.progress.look(look)
         self._draw()
 
     def note(self, text: str) -> None:
@@ -260,6 +282,8 @@ def screen(progress: SweepProgress, console: Console) -> Group:
         words, value, count = progress.best
         mean = f" (mean of {count})" if count > 1 else ""
         lines.append(_line("best", words, f"{progress.metric} {value:.4g}{mean}", console, "bold"))
+    if progress.race is not None:
+        lines.append(Text(printable(in_question(progress.race), console)[: console.width - 1]))
     rows = sorted(progress.running.items())
     most = max(1, console.height - OTHERS)
     lines += [_worker(number, running, progress.metric, console) for number, running in rows[:most]]
@@ -280,6 +304,15 @@ def setting(trial: Trial) -> str:
 def in_words(varying: Mapping[str, str]) -> str:
     """Values by their keys, as they are typed; a long one without its middle."""
     return " ".join(f"{key}={shortened(value)}" for key, value in varying.items())
+
+
+def in_question(look: Look) -> str:
+    """Who is still in a race."""
+    text = f"race  {len(look.left):,} of {look.settings:,} settings in question, now with {look.seeds} seeds each"
+    if len(look.left) == look.settings:
+        return text
+    shown = "; ".join(in_words(dict(setting)) for setting in look.left[:MOST_IN])
+    return f"{text}: {shown}{'; ...' if len(look.left) > MOST_IN else ''}"
 
 
 def _worker(number: int, running: _Running, metric: str, console: Console) -> Text:

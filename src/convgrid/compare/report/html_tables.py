@@ -14,11 +14,13 @@ from convgrid.compare.report.charts.ranking import CELL, axis_of, in_a_cell
 from convgrid.compare.report.drawing import NAMED
 from convgrid.compare.report.svg import svg
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.sentences import chance, clock, text
+from convgrid.compare.sentences import chance, clock, text, verdict
 from convgrid.system.text import cell
 
 AT_ONCE = 100  # settings that the page shows before it is asked for all
-SIGNS = {"best": "★", "not distinguishable": "≈", "worse": "", "not compared": ""}  # no meaning by colour alone
+SIGNS = {
+    "best": "★", "not distinguishable": "≈", "in question": "≈", "worse": "", "out": "", "not compared": "",
+}  # fmt: skip  # no meaning by colour alone
 
 NUMBERS = ("mean", "spread", "low", "high", "runs", "p", "status", "parameters", "multiply_adds", "seconds", "trials")
 SMALLEST = "◆"  # of the settings within one standard error of the best
@@ -86,15 +88,19 @@ def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[Ra
     keys = keys_of(answer.settings)
     numbers = {key: all(is_number(s.values[key]) for s in answer.settings if key in s.values) for key in keys}
     repeated = any(setting.interval for setting in answer.settings)
+    compared = repeated or answer.race is not None
     better = "descending" if words.mode == "max" else "ascending"
-    columns = [Column("place", "place", start="ascending")]
+    columns = [Column("place", "place", start="ascending"), Column(words.metric, words.metric, sort=better)]
     columns += [Column(key, key, numbers[key]) for key in keys]
-    columns.append(Column(words.metric, words.metric, sort=better))
     if repeated:
-        columns += [Column("interval", "interval", False, ""), Column("runs", "runs")]
+        columns.append(Column("interval", "interval", False, ""))
+    if compared:
+        columns.append(Column("runs", "runs"))
     columns += [Column(name, key) for key, name in _costs(answer).items()]
     if repeated:
-        columns += [Column("p", "p", sort="descending"), Column("against the best", "status", number=False)]
+        columns.append(Column("p", "p", sort="descending"))
+    if compared:
+        columns.append(Column("in the race" if answer.race else "against the best", "status", number=False))
     x = axis_of(answer.settings, words.mode, 6, CELL[0] - 6) if repeated else None
     return columns, [_row(setting, answer, keys, x, words) for setting in answer.settings]
 
@@ -147,16 +153,18 @@ def _costs(answer: Answer) -> dict[str, str]:
 
 
 def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: AxisScale | None, words: Wording) -> RankingRow:
-    cells = [Cell(str(setting.place), setting.place)]
+    cells = [Cell(str(setting.place), setting.place), Cell(words.measured(setting), setting.mean)]
     cells += [_value(setting.values[key]) if key in setting.values else Cell("") for key in keys]
-    cells.append(Cell(words.measured(setting), setting.mean))
     if x is not None:
-        plot = svg(in_a_cell(setting, x, answer.settings[0].mean))
-        cells += [Cell(plot, kind="plot"), Cell(str(setting.n), setting.n)]
+        cells.append(Cell(svg(in_a_cell(setting, x, answer.settings[0].mean)), kind="plot"))
+    if x is not None or answer.race is not None:
+        cells.append(Cell(str(setting.n), setting.n))
     cells += [_cost(name, getattr(setting, name)) for name in _costs(answer)]
     if x is not None:
-        about = (SIGNS[setting.status], setting.status, SMALLEST if setting == answer.smallest else "")
-        cells += [_chance(setting.p), Cell(" ".join(filter(None, about)), kind="words")]
+        cells.append(_chance(setting.p))
+    if x is not None or answer.race is not None:
+        about = (SIGNS[setting.status], verdict(setting), SMALLEST if setting == answer.smallest else "")
+        cells.append(Cell(" ".join(filter(None, about)), kind="words"))
     colour = f"s{setting.place}" if setting.place <= NAMED else ""
     costs = ", ".join(f"{name} {_cost(key, getattr(setting, key)).text}" for key, name in _costs(answer).items())
     return RankingRow(setting.place, tuple(cells), f"{summary(setting, words)}; {costs}", colour)

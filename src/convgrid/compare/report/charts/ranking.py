@@ -6,7 +6,7 @@ from convgrid.compare.report.axes import AxisScale, covering, foot_axis, worth_s
 from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, paint_of, shortened
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.sentences import named
+from convgrid.compare.sentences import named, verdict
 
 MOST = 20  # settings drawn
 ROW = 20.0
@@ -27,14 +27,15 @@ def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
     names = [f"{setting.place}  {named(setting.values)}" for setting in best]
     left = 12 + min(420.0, max(map(letters, names)))
     x = axis_of(best, words.mode, left, left + 320)
-    width = x.end + 16 + letters(words.mean(x.high) + " ± " + words.mean(0))
+    verdicts = [f"  {verdict(setting)}" if answer.race else "" for setting in best]
+    width = x.end + 16 + letters(words.mean(x.high) + " ± " + words.mean(0)) + max(map(letters, verdicts))
     marks: list[Mark] = []
     for row, (setting, name) in enumerate(zip(best, names, strict=True)):
         y = ROW * (row + 0.5)
         marks.append(Text(left - 12, y + 4, shortened(name, left - 12), "ink", "end"))
         marks.append(Line([(left, y), (x.end, y)], "grid"))
         marks += _whisker(setting, x, y)
-        marks.append(Text(x.end + 10, y + 4, words.measured(setting), "ink"))
+        marks.append(Text(x.end + 10, y + 4, words.measured(setting) + verdicts[row], "ink"))
     bottom = ROW * len(best) + 4
     marks.insert(0, Line([(x(best[0].mean), 0), (x(best[0].mean), bottom)], "grid"))
     more = len(answer.settings) - len(best)
@@ -78,7 +79,7 @@ def _whisker(setting: Setting, x: AxisScale, y: float) -> list[Mark]:
     if not x.holds(setting.mean):
         beyond = x.start if setting.mean < x.low else x.end
         return [Text(beyond, y + 4, "◂" if beyond == x.start else "▸", paint, "middle")]
-    dot = Dot(x(setting.mean), y, paint, 4, hollow=setting.status == "worse")
+    dot = Dot(x(setting.mean), y, paint, 4, hollow=setting.status in ("worse", "out"))
     if not setting.interval:
         return [dot]
     low, high = (x(value) for value in setting.interval)
