@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from convgrid.compare import Answer, Interaction, Level, Setting, Trials, answer
+from convgrid.compare.racing import Rules
 from convgrid.compare.report import write
 from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.chapters import NAMES
@@ -26,6 +27,7 @@ from convgrid.compare.report.charts import (
     main_effects,
     parallel_coordinates,
     pareto_fronts,
+    ranked_intervals,
 )
 from convgrid.compare.report.drawing import Area, Box, Dot, Drawing, Line, Text
 from convgrid.compare.report.palette import DARK, LIGHT
@@ -353,3 +355,44 @@ def test_a_drawing_says_its_values_to_who_cannot_see_it() -> None:
     (drawing,) = interaction_maps(replace(EMPTY, interactions={("arch.n", "optimizer"): table}), ACCURACY)
     label = ElementTree.fromstring(svg(drawing)).attrib["aria-label"]
     assert label == "mean val/accuracy by arch.n and optimizer: 1 and adam 0.100, 2 and adam 0.500"
+
+
+def test_a_short_training_has_whole_epochs_on_its_axis() -> None:
+    trials = make_trials({"arch.n": (1, 2)}, epochs=2)
+    drawn = [mark for drawing in learning_curves(trials, answer(trials)) for mark in drawing.marks]
+    foot = {mark.words for mark in drawn if isinstance(mark, Text) and mark.anchor == "middle"}
+    assert foot == {"1", "2", "epoch"}
+
+
+def test_nothing_drawn_of_an_accuracy_goes_beyond_one(tmp_path: Path) -> None:
+    trials = make_trials({"arch.n": (1, 2, 3)}, lambda _: 0.998, spread=0.01)
+    trials.frame[trials.objective] = trials.frame[trials.objective].clip(upper=1.0)
+    trials.curves["value"] = trials.curves["value"].clip(upper=1.0)
+    found = answer(trials)
+    text = write(trials, found, tmp_path).read_text(encoding="utf-8")
+    ends = re.search(r"Intervals are drawn from (\S+) to (\S+) and", text)
+    assert ends is not None
+    assert float(ends[1]) < 0.998
+    assert float(ends[2]) == 1.0
+    curve = learning_curves(trials, found)[0]
+    top = min(y for mark in curve.marks if isinstance(mark, Line) for _, y in mark.points)
+    bands = [y for mark in curve.marks if isinstance(mark, Area) for _, y in mark.points]
+    assert top <= min(bands)
+
+
+def test_a_race_shows_who_is_best_in_question_and_out(tmp_path: Path) -> None:
+    trials = make_trials({"arch.n": (1, 2, 3)}, lambda point: 0.9 + 0.03 * (point["arch.n"] == 3), spread=0.0005)
+    trials = replace(trials, race=Rules(3, 0.001, 20, None))
+    found = answer(trials)
+    page = Elements(write(trials, found, tmp_path).read_text(encoding="utf-8"))
+    keys = [head["data-key"] for head in page.all("th") if "data-key" in head]
+    assert keys == ["place", "val/accuracy", "arch.n", "runs", "parameters", "multiply_adds", "seconds", "status"]
+    words = " ".join(page.words)
+    assert words.count("out after 3 seeds") >= 2
+    assert "★ best" in words
+    assert "No p and no interval is shown" in words
+    (ranking,) = ranked_intervals(found, ACCURACY)
+    dots = [mark for mark in ranking.marks if isinstance(mark, Dot)]
+    assert [dot.hollow for dot in dots] == [False, True, True]
+    told = [mark.words for mark in ranking.marks if isinstance(mark, Text)]
+    assert sum(text.endswith("out after 3 seeds") for text in told) == 2

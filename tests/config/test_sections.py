@@ -205,6 +205,7 @@ def test_identities_are_those_of_before(
 
 
 def test_a_key_of_a_later_version_counts_where_it_is_not_what_held_before(settings: SettingsMaker) -> None:
-    typed = ((), ("arch.init_residual=one",), ("arch.init_residual=zero",))
-    as_before, stated, other = (config_key(settings(*words)) for words in typed)
-    assert as_before == stated != other
+    for key, before, after in (("arch.init_residual", "one", "zero"), ("data.limit_evaluation", 0, 100)):
+        typed = ((), (f"{key}={before}",), (f"{key}={after}",))
+        as_before, stated, other = (config_key(settings(*words)) for words in typed)
+        assert as_before == stated != other

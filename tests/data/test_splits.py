@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from convgrid.data import Files, ImageData, Split, refold
+from convgrid.data import Files, ImageData, Split, limit_evaluation, refold
 from convgrid.data.splits import divide
 from convgrid.errors import ConfigError, DataError
 
@@ -227,3 +227,23 @@ def test_streamed_files_are_folded_with_their_targets() -> None:
 def test_more_folds_than_images_are_refused() -> None:
     with pytest.raises(DataError, match=r"^fold=\[1, 9\]: 6 images do not fill 9 folds\.$"):
         refold(divided([0] * 6, (0.5, 0.5)), [1, 9], split_seed=0, limit=0)
+
+
+def test_fewer_images_validate_and_test_stratified_whatever_the_seed() -> None:
+    images = np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1)
+    classes = np.arange(200) % 4
+    names = ("a", "b", "c", "d")
+    data = divide((images, classes), class_names=names, digest="", split=[0.5, 0.3, 0.2], split_seed=0, limit=0)
+    fewer = limit_evaluation(data, 12, split_seed=0)
+    assert fewer.train is data.train
+    assert data.test is not None
+    assert fewer.test is not None
+    for part, whole in ((fewer.validation, data.validation), (fewer.test, data.test)):
+        assert torch.bincount(part.targets).tolist() == [3, 3, 3, 3]
+        assert isinstance(part.images, torch.Tensor)
+        assert isinstance(whole.images, torch.Tensor)
+        assert {*part.images.flatten().tolist()} < {*whole.images.flatten().tolist()}
+    again = limit_evaluation(data, 12, split_seed=0)
+    assert again.validation.targets.equal(fewer.validation.targets)
+    assert limit_evaluation(data, 0, split_seed=0) is data
+    assert len(limit_evaluation(data, 1000, split_seed=0).validation) == len(data.validation)

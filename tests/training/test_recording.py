@@ -13,11 +13,11 @@ SettingsMaker = Callable[..., Settings]
     ("varying", "name"),
     [
         ({}, "n1 m2 k1 adam"),
-        ({"seed": "3"}, "n1 m2 k1 adam seed 3"),
-        ({"seed": "3", "fold": "[2,5]"}, "n1 m2 k1 adam seed 3 fold 2/5"),
+        ({"seed": "3"}, "seed 3 n1 m2 k1 adam"),
+        ({"seed": "3", "fold": "[2,5]"}, "seed 3 fold 2/5 n1 m2 k1 adam"),
         (
             {"seed": "3", "optimizer.lr": "0.01", "optimizer": "adam", "arch.m": "3", "arch.n": "2"},
-            "n2 m3 adam lr=0.01 seed 3",
+            "seed 3 n2 m3 adam lr=0.01",
         ),
         ({"layer/norm": "batch", "arch.k": "0"}, "k0 batch"),
         (

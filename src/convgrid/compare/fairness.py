@@ -17,8 +17,8 @@ RARE = 0.01  # chance of failures that gather like this
 Same = Sequence[tuple[tuple[str, ...], str]]  # parameters and tags that should not differ, and what it means
 
 RESULTS: Same = (
-    (("data", "data.path", "data.table", "data.digest", "data.limit", "trainer.limit", "trainer.overfit"),
-     "different data, on which results are not comparable"),
+    (("data", "data.path", "data.table", "data.digest", "data.limit", "data.limit_evaluation", "trainer.limit",
+      "trainer.overfit"), "different data, on which results are not comparable"),
     (("data.split", "data.split_seed"), "different divisions into training and validation, some of them easier"),
     (("data.group",), "different groups: without them, images that belong together are on both sides"),
     (("objective.metric", "objective.mode"), "different objectives: best epochs were chosen differently"),

@@ -240,9 +240,16 @@ def around(middle: float, half: float, metric: str) -> ConfidenceInterval | None
         >>> around(0.75, 0.5, "val/accuracy"), around(0.75, 0.5, "val/mae"), around(0.75, float("nan"), "val/mae")
         ((0.25, 1.0), (0.25, 1.25), None)
     """
-    if np.isnan(half):
-        return None
-    low, high = middle - half, middle + half
+    return None if np.isnan(half) else bounded(middle - half, middle + half, metric, middle)
+
+
+def bounded(low: float, high: float, metric: str, middle: float) -> ConfidenceInterval:
+    """Keep two ends within a metric's range, and around a value that somebody's own metric may have outside of it.
+
+    Example:
+        >>> bounded(0.97, 1.003, "val/accuracy", 0.99), bounded(-0.1, 1.5, "val/mae", 0.7)
+        ((0.97, 1.0), (0.0, 1.5))
+    """
     name = metric.rpartition("/")[2]
     low = max(low, min(0.0, middle)) if name in SHARES or name in ERRORS else low
     return (low, min(high, max(1.0, middle))) if name in SHARES else (low, high)

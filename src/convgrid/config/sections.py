@@ -44,6 +44,7 @@ class DataSettings:
     num_classes: int | None  # None: only the data tells
     batch_size: int
     task: Task = "classification"
+    limit_evaluation: int = 0  # images
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ LEAST: Mapping[str, float] = {
     "seed": 0,
     "data.batch_size": 1,
     "data.limit": 0,
+    "data.limit_evaluation": 0,
     "data.memory_gib": 0,
     "data.size": 1,
     "data.split_seed": 0,

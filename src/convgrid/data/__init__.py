@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from convgrid.data.notes import notes_on
     from convgrid.data.npz import arrays
     from convgrid.data.profile import Profile, pick_examples
-    from convgrid.data.splits import Pool, divide, refold
+    from convgrid.data.splits import Pool, divide, limit_evaluation, refold
     from convgrid.data.tables import table_images
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "fashion_mnist",
     "fingerprint",
     "image_folder",
+    "limit_evaluation",
     "mnist",
     "notes_on",
     "pick_examples",

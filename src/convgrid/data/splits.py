@@ -146,6 +146,33 @@ def refold(data: ImageData, fold: Sequence[int], *, split_seed: int, limit: int)
     return replace(data, train=_pick(training, pool), validation=_pick(validating, pool), wanted=())
 
 
+def limit_evaluation(data: ImageData, limit: int, *, split_seed: int) -> ImageData:
+    """Keep fewer images to validate and to test on, stratified.
+
+    Args:
+        limit: How many of each part; 0 for all.
+        split_seed: Seed of the choice: trials with other seeds of their own share it.
+
+    Returns:
+        The data set with smaller parts; their order stays.
+
+    Example:
+        >>> images, classes = np.zeros((40, 1, 2, 2), np.uint8), np.arange(40) % 2
+        >>> data = divide((images, classes), class_names=("a", "b"), digest="", split=[0.5, 0.5], split_seed=0, limit=0)
+        >>> limit_evaluation(data, 4, split_seed=0).validation.targets.sort().values.tolist()
+        [0, 0, 1, 1]
+    """
+    if not limit:
+        return data
+    generator = np.random.default_rng(derive(split_seed, "evaluation"))
+
+    def kept(part: Split) -> Split:
+        strata = _strata(part.targets.numpy(), data.class_names)
+        return _pick(np.sort(_keep(np.arange(len(part)), strata, limit, generator)), part)
+
+    return replace(data, validation=kept(data.validation), test=data.test and kept(data.test))
+
+
 def check_fractions(split: Sequence[float], *, own_test: bool) -> None:
     """Refuse fractions that do not divide a pool.
 

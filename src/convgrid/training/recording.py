@@ -82,7 +82,9 @@ def weights_of(settings: Settings) -> dict[str, str]:
 
 
 def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
-    """Say in a few words what is special: "n2 m3 k1 adam", "linear adam"; in a sweep, "n2 m3 adam lr=0.01 seed 3".
+    """Say in a few words what is special: "n2 m3 k1 adam", "linear adam"; in a sweep, "seed 3 n2 m3 adam lr=0.01".
+
+    What varies in every setting, the seed and the fold, comes first: lists of runs cut long names.
 
     Args:
         varying: What differs between the trials of a sweep, by key.
@@ -99,7 +101,7 @@ def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
         *(varying[key] for key in options),
         *(f"{_short(key, others)}={varying[key]}" for key in others),
     ]
-    return " ".join([*(words or [_plain_name(settings)]), *(f"{key} {_bare(varying[key])}" for key in repetitions)])
+    return " ".join([*(f"{key} {_bare(varying[key])}" for key in repetitions), *(words or [_plain_name(settings)])])
 
 
 def _plain_name(settings: Settings) -> str:

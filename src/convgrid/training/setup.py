@@ -7,7 +7,7 @@ from typing import cast
 import torch
 
 from convgrid.config import Settings, architecture, component
-from convgrid.data import ImageData, check_data, refold, statistics
+from convgrid.data import ImageData, check_data, limit_evaluation, refold, statistics
 from convgrid.errors import ConfigError, DataError
 from convgrid.network.build import build, measure
 from convgrid.network.cut import freeze
@@ -53,6 +53,7 @@ def read(settings: Settings) -> ImageData:
     if settings.fold is not None:
         drawn = {key: reader.options.get(key, 0) for key in ("split_seed", "limit")}
         data = refold(data, settings.fold, **drawn)
+    data = limit_evaluation(data, stated.limit_evaluation, split_seed=reader.options.get("split_seed", 0))
     if limit:
         test = data.test and data.test.head(limit)
         heads = {"train": data.train.head(limit), "validation": data.validation.head(limit), "test": test}

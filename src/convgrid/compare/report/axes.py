@@ -152,7 +152,7 @@ def value_axis(scale: AxisScale, left: float, right: float, name: str, note: str
     return [*marks, Text(0, 12, shortened(title, right), "ink", bold=True)]
 
 
-def foot_axis(scale: AxisScale, bottom: float, name: str, *, most: int = 5) -> list[Mark]:
+def foot_axis(scale: AxisScale, bottom: float, name: str, *, most: int = 5, whole: bool = False) -> list[Mark]:
     """Draw an axis below: short strokes, their values, its name.
 
     Args:
@@ -160,12 +160,13 @@ def foot_axis(scale: AxisScale, bottom: float, name: str, *, most: int = 5) -> l
         bottom: Where the axis is.
         name: Of what is shown.
         most: About how many values.
+        whole: Whether there are whole numbers only, such as epochs.
 
     Returns:
         The marks.
     """
     marks: list[Mark] = [Line([(scale.start, bottom), (scale.end, bottom)], "muted")]
-    ticks = scale.ticks(most)
+    ticks = [tick for tick in scale.ticks(most) if not whole or tick == round(tick)]
     write = written(ticks, log=scale.log)
     for tick in ticks:
         marks.append(Line([(scale(tick), bottom), (scale(tick), bottom + 4)], "muted"))

@@ -101,7 +101,7 @@ def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[Ra
         columns.append(Column("p", "p", sort="descending"))
     if compared:
         columns.append(Column("in the race" if answer.race else "against the best", "status", number=False))
-    x = axis_of(answer.settings, words.mode, 6, CELL[0] - 6) if repeated else None
+    x = axis_of(answer.settings, words, 6, CELL[0] - 6) if repeated else None
     return columns, [_row(setting, answer, keys, x, words) for setting in answer.settings]
 
 
@@ -115,7 +115,7 @@ def interval_ends(answer: Answer, words: Wording) -> tuple[str, str]:
     Returns:
         The least and the greatest value.
     """
-    x = axis_of(answer.settings, words.mode, 0, 1)
+    x = axis_of(answer.settings, words, 0, 1)
     return words.mean(x.low), words.mean(x.high)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convgrid.compare.ranking import bounded
 from convgrid.compare.report.axes import PANEL, AxisScale, covering, foot_axis, tick_room, value_axis
 from convgrid.compare.report.captions import ids_of
 from convgrid.compare.report.drawing import NAMED, Area, Drawing, Line, Mark, Text, apart, paint_of
@@ -69,13 +70,13 @@ def _panel(
     y = _value_scale(metric, curves.values(), stopped)
     left = tick_room(y)
     x = AxisScale(float(first), float(last), left + 4, WIDTH - 20)
-    marks = value_axis(y, left, WIDTH - 20, metric) + foot_axis(x, HEIGHT - FOOT, "epoch")
+    marks = value_axis(y, left, WIDTH - 20, metric) + foot_axis(x, HEIGHT - FOOT, "epoch", whole=True)
     for history in stopped:
         marks += _stopped(sorted(history.items()), x, y)
     for setting in reversed(settings):
         curve = curves[setting.place]
         if curve is not None:
-            marks += _drawn(setting, curve, x, y)
+            marks += _drawn(setting, curve, x, y, metric)
     marks += _places([s for s in settings[:NAMED] if curves[s.place]], curves, x, y)
     return Drawing(WIDTH, HEIGHT, tuple(marks), f"{metric} by epoch, of {len(settings)} settings", metric)
 
@@ -112,7 +113,7 @@ def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable
     return covering(values, HEIGHT - FOOT, 28, log=metric.endswith("/loss"))
 
 
-def _drawn(setting: Setting, curve: _Curve, x: AxisScale, y: AxisScale) -> list[Mark]:
+def _drawn(setting: Setting, curve: _Curve, x: AxisScale, y: AxisScale, metric: str) -> list[Mark]:
     paint = paint_of(setting.place)
     points = [(x(epoch), y(mean)) for epoch, mean in zip(curve.epochs, curve.mean, strict=True) if y.holds(mean)]
     if not points:
@@ -122,8 +123,9 @@ def _drawn(setting: Setting, curve: _Curve, x: AxisScale, y: AxisScale) -> list[
         return [line]
     ends = list(zip(curve.epochs, curve.mean, curve.spread, strict=True))
     ends = [(epoch, mean, spread) for epoch, mean, spread in ends if y.holds(mean)]
-    upper = [(x(epoch), y(mean + spread)) for epoch, mean, spread in ends]
-    lower = [(x(epoch), y(mean - spread)) for epoch, mean, spread in reversed(ends)]
+    bands = [(epoch, *bounded(mean - spread, mean + spread, metric, mean)) for epoch, mean, spread in ends]
+    upper = [(x(epoch), y(high)) for epoch, _, high in bands]
+    lower = [(x(epoch), y(low)) for epoch, low, _ in reversed(bands)]
     return [Area(upper + lower, paint, setting=setting.place), line]
 
 

@@ -1,7 +1,9 @@
 """The ranking as dots with their intervals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from convgrid.compare.ranking import bounded
 from convgrid.compare.report.axes import AxisScale, covering, foot_axis, worth_showing
 from convgrid.compare.report.captions import Wording
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, paint_of, shortened
@@ -26,7 +28,7 @@ def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
     best = answer.settings[:MOST]
     names = [f"{setting.place}  {named(setting.values)}" for setting in best]
     left = 12 + min(420.0, max(map(letters, names)))
-    x = axis_of(best, words.mode, left, left + 320)
+    x = axis_of(best, words, left, left + 320)
     verdicts = [f"  {verdict(setting)}" if answer.race else "" for setting in best]
     width = x.end + 16 + letters(words.mean(x.high) + " ± " + words.mean(0)) + max(map(letters, verdicts))
     marks: list[Mark] = []
@@ -44,19 +46,21 @@ def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
     return [Drawing(width, bottom + 40, tuple(marks), f"{title}: {answer.sentence}")]
 
 
-def axis_of(settings: Sequence[Setting], mode: str, start: float, end: float) -> AxisScale:
+def axis_of(settings: Sequence[Setting], words: Wording, start: float, end: float) -> AxisScale:
     """Make the axis on which settings and their intervals are drawn; those far below the others end at its edge.
 
     Args:
-        mode: Whether the greatest ("max") or the least ("min") is best.
+        words: Knows the objective.
 
     Returns:
-        The axis.
+        The axis, which ends where the objective's range does.
     """
-    means = worth_showing([setting.mean for setting in settings], mode)
+    means = worth_showing([setting.mean for setting in settings], words.mode)
     shown = [setting for setting in settings if min(means) <= setting.mean <= max(means)]
-    ends = worth_showing([*means, *(value for setting in shown for value in setting.interval or ())], mode)
-    return covering(ends, start, end)
+    ends = worth_showing([*means, *(value for setting in shown for value in setting.interval or ())], words.mode)
+    found = covering(ends, start, end)
+    low, high = bounded(found.low, found.high, words.metric, means[0])
+    return replace(found, low=low, high=high)
 
 
 def in_a_cell(setting: Setting, x: AxisScale, best: float) -> Drawing:
