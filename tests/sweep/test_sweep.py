@@ -1,5 +1,6 @@
 """A sweep from the command line to MLflow, and once more."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -33,8 +34,9 @@ def test_a_sweep_is_planned_trained_ranked_and_tracked_and_is_not_trained_twice(
     assert "points         6" in first
     assert "arch.m=4 pools a 8x8 input 4 times" in first
     assert first.count("[4/4] ") == 1
-    *_, head, best, second_best, report, dashboard = first.splitlines()
-    ranked = [head, best, second_best]
+    *_, head, best, second_best, settles, report, dashboard = first.splitlines()
+    ranked = [head, best, second_best, settles]
+    assert re.search(r" more seeds? each", settles)  # two seeds are too few
     assert report == "report     python -m convgrid compare"
     assert dashboard == "dashboard  python -m convgrid ui"
     assert ranked[0].split() == ["arch.m", "val/accuracy", "p", "parameters", "multiply-adds", "time"]
@@ -74,7 +76,7 @@ def test_a_sweep_is_planned_trained_ranked_and_tracked_and_is_not_trained_twice(
 
     second = sweep(in_tmp)
     assert "to train       0" in second
-    assert second.splitlines()[-5:-2] == ranked
+    assert second.splitlines()[-6:-2] == ranked
     assert len(client.search_runs([parent.info.experiment_id])) == 5
 
     logged = load(experiment="convgrid", tracking_uri=f"sqlite:///{in_tmp / 'mlflow.db'}")
