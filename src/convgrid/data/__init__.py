@@ -84,6 +84,7 @@ _HOMES = {
     "splits": (
         "Pool",
         "divide",
+        "limit_evaluation",
         "refold",
     ),
     "tables": ("table_images",),
