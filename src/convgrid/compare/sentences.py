@@ -10,6 +10,7 @@ from convgrid.compare import multiple_comparisons
 from convgrid.compare.racing import Race
 from convgrid.compare.results import Setting
 from convgrid.compare.trials import Trials
+from convgrid.system.text import one_line
 from convgrid.terminal import duration
 
 FRACTIONS = {1 / 10: "a tenth", 1 / 5: "a fifth", 1 / 4: "a quarter", 1 / 3: "a third", 1 / 2: "half",
@@ -20,7 +21,7 @@ COST_NAMES = {"multiply_adds": "multiply-adds", "parameters": "parameters"}
 
 
 def text(value: Any) -> str:
-    """Write a key's value as the user types it.
+    """Write a key's value as the user types it; one that others logged may hold line ends, which are written out.
 
     Example:
         >>> text(2), text(1e-4), text("adam"), text(True), text(None)
@@ -30,7 +31,7 @@ def text(value: Any) -> str:
         return "unset"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
 
 
 def short(keys: Sequence[str]) -> dict[str, str]:
