@@ -85,9 +85,14 @@ TOLD = {
         "optimizer.momentun is not a key of optimizer=adam. Its keys: optimizer.lr, optimizer.betas, optimizer.eps, "
         "optimizer.amsgrad, optimizer.weight_decay."
     ),
-    "optimizer.momentum=0.9": "optimizer.momentum is not a key of optimizer=adam, but of optimizer=rmsprop and sgd.",
-    "data.path=my.npz": "data.path is not a key of data=digits, but of data=arrays.",
-    "tracking=none tracking.uri=x": "tracking.uri is not a key of tracking=none, but of tracking=mlflow.",
+    "optimizer.momentum=0.9": (
+        "optimizer.momentum is not a key of optimizer=adam, but of optimizer=rmsprop and sgd. "
+        "Use one of them, or leave it out."
+    ),
+    "data.path=my.npz": "data.path is not a key of data=digits, but of data=arrays. Use data=arrays, or leave it out.",
+    "tracking=none tracking.uri=x": (
+        "tracking.uri is not a key of tracking=none, but of tracking=mlflow. Use tracking=mlflow, or leave it out."
+    ),
     "optimizer.lr.x=1": "optimizer.lr.x is not a key of optimizer=adam. Did you mean optimizer.lr?",
     "optimizer/lr=1": "optimizer/lr is not a key. Did you mean optimizer.lr?",
     "layer/conv/kernel_size=3": "layer/conv/kernel_size is not a key. Did you mean layer.conv.kernel_size?",
@@ -158,7 +163,8 @@ TOLD = {
     "-m optimizer=glob(zz*)": "optimizer=glob(zz*) gives no value at all. Give it one, or leave it out.",
     "-m seed=range(3,1)": "seed=range(3,1) gives no value at all. Give it one, or leave it out.",
     "-m optimizer=sgd,adam optimizer.rho=0.9": (
-        "optimizer.rho is not a key of optimizer=sgd, but of optimizer=adadelta."
+        "optimizer.rho is not a key of optimizer=sgd, but of optimizer=adadelta. "
+        "Use optimizer=adadelta, or leave it out."
     ),
     "-m dry_run=true,false": (
         "dry_run=true,false cannot be swept: dry_run concerns the whole sweep. Give it one value."
@@ -477,7 +483,8 @@ def test_an_experiment_sets_options_and_values(experiments: Path) -> None:
     assert check(["experiments=mine"]).argv == ["experiments=mine"]
     assert check(["experiments=mine", "optimizer.nesterov=true"]).argv
     assert told("experiments=mine", "optimizer.amsgrad=true").startswith(
-        "ConfigError: optimizer.amsgrad is not a key of optimizer=sgd, but of optimizer=adam."
+        "ConfigError: optimizer.amsgrad is not a key of optimizer=sgd, but of optimizer=adam. "
+        "Use optimizer=adam, or leave it out."
     )
 
 

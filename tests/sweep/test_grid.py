@@ -106,6 +106,7 @@ def test_every_grid_of_a_union_is_checked_by_its_own_options() -> None:
     with pytest.raises(Mistakes) as caught:
         check(["-m", typed, "seed=0,1"])
     assert str(caught.value).splitlines() == [
-        "ConfigError: optimizer.momentum is not a key of optimizer=adam, but of optimizer=rmsprop and sgd.",
+        "ConfigError: optimizer.momentum is not a key of optimizer=adam, but of optimizer=rmsprop and sgd. "
+        "Use one of them, or leave it out.",
         "ConfigError: arch.n=x must be a whole number, as its default 1.",
     ]

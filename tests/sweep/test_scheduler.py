@@ -11,7 +11,7 @@ from convgrid.runs.trial import Outcome
 from convgrid.sweep import scheduler
 from convgrid.sweep.executor import Died
 from convgrid.sweep.interfaces import Trial
-from convgrid.sweep.messages import Ended, Job, Noted
+from convgrid.sweep.messages import Began, Ended, Job, Noted
 from convgrid.sweep.scheduler import Rules, Scheduler
 from convgrid.sweep.sources import NotedSource
 
@@ -135,6 +135,20 @@ def test_what_many_trials_note_is_told_once() -> None:
         for note in ("copies", "groups"):
             loop._handle(cast(Any, worker), Noted(note))
     assert told == ["copies", "groups"]
+
+
+@pytest.mark.parametrize(("finished", "told"), [({"a", "b"}, [scheduler.ANEW]), (set[str](), [])])
+def test_finished_trials_that_are_trained_anew_are_told_once(
+    monkeypatch: pytest.MonkeyPatch, finished: set[str], told: list[str]
+) -> None:
+    monkeypatch.setattr(scheduler, "GRACE", 0.05)
+    said: list[str] = []
+    view = SimpleNamespace(note=said.append, started=lambda *_: None)
+    rules = Rules(finished=frozenset(finished))
+    loop = Scheduler("s", cast(Any, None), cast(Any, None), rules, cast(Any, view), None)
+    for trial in (Source().next(), Source().next()):
+        loop._handle(cast(Any, SimpleNamespace(number=0, job=Job(cast(Any, trial), "s"))), Began("runs/1"))
+    assert said == told
 
 
 def test_the_end_is_prepared_while_the_last_trials_train() -> None:

@@ -142,17 +142,17 @@ def test_a_comment_is_no_other_code(own: Settings, in_tmp: Path, monkeypatch: py
 
 
 def test_a_trial_of_a_sweep_starts_over_with_other_code(
-    own: Settings, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own: Settings, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped_after_an_epoch(own, monkeypatch)
     folder = find_to_resume("last")
     job = worker.Job(trial=None, sweep="s")  # pyright: ignore[reportArgumentType]  (what is looked at is whether it is to be trained again)
     code = folder.record["code"]
-    worker._make_way(job, folder, code)
+    assert worker._make_way(job, folder, code) == []
     assert (folder.path / "last.ckpt").exists()
-    worker._make_way(job, folder, {**code, "own_factor": "other"})
+    told = worker._make_way(job, folder, {**code, "own_factor": "other"})
     assert not (folder.path / "last.ckpt").exists()
-    assert capsys.readouterr().out == "the code of own_factor has changed. The trial starts over.\n"
+    assert told == ["The code of own_factor has changed: trials that had begun start over."]
 
 
 def test_convgrids_and_installed_code_is_not_the_users_own() -> None:

@@ -58,6 +58,9 @@ class Tracker(Protocol):
         ...
 
 
+ANEW = "Trials that an earlier run has finished are trained anew: its data, or its device, was another."
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the `sweep` group says of trials that do not end well.
@@ -68,6 +71,7 @@ class Rules:
         max_consecutive_failures: The sweep stops when its first so many settings all fail alike.
         again: Statuses of earlier runs that are trained again.
         asks: Whether the source prunes.
+        finished: Keys of trials that an earlier run has finished, as far as their configs tell.
     """
 
     trial_timeout: float | None = None
@@ -75,6 +79,7 @@ class Rules:
     max_consecutive_failures: int = 5
     again: tuple[str, ...] = ()
     asks: bool = False
+    finished: frozenset[str] = frozenset()
 
 
 class Scheduler:
@@ -165,14 +170,19 @@ class Scheduler:
                 self._end(worker.number, job, event)
             case Began(folder) if job is not None:
                 worker.folder = folder
+                if job.trial.key in self._rules.finished:
+                    self._note(ANEW)
                 self._view.started(worker.number, job.trial)
                 self._tell(folder)
             case Noted(note):
-                if note not in self._told:
-                    self._told.add(note)
-                    self._view.note(note)
+                self._note(note)
             case EpochEnded(epoch, metrics) if job is not None:
                 self._epoch(worker, job, epoch, metrics)
+
+    def _note(self, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            self._view.note(note)
 
     def _epoch(self, worker: Worker, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         most = job.trial.settings.trainer.max_epochs

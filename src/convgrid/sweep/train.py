@@ -119,7 +119,9 @@ def train_sweep(
             raced = _race(survey, settings, crew.view.look) if settings.sweep.is_race else None
             source = raced or _pruned(asked or GridSource(survey.trials), survey, settings)
             noted = NotedSource(source, folder, retention, crew.prepare_end)
-            scheduler = Scheduler(folder.id, noted, crew.workers, _rules(settings), crew.view, crew.tracker)
+            scheduler = Scheduler(
+                folder.id, noted, crew.workers, _rules(settings, survey.finished), crew.view, crew.tracker
+            )
             ending = scheduler.run()
             crew.view.close()
             results = [*scheduler.outcomes.values()]
@@ -206,13 +208,14 @@ def _workers(settings: Settings) -> Local:
     )
 
 
-def _rules(settings: Settings) -> Rules:
+def _rules(settings: Settings, finished: frozenset[str]) -> Rules:
     return Rules(
         trial_timeout=settings.sweep.trial_timeout,
         retries=settings.sweep.retries,
         max_consecutive_failures=settings.sweep.max_consecutive_failures,
         again=AGAIN[settings.sweep.rerun],
         asks=component(settings, "sweep/pruner") is not None,
+        finished=finished,
     )
 
 

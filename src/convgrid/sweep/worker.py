@@ -151,7 +151,8 @@ def _attempt(
         made = prepare(job.trial.settings, data, components, job.trial.plan, accumulate=job.accumulate)
         for note in notes_on_training(job.trial.settings, *made):
             _send(Noted(note), scheduler)
-        _make_way(job, folder, own_code(job.trial.settings, made[1]))
+        for note in _make_way(job, folder, own_code(job.trial.settings, made[1])):
+            _send(Noted(note), scheduler)
         return made
 
     ended = attempt(
@@ -173,13 +174,16 @@ def _attempt(
     return Ended(*ended)
 
 
-def _make_way(job: Job, folder: TrialFolder, code: Mapping[str, str]) -> None:
-    """Remove what is not to be gone on from: what the job wants trained again, and what other code trained."""
+def _make_way(job: Job, folder: TrialFolder, code: Mapping[str, str]) -> list[str]:
+    """Remove what is not to be gone on from: what the job wants trained again, and what other code trained.
+
+    Returns:
+        What the user is told of it.
+    """
     changed = code_changes(folder.path, code)
-    if changed:
-        print(f"the code of {some(changed)} has changed. The trial starts over.")
     for name in (LAST, PREVIOUS, BEST, METRICS, RECORD) if changed or "finished" in job.again else ():
         (folder.path / name).unlink(missing_ok=True)
+    return [f"The code of {some(changed)} has changed: trials that had begun start over."] if changed else []
 
 
 def _tell(history: History, job: Job, scheduler: Connection) -> None:

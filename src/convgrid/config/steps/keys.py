@@ -95,7 +95,10 @@ def _unknown_key(key: str, schema: DictConfig, composer: Composer) -> str:
         if key.startswith(start):
             others = composer.options_with(group, key.removeprefix(start))
             if others:
-                return f"{key} is not a key of {group}={option}, but of {group}={' and '.join(others)}."
+                *first, last = others
+                listed = f"{', '.join(first)} and {last}" if first else last
+                way = f"Use {group}={last}" if not first else "Use one of them"
+                return f"{key} is not a key of {group}={option}, but of {group}={listed}. {way}, or leave it out."
             its_own = [name for name in keys if name.startswith(start)]
             hint = nearest_key(key, its_own) or f" Its keys: {', '.join(its_own) or 'none'}."
             return f"{key} is not a key of {group}={option}.{hint}"
