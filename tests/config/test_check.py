@@ -635,8 +635,24 @@ def test_a_key_of_some_swept_options_reaches_hydra_as_a_choice() -> None:
 
 
 def test_a_name_whose_bytes_no_file_of_a_run_can_hold_is_refused() -> None:
-    assert told("data=image_folder", "data.root=" + os.fsdecode(b"caf\xe9")).splitlines()[0] == (
+    assert told("data=image_folder", "data.root=" + os.fsdecode(b"caf\xe9")).splitlines()[-1] == (
         "ConfigError: data.root=caf\udce9 has bytes that are not UTF-8, and the files of a run hold only that. "
         "Rename it, or make a link to it with another name."
     ).replace("\udce9", "\\xe9")
     assert check(["data=image_folder", "data.root=größe/猫"]).settings is not None
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("table=no.csv", "data.table=no.csv is not a file. It must be a CSV file with a row an image."),
+        ("root=no", "data.root=no is not a folder. It must hold a folder of images for each class."),
+        ("path=no.npz", "data.path=no.npz is not a file."),
+    ],
+)
+def test_data_that_is_missing_is_told_before_what_does_not_go_with_it(in_tmp: Path, typed: str, line: str) -> None:
+    option = {"table": "table_images", "root": "image_folder", "path": "arrays"}[typed.partition("=")[0]]
+    loss = "hinge" if option == "table_images" else "poisson"
+    first, second = told(f"data={option}", f"data.{typed}", f"loss={loss}").splitlines()
+    assert first == f"DataError: {line}"
+    assert second.startswith(f"ConfigError: loss={loss} does not fit")

@@ -29,6 +29,20 @@ def with_counted(settings: Settings) -> Settings:
     return replace(settings, values=replaced(settings.values, ["data", "num_classes"], found.number))
 
 
+def check_data_place(settings: Settings) -> None:
+    """See that the data to train on is there, where other mistakes may come of what it is.
+
+    Raises:
+        DataError: If it is not.
+    """
+    reader = component(settings, "data")
+    assert reader is not None
+    if not settings.dry_run:
+        from convgrid.data.counting import check_place
+
+        check_place(reader.target, revealed(dict(reader.options), "data"))
+
+
 def counted_for_plan(settings: Settings) -> "Counted | None":
     """Count what a dry run needs to know of the data.
 

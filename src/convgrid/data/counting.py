@@ -38,6 +38,30 @@ def count(target: str, options: Mapping[str, Any], task: str) -> Counted | None:
     return None if counter is None else counter(**{**options, "task": task})
 
 
+def check_place(target: str, options: Mapping[str, Any]) -> None:
+    """See that there is what a reader is to read, where it is given.
+
+    Args:
+        target: The reader's name, as its option's file has it.
+        options: What it is given.
+
+    Raises:
+        DataError: As the reader tells it.
+    """
+    if target == "convgrid.data.image_folder" and options.get("root") is not None:
+        from convgrid.data.listing import existing_folder
+
+        existing_folder(options["root"])
+    if target == "convgrid.data.table_images" and options.get("table") is not None:
+        from convgrid.data.csv_table import existing_table
+
+        existing_table(options["table"])
+    if target == "convgrid.data.arrays" and options.get("path") is not None:
+        from convgrid.data.npz_file import existing_file
+
+        existing_file(options["path"])
+
+
 def _image_folder(*, root: str | None = None, **_: Any) -> Counted:
     from convgrid.data.listing import list_classes
 

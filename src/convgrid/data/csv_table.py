@@ -55,7 +55,7 @@ def read_table(
         ConfigError: If no file is given.
         DataError: If it cannot be read, or lacks a column.
     """
-    content = _read(_existing(table), image)
+    content = _read(existing_table(table), image)
     _check_columns(content, {**dict.fromkeys(targets, "data.targets"), image: "data.image"}, weight, group)
     return content
 
@@ -94,7 +94,13 @@ def classes_of(table: Table, name: str, num_classes: int | None) -> tuple[list[i
     return classes, names
 
 
-def _existing(table: str | None) -> Path:
+def existing_table(table: str | None) -> Path:
+    """Find the file that `data.table` names.
+
+    Raises:
+        ConfigError: If none is given.
+        DataError: If there is none.
+    """
     if table is None:
         raise ConfigError("data.table must be given with data=table_images: a CSV file with a row an image.")
     path = Path(table).expanduser().absolute()

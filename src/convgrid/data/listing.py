@@ -52,7 +52,7 @@ def list_classes(root: str | None, num_classes: int | None) -> tuple[Path, dict[
         ConfigError: If no folder is given.
         DataError: If folders or images are missing, or the classes do not agree.
     """
-    folder = _existing(root)
+    folder = existing_folder(root)
     places, aside = _parts(folder)
     listings = {name: _list(path) for name, path in places.items()}
     _check_listings(folder, listings, num_classes)
@@ -60,7 +60,13 @@ def list_classes(root: str | None, num_classes: int | None) -> tuple[Path, dict[
     return folder, {part: listing.numbered_as(names) for part, listing in listings.items()}, aside
 
 
-def _existing(root: str | None) -> Path:
+def existing_folder(root: str | None) -> Path:
+    """Find the folder that `data.root` names.
+
+    Raises:
+        ConfigError: If none is given.
+        DataError: If there is none.
+    """
     if root is None:
         raise ConfigError("data.root must be given with data=image_folder: the folder that holds a folder a class.")
     folder = Path(root).expanduser().absolute()

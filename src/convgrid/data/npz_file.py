@@ -36,11 +36,7 @@ def load_arrays(path: str | None, group: str | None, without: Collection[str] = 
         ConfigError: If no file is given.
         DataError: If it cannot be read, or lacks an array.
     """
-    if path is None:
-        raise ConfigError("data.path must be given with data=arrays: an .npz file.")
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise DataError(f"data.path={path} is not a file.")
+    file = existing_file(path)
     try:
         if not zipfile.is_zipfile(file):  # NumPy would take it for a pickle, and say how to load that unsafely
             raise ValueError("it is damaged, or was not written by numpy.savez")
@@ -55,8 +51,23 @@ def load_arrays(path: str | None, group: str | None, without: Collection[str] = 
         raise DataError(
             f"data.path={path} is not an .npz of plain arrays ({error}). Write it anew with numpy.savez."
         ) from error
-    _check_names(names, path, group)
+    _check_names(names, str(path), group)
     return found
+
+
+def existing_file(path: str | None) -> Path:
+    """Find the file that `data.path` names.
+
+    Raises:
+        ConfigError: If none is given.
+        DataError: If there is none.
+    """
+    if path is None:
+        raise ConfigError("data.path must be given with data=arrays: an .npz file.")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(f"data.path={path} is not a file.")
+    return file
 
 
 def _check_names(names: Sequence[str], path: str, group: str | None) -> None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.config.composer import Composer, default_of
+from convgrid.config.counting import check_data_place
 from convgrid.config.line import Line, Mistakes, is_group, leave_out
 from convgrid.config.mappings import MISSING
 from convgrid.config.overrides import assignments, refers, shown
@@ -56,6 +57,7 @@ def check_composed(line: Line, composer: Composer) -> tuple[Composed | None, Mis
     plans: list[Plan] = []
     typed = {key: text for override in sound.common for key, _, text in assignments(override)}
     told = gather([lambda: plans.append(check_values(settings, typed))])
+    told = [*gather([lambda: check_data_place(settings)]), *told] if told else []
     mistakes += [error for error in told if not str(error).startswith(tuple(f"{key}=" for key in sound.unsound))]
     return (Composed(settings, _sweeper(config), *plans) if plans else None), mistakes
 
