@@ -45,10 +45,13 @@ def schemas_of_grid(line: Line, member: Sequence[Override], composer: Composer) 
     groups = [override for override in (*line.common, *member) if is_group(override, composer)]
     swept = {override.key_or_group: values_of(override) for override in groups}
     first = first_options(groups, composer)
-    yield composer.schema(first)
+    schema = composer.schema(first)
+    yield schema
+    chosen = {group: name for group, name in schema.hydra.runtime.choices.items() if not group.startswith("hydra/")}
     for group, values in swept.items():
         for value in values[1:]:
-            yield composer.schema({**first, group: value})
+            alone = all(composer.stands_alone(group, str(option)) for option in (values[0], value))
+            yield composer.schema({**(chosen if alone else first), group: value})  # an experiment costs twice as much
 
 
 def _is_partly_known(override: Override, schemas: Sequence[DictConfig]) -> bool:
