@@ -293,7 +293,7 @@ def python2_pickle(content: object) -> bytes:
     return buffer.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
 
-def cifar_files(layout: cifar.Layout, num_classes: int) -> tuple[dict[str, bytes], np.ndarray]:
+def cifar_files(layout: cifar.CifarFiles, num_classes: int) -> tuple[dict[str, bytes], np.ndarray]:
     """The official files with 20 images a class over all training batches, and the test images."""
     files = {}
     images = np.zeros(0)
@@ -307,7 +307,7 @@ def cifar_files(layout: cifar.Layout, num_classes: int) -> tuple[dict[str, bytes
     return files, images.reshape(-1, 3, 32, 32)
 
 
-def write_cifar(root: Path, layout: cifar.Layout = cifar.CIFAR10, num_classes: int = 10) -> np.ndarray:
+def write_cifar(root: Path, layout: cifar.CifarFiles = cifar.CIFAR10, num_classes: int = 10) -> np.ndarray:
     files, test_images = cifar_files(layout, num_classes)
     (root / layout.folder).mkdir(parents=True)
     for name, content in files.items():
@@ -319,7 +319,7 @@ def write_cifar(root: Path, layout: cifar.Layout = cifar.CIFAR10, num_classes: i
 @pytest.mark.parametrize(
     ("reader", "layout", "num_classes"), [(cifar10, cifar.CIFAR10, 10), (cifar100, cifar.CIFAR100, 100)]
 )
-def test_cifars_pickles_are_read(tmp_path: Path, reader: Any, layout: cifar.Layout, num_classes: int) -> None:
+def test_cifars_pickles_are_read(tmp_path: Path, reader: Any, layout: cifar.CifarFiles, num_classes: int) -> None:
     test_images = write_cifar(tmp_path, layout, num_classes)
     data = reader(root=str(tmp_path), num_classes=num_classes)
     assert (len(data.train), len(data.validation)) == (18 * num_classes, 2 * num_classes)
@@ -400,7 +400,7 @@ def test_cifars_archive_is_fetched_and_unpacked_once(
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     md5 = hashlib.md5((served / "cifar-100-python.tar.gz").read_bytes()).hexdigest()
-    layout = cifar.Layout(**{**vars(cifar.CIFAR100), "checksum": f"md5:{md5}"})
+    layout = cifar.CifarFiles(**{**vars(cifar.CIFAR100), "checksum": f"md5:{md5}"})
     monkeypatch.setattr(cifar, "URL", url)
     monkeypatch.setattr(cifar, "CIFAR100", layout)
     root = tmp_path / "root"

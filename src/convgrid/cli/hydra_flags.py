@@ -15,10 +15,10 @@ from convgrid.config.secrets import secrets_kept
 from convgrid.system.text import escaped
 
 Train = Callable[[DictConfig, Any], object]
-Sweep = Callable[[Sequence[Grid], Composition, Settings], int]
+RunSweep = Callable[[Sequence[Grid], Composition, Settings], int]
 
 
-def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
+def ask_hydra(words: Sequence[str], train: Train, sweep: RunSweep) -> int:
     """Let Hydra do what a command line says.
 
     Args:
@@ -35,7 +35,7 @@ def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
     version.setbase("1.3")
     parser = flags_parser()
     args = parser.parse_args([*words])
-    task, printed = Task(train, sweep), io.StringIO()
+    task, printed = HydraTask(train, sweep), io.StringIO()
     try:
         if args.help or args.hydra_help or args.cfg or args.info:  # Hydra would show a traceback for a broken pipe
             with redirect_stdout(printed), secrets_kept():
@@ -52,10 +52,10 @@ def ask_hydra(words: Sequence[str], train: Train, sweep: Sweep) -> int:
     return task.status
 
 
-class Task:
+class HydraTask:
     """What Hydra calls for each run, and convgrid's sweeper for a sweep."""
 
-    def __init__(self, train: Train, sweep: Sweep) -> None:
+    def __init__(self, train: Train, sweep: RunSweep) -> None:
         self._train, self._sweep = train, sweep
         self.status, self.error = 0, None
 

@@ -13,7 +13,7 @@ from convgrid.config.composer import Composer, find_options
 from convgrid.config.counting import forget_counted
 from convgrid.config.grids import Grid
 from convgrid.config.hydra_internals import flags_parser
-from convgrid.config.line import Line, as_errors, for_hydra
+from convgrid.config.line import CommandLine, as_errors, for_hydra
 from convgrid.config.overrides import quoted
 from convgrid.config.secrets import secrets_kept
 from convgrid.config.settings import Settings
@@ -86,7 +86,9 @@ def check(argv: Sequence[str]) -> Command:
     return Command([*flags, *texts], texts, composer, line.multirun, grids, composed.settings, composed.plan)
 
 
-def _checked(texts: Sequence[str], composer: Composer, *, multirun: bool, trains: bool) -> tuple[Line, Composed | None]:
+def _checked(
+    texts: Sequence[str], composer: Composer, *, multirun: bool, trains: bool
+) -> tuple[CommandLine, Composed | None]:
     """Take all steps, and tell the mistakes of all; nothing is composed where the config is only shown."""
     line, mistakes = parse(texts, composer, multirun=multirun)
     line, wrong = check_options(line, composer, trains=trains)

@@ -11,12 +11,12 @@ from convgrid.config.composer import Composer
 from convgrid.config.overrides import values_of
 from convgrid.errors import ConfigError, ConvgridError
 
-Mistakes = list[ConvgridError]
+ErrorList = list[ConvgridError]
 Check = Callable[[Override], Iterable[str]]  # what is wrong with one override
 
 
 @dataclass(frozen=True)
-class Line:
+class CommandLine:
     """What is sound of a command line.
 
     Args:
@@ -45,7 +45,7 @@ class Line:
         return [*self.common, *(override for member in self.members for override in member)]
 
 
-def for_hydra(line: Line) -> list[str]:
+def for_hydra(line: CommandLine) -> list[str]:
     """The overrides as typed; of a key that only some swept options have, as a choice, which Hydra leaves to us."""
     by_text = {str(override.input_line): override for override in line.common}
     return [
@@ -56,7 +56,7 @@ def for_hydra(line: Line) -> list[str]:
     ]
 
 
-def leave_out(line: Line, wrong: Check, among: Iterable[Override]) -> tuple[Line, Mistakes]:
+def leave_out(line: CommandLine, wrong: Check, among: Iterable[Override]) -> tuple[CommandLine, ErrorList]:
     """Tell what is wrong with some overrides, and leave out those with which something is."""
     told = {id(override): (override, list(wrong(override))) for override in among}  # equal ones may be typed twice
     unsound = {key: override for key, (override, texts) in told.items() if texts}
@@ -69,7 +69,7 @@ def leave_out(line: Line, wrong: Check, among: Iterable[Override]) -> tuple[Line
     return sound, as_errors(text for _, texts in told.values() for text in texts)
 
 
-def as_errors(texts: Iterable[str]) -> Mistakes:
+def as_errors(texts: Iterable[str]) -> ErrorList:
     """Mistakes of the config, one a text."""
     return [ConfigError(text) for text in texts]
 

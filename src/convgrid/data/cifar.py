@@ -23,7 +23,7 @@ SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True)
-class Layout:
+class CifarFiles:
     """Where a CIFAR set keeps what."""
 
     archive: str
@@ -36,7 +36,7 @@ class Layout:
     names: bytes
 
 
-CIFAR10 = Layout(
+CIFAR10 = CifarFiles(
     archive="cifar-10-python.tar.gz",
     checksum="md5:c58f30108f718f92721af3b95e74349a",
     folder="cifar-10-batches-py",
@@ -46,7 +46,7 @@ CIFAR10 = Layout(
     labels=b"labels",
     names=b"label_names",
 )
-CIFAR100 = Layout(
+CIFAR100 = CifarFiles(
     archive="cifar-100-python.tar.gz",
     checksum="md5:eb9058c3a382ffc7106e4002c42a8d85",
     folder="cifar-100-python",
@@ -124,7 +124,9 @@ def cifar100(
     return divide(pool, test=test, class_names=names, digest=fingerprint(*pool, *test, names), **division)
 
 
-def _read(root: Path, layout: Layout, shape: Sequence[int], num_classes: int) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+def _read(
+    root: Path, layout: CifarFiles, shape: Sequence[int], num_classes: int
+) -> tuple[Arrays, Arrays, tuple[str, ...]]:
     """Pool, test and class names."""
     check_shape(SHAPE, shape, layout.folder)
     folder = root / layout.folder
@@ -136,7 +138,7 @@ def _read(root: Path, layout: Layout, shape: Sequence[int], num_classes: int) ->
     return pool, _read_batch(folder / layout.test, layout.labels, len(names)), names
 
 
-def _provide(root: Path, layout: Layout) -> None:
+def _provide(root: Path, layout: CifarFiles) -> None:
     """Unpack the files that are missing from the archive, fetched if it is missing, too."""
     folder = root / layout.folder
     missing = [name for name in (*layout.train, layout.test, layout.meta) if not (folder / name).is_file()]

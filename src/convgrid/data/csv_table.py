@@ -21,7 +21,7 @@ TRUTH = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True)
-class Table:
+class CsvTable:
     """What a CSV file holds, less its empty rows; rows have the numbers that a spreadsheet shows."""
 
     path: Path
@@ -42,7 +42,7 @@ class Table:
 
 def read_table(
     table: str | None, *, image: str, targets: Sequence[str], weight: str | None, group: str | None
-) -> Table:
+) -> CsvTable:
     """Read the file, and see that it has the columns that the keys of `data` name.
 
     Args:
@@ -77,7 +77,7 @@ def check_targets(targets: Sequence[str], task: str, num_classes: int | None) ->
         check_numbers(len(targets), num_classes, task, listed, ("regression", "multilabel", "classification"))
 
 
-def classes_of(table: Table, name: str, num_classes: int | None) -> tuple[list[int], tuple[str, ...]]:
+def classes_of(table: CsvTable, name: str, num_classes: int | None) -> tuple[list[int], tuple[str, ...]]:
     """Number the classes that a column holds: texts in their order, whole numbers by size.
 
     Args:
@@ -109,7 +109,7 @@ def existing_table(table: str | None) -> Path:
     return path
 
 
-def _read(path: Path, image: str) -> Table:
+def _read(path: Path, image: str) -> CsvTable:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # spreadsheets write a mark at the start
         delimiter = next((mark for mark in DELIMITERS if image in next(_cells(text, mark), [])), ",")
@@ -117,7 +117,7 @@ def _read(path: Path, image: str) -> Table:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.table={path} cannot be read as a CSV file in UTF-8 ({error}).") from error
     header = rows.pop(1, [])
-    table = Table(path, header, {number: cells for number, cells in rows.items() if any(cells)}, delimiter)
+    table = CsvTable(path, header, {number: cells for number, cells in rows.items() if any(cells)}, delimiter)
     if not table.rows:
         raise DataError(f"{table.source} has no rows below a header. It must have one an image.")
     ragged = [f"row {number}: {len(cells)}" for number, cells in table.rows.items() if len(cells) != len(header)]
@@ -134,7 +134,7 @@ def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
         yield [cell.strip() for cell in cells]
 
 
-def _check_columns(table: Table, keys: dict[str, str], weight: str | None, group: str | None) -> None:
+def _check_columns(table: CsvTable, keys: dict[str, str], weight: str | None, group: str | None) -> None:
     keys |= {name: key for name, key in ((weight, "data.weight"), (group, "data.group")) if name is not None}
     missing = [f"{name} ({key})" for name, key in keys.items() if name not in table.header]
     if missing:
@@ -146,7 +146,7 @@ def _check_columns(table: Table, keys: dict[str, str], weight: str | None, group
         raise DataError(f"{table.source} has several columns {some(twice)}. Rename all but one.")
 
 
-def _classes(table: Table, name: str) -> tuple[list[int], tuple[str, ...]]:
+def _classes(table: CsvTable, name: str) -> tuple[list[int], tuple[str, ...]]:
     cells = [unicodedata.normalize("NFC", cell) for cell in table.column(name)]
     empty = [f"row {number}" for number, cell in zip(table.rows, cells, strict=True) if not cell]
     if empty:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.csv_table import Table, check_targets, classes_of, number_in, read_table
+from convgrid.data.csv_table import CsvTable, check_targets, classes_of, number_in, read_table
 from convgrid.data.dataset import ImageData, check_weights, fingerprint
 from convgrid.data.files import readable, some
 from convgrid.data.origins import Origins
@@ -86,14 +86,14 @@ def table_images(
     )
 
 
-def _weights(table: Table, weight: str | None) -> np.ndarray | None:
+def _weights(table: CsvTable, weight: str | None) -> np.ndarray | None:
     if weight is None:
         return None
     numbers = _numbers(table, [weight], "weights", least=0)
     return check_weights(numbers, len(numbers), f"{table.source}: the weights in column {weight}")
 
 
-def _groups(table: Table, group: str | None) -> list[str] | None:
+def _groups(table: CsvTable, group: str | None) -> list[str] | None:
     if group is None:
         return None
     cells = table.column(group)
@@ -107,7 +107,7 @@ def _groups(table: Table, group: str | None) -> list[str] | None:
 
 
 def _predicted(
-    table: Table, targets: Sequence[str], task: str, num_classes: int | None
+    table: CsvTable, targets: Sequence[str], task: str, num_classes: int | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Targets, and names of the classes or labels."""
     if task == "classification":
@@ -120,7 +120,7 @@ def _predicted(
     return as_numbers([numbers])[0], ()
 
 
-def _numbers(table: Table, names: Sequence[str], what: str = "targets", *, least: float = -math.inf) -> np.ndarray:
+def _numbers(table: CsvTable, names: Sequence[str], what: str = "targets", *, least: float = -math.inf) -> np.ndarray:
     """Shape (B, T), float64."""
     columns = {name: table.column(name) for name in names}
     values = np.array([[number_in(cell, table.delimiter) for cell in cells] for cells in columns.values()]).T
@@ -141,7 +141,7 @@ def _numbers(table: Table, names: Sequence[str], what: str = "targets", *, least
     return np.ascontiguousarray(values)
 
 
-def _labels(table: Table, targets: Sequence[str], values: np.ndarray) -> np.ndarray:
+def _labels(table: CsvTable, targets: Sequence[str], values: np.ndarray) -> np.ndarray:
     """Shape (B, L), uint8."""
     numbers = list(table.rows)
     wrong = [
@@ -156,7 +156,7 @@ def _labels(table: Table, targets: Sequence[str], values: np.ndarray) -> np.ndar
     return values.astype(np.uint8)
 
 
-def _paths(table: Table, names: Sequence[str]) -> list[str]:
+def _paths(table: CsvTable, names: Sequence[str]) -> list[str]:
     folder = table.path.parent
     paths = [_found(folder, name) for name in names]
     missing = [

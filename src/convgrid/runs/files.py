@@ -21,7 +21,7 @@ _synced: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
-class Kind:
+class FieldKind:
     """What a value may be.
 
     Args:
@@ -33,7 +33,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Form:
+class FileForm:
     """What a file holds by name.
 
     Args:
@@ -41,8 +41,8 @@ class Form:
         known: What may be there; what is named nowhere is left to those who wrote it.
     """
 
-    needed: Mapping[str, Kind] = field(default_factory=dict)
-    known: Mapping[str, Kind] = field(default_factory=dict)
+    needed: Mapping[str, FieldKind] = field(default_factory=dict)
+    known: Mapping[str, FieldKind] = field(default_factory=dict)
 
     def fault(self, found: Any) -> str:
         """Say what is wrong.
@@ -54,7 +54,7 @@ class Form:
             In a few words; "" where nothing is.
 
         Example:
-            >>> Form({"name": TEXT}).fault({"name": 3}), Form({"name": TEXT}).fault({})
+            >>> FileForm({"name": TEXT}).fault({"name": 3}), FileForm({"name": TEXT}).fault({})
             ('name is not a text', 'name is missing')
         """
         if not isinstance(found, dict):
@@ -99,17 +99,17 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-TEXT = Kind("a text", is_text)
-NAME = Kind("the name of a folder", is_name)
-COUNT = Kind("a whole number from 0 on", is_count)
-NUMBER = Kind("a number", is_number)
-TIME = Kind("a time in milliseconds", lambda value: is_count(value) and value < LATEST)
-TEXTS = Kind("a mapping to texts", mapping_of(is_text))
-NUMBERS = Kind("a mapping to numbers", mapping_of(is_number))
-MAPPING = Kind("a mapping", lambda value: isinstance(value, dict))
+TEXT = FieldKind("a text", is_text)
+NAME = FieldKind("the name of a folder", is_name)
+COUNT = FieldKind("a whole number from 0 on", is_count)
+NUMBER = FieldKind("a number", is_number)
+TIME = FieldKind("a time in milliseconds", lambda value: is_count(value) and value < LATEST)
+TEXTS = FieldKind("a mapping to texts", mapping_of(is_text))
+NUMBERS = FieldKind("a mapping to numbers", mapping_of(is_number))
+MAPPING = FieldKind("a mapping", lambda value: isinstance(value, dict))
 
 
-def read(file: Path, form: Form, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+def read(file: Path, form: FileForm, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """Read a file of a run or a sweep.
 
     Args:
@@ -142,7 +142,7 @@ def read(file: Path, form: Form, parse: Callable[[str], Any] = json.loads) -> di
     return found
 
 
-def read_known(file: Path, form: Form, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+def read_known(file: Path, form: FileForm, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """Read a file that a run cannot do without.
 
     Args:
@@ -162,7 +162,7 @@ def read_known(file: Path, form: Form, parse: Callable[[str], Any] = json.loads)
         raise RunError(f"{file} is missing. Take another run, or train it again.") from None
 
 
-def read_or_tell(file: Path, form: Form, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+def read_or_tell(file: Path, form: FileForm, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """Read a file of one of many runs: one that is damaged is left aside with a line on stderr, told once.
 
     Args:
@@ -190,7 +190,7 @@ def tell(error: ConvgridError) -> None:
         print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
 
 
-def read_lines(file: Path, form: Form) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def read_lines(file: Path, form: FileForm) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Read a journal, up to the first line that is torn or damaged; of the latter, a line on stderr tells.
 
     Args:

@@ -12,8 +12,8 @@ from convgrid.runs.files import (
     TEXT,
     TEXTS,
     TIME,
-    Form,
-    Kind,
+    FieldKind,
+    FileForm,
     is_count,
     is_name,
     is_number,
@@ -25,29 +25,31 @@ from convgrid.runs.files import (
 STATUSES = ("running", "finished", "pruned", "failed", "killed")
 SIZES = ("plan.parameters", "plan.multiply_adds")  # numbers among a run's parameters, which are texts
 
-OBJECTIVE = Kind("a metric with max or min", lambda value: _is_objective(value))
-SWEEP_STATUS = Kind("one of running, finished, failed, killed", lambda value: value in STATUSES and value != "pruned")
-STATUS = Kind("one of " + ", ".join(STATUSES), lambda value: value in STATUSES)
-CHOICES = Kind("a mapping to texts", mapping_of(lambda value: value is None or is_text(value)))
-PARAMS = Kind("a mapping to texts, numbers for the sizes of the network", lambda value: _is_params(value))
-YES_OR_NO = Kind("true or false", lambda value: isinstance(value, bool))
-TEXT_OR_NONE = Kind("a text", lambda value: value is None or is_text(value))
-NAME_OR_NONE = Kind("the name of a folder", lambda value: value is None or is_name(value))
-NAMES = Kind("a list of folders' names", list_of(lambda value: value is None or is_name(value)))
-LISTS = Kind("a mapping to lists of texts", mapping_of(list_of(is_text)))
-COUNTS = Kind("a mapping to whole numbers", mapping_of(is_count))
-SHAPE = Kind("three sizes", lambda value: list_of(is_count)(value) and len(value) == 3)
-PAIR = Kind("two numbers", lambda value: list_of(is_number)(value) and len(value) == 2)
-PAIRS = Kind("a list of pairs of numbers", list_of(PAIR.holds))
-NUMBER_LIST = Kind("a list of whole numbers", list_of(is_count))
-TEXT_LIST = Kind("a list of texts", list_of(is_text))
-RACE = Kind("the rules of a race", lambda value: _is_race(value))
-TRACKING = Kind("a mapping with uri and experiment", lambda value: _is_tracking(value))
+OBJECTIVE = FieldKind("a metric with max or min", lambda value: _is_objective(value))
+SWEEP_STATUS = FieldKind(
+    "one of running, finished, failed, killed", lambda value: value in STATUSES and value != "pruned"
+)
+STATUS = FieldKind("one of " + ", ".join(STATUSES), lambda value: value in STATUSES)
+CHOICES = FieldKind("a mapping to texts", mapping_of(lambda value: value is None or is_text(value)))
+PARAMS = FieldKind("a mapping to texts, numbers for the sizes of the network", lambda value: _is_params(value))
+YES_OR_NO = FieldKind("true or false", lambda value: isinstance(value, bool))
+TEXT_OR_NONE = FieldKind("a text", lambda value: value is None or is_text(value))
+NAME_OR_NONE = FieldKind("the name of a folder", lambda value: value is None or is_name(value))
+NAMES = FieldKind("a list of folders' names", list_of(lambda value: value is None or is_name(value)))
+LISTS = FieldKind("a mapping to lists of texts", mapping_of(list_of(is_text)))
+COUNTS = FieldKind("a mapping to whole numbers", mapping_of(is_count))
+SHAPE = FieldKind("three sizes", lambda value: list_of(is_count)(value) and len(value) == 3)
+PAIR = FieldKind("two numbers", lambda value: list_of(is_number)(value) and len(value) == 2)
+PAIRS = FieldKind("a list of pairs of numbers", list_of(PAIR.holds))
+NUMBER_LIST = FieldKind("a list of whole numbers", list_of(is_count))
+TEXT_LIST = FieldKind("a list of texts", list_of(is_text))
+RACE = FieldKind("the rules of a race", lambda value: _is_race(value))
+TRACKING = FieldKind("a mapping with uri and experiment", lambda value: _is_tracking(value))
 
 BEGAN = {"name": TEXT, "params": PARAMS, "tags": TEXTS, "objective": OBJECTIVE}
 RESULT = {"metrics": NUMBERS, "best_epoch": COUNT, "epochs": COUNT, "seconds": NUMBER}
 END = {"reason": TEXT, "ended": TIME}
-RECORD_FORM = Form(
+RECORD_FORM = FileForm(
     {"status": STATUS},
     {
         **BEGAN,
@@ -61,10 +63,10 @@ RECORD_FORM = Form(
         "diverged": YES_OR_NO,
     },
 )
-EPOCH_FORM = Form({"epoch": COUNT, "time": TIME, "metrics": NUMBERS})
-SAMPLE_FORM = Form({"time": TIME, "metrics": NUMBERS})
-CONFIG_FORM = Form({"values": MAPPING, "choices": CHOICES})
-DATA_FORM = Form(
+EPOCH_FORM = FileForm({"epoch": COUNT, "time": TIME, "metrics": NUMBERS})
+SAMPLE_FORM = FileForm({"time": TIME, "metrics": NUMBERS})
+CONFIG_FORM = FileForm({"values": MAPPING, "choices": CHOICES})
+DATA_FORM = FileForm(
     {
         "name": TEXT,
         "digest": TEXT,
@@ -76,11 +78,11 @@ DATA_FORM = Form(
     },
     {"pixels": PAIR, "scale": PAIR, "counts": NUMBER_LIST, "ranges": PAIRS, "groups": COUNTS, "notes": TEXT_LIST},
 )
-ENVIRONMENT_FORM = Form(
+ENVIRONMENT_FORM = FileForm(
     known=dict.fromkeys(("git.commit", "git.dirty", "convgrid", "torch", "python", "command"), TEXT)
 )
-PLAN_FORM = Form({"layers": Kind("a list of layers with sizes", list_of(lambda value: _is_layer(value)))})
-SWEEP_FORM = Form(
+PLAN_FORM = FileForm({"layers": FieldKind("a list of layers with sizes", list_of(lambda value: _is_layer(value)))})
+SWEEP_FORM = FileForm(
     {
         "id": NAME,
         "command": TEXT,
@@ -93,7 +95,7 @@ SWEEP_FORM = Form(
     },
     {"searched": TEXT_LIST, "race": RACE, "points": COUNT, "winner": NAME_OR_NONE, "tracking": TRACKING},
 )
-_PLACE = Form(
+_PLACE = FileForm(
     {"place": TEXT, "uri": TEXT},
     {
         "run_id": TEXT,
@@ -108,13 +110,13 @@ _PLACE = Form(
         "totals": NUMBERS,
     },
 )
-TRACKED_FORM = Form(
+TRACKED_FORM = FileForm(
     _PLACE.needed,
-    {**_PLACE.known, "others": Kind("a list of places", list_of(lambda value: not _PLACE.fault(value)))},
+    {**_PLACE.known, "others": FieldKind("a list of places", list_of(lambda value: not _PLACE.fault(value)))},
 )
 
 
-def by_status(record: Mapping[str, Any]) -> Form:
+def by_status(record: Mapping[str, Any]) -> FileForm:
     """What a record holds for its status.
 
     Returns:
@@ -122,11 +124,11 @@ def by_status(record: Mapping[str, Any]) -> Form:
     """
     match record["status"]:
         case "finished" | "pruned" | "failed":
-            return Form({**RESULT, **END})
+            return FileForm({**RESULT, **END})
         case "killed":
-            return Form(END)
+            return FileForm(END)
         case _:
-            return Form()
+            return FileForm()
 
 
 def _is_objective(value: Any) -> bool:

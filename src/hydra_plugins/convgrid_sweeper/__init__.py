@@ -24,8 +24,8 @@ class ConvgridSweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> None:
         """Run the sweep."""
-        from convgrid.cli.hydra_flags import Task
+        from convgrid.cli.hydra_flags import HydraTask
         from convgrid.config import Composer
 
-        assert isinstance(self._task, Task)
+        assert isinstance(self._task, HydraTask)
         self._task.sweep(self._config, arguments, Composer(self._config.hydra.job.config_name, self._loader))

@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, ListConfig
 
 from convgrid.config.composer import Composer, default_of
-from convgrid.config.line import Line, Mistakes, first_options, is_group, is_in, leave_out, several, unresolved
+from convgrid.config.line import CommandLine, ErrorList, first_options, is_group, is_in, leave_out, several, unresolved
 from convgrid.config.mappings import MISSING, flatten
 from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import REFUSED_TARGET, assignments, brief, refers, shown, values_of
@@ -17,7 +17,7 @@ from convgrid.config.types import wrong_type
 LISTED = " python run.py --help lists all keys."
 
 
-def check_keys(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
+def check_keys(line: CommandLine, composer: Composer) -> tuple[CommandLine, ErrorList]:
     """Hold keys and the types of their values against the options that the grids choose.
 
     An override is wrong if no point has its key. A key that some points have is let stand: the others go without it.
@@ -37,7 +37,7 @@ def check_keys(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
     return leave_out(replace(line, partly_known=frozenset(partly)), wrong, keys)
 
 
-def schemas_of_grid(line: Line, member: Sequence[Override], composer: Composer) -> Iterator[DictConfig]:
+def schemas_of_grid(line: CommandLine, member: Sequence[Override], composer: Composer) -> Iterator[DictConfig]:
     """All keys with their defaults: for the first option of every group of a grid, then for each other option.
 
     Not for their products, which would be as many as the sweep's points: an option's keys do not depend on others.
@@ -58,7 +58,9 @@ def _is_partly_known(override: Override, schemas: Sequence[DictConfig]) -> bool:
     return any(default_of(schema, key) is MISSING for key, *_ in assignments(override) for schema in schemas)
 
 
-def _wrong_keys(override: Override, schemas: Sequence[DictConfig], line: Line, composer: Composer) -> Iterator[str]:
+def _wrong_keys(
+    override: Override, schemas: Sequence[DictConfig], line: CommandLine, composer: Composer
+) -> Iterator[str]:
     if override.is_sweep_override() and not line.multirun:
         listed = isinstance(default_of(schemas[0], override.key_or_group), ListConfig)
         yield _listed(override) if listed else several(override)
@@ -108,7 +110,7 @@ def _unknown_key(key: str, schema: DictConfig, composer: Composer) -> str:
     return f"{key} is not a key.{nearest_key(key, [*keys, *choices]) or LISTED}"
 
 
-def wrong_in_experiments(line: Line, composer: Composer) -> Iterator[str]:
+def wrong_in_experiments(line: CommandLine, composer: Composer) -> Iterator[str]:
     """The keys and types that an experiment's file sets, against the schema of its choices."""
     chosen = [override for override in line.overrides if override.key_or_group == "experiments"]
     for name in [value for override in chosen for value in values_of(override)]:

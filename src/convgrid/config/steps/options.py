@@ -7,14 +7,14 @@ from functools import partial
 from hydra.core.override_parser.types import Override, OverrideType
 
 from convgrid.config.composer import Composer
-from convgrid.config.line import Line, Mistakes, as_errors, is_group, is_in, leave_out, several
+from convgrid.config.line import CommandLine, ErrorList, as_errors, is_group, is_in, leave_out, several
 from convgrid.config.nearest import nearest_option
 from convgrid.config.overrides import shown, values_of
 
 OF_THE_SWEEP = ("dry_run", "objective", "resume", "sweep", "tracking")  # one value for all points
 
 
-def check_options(line: Line, composer: Composer, *, trains: bool) -> tuple[Line, Mistakes]:
+def check_options(line: CommandLine, composer: Composer, *, trains: bool) -> tuple[CommandLine, ErrorList]:
     """Hold the choices of options against the options that there are.
 
     What stands in the wrong place is told here as well, but kept: it is a key or an option all the same.
@@ -27,7 +27,7 @@ def check_options(line: Line, composer: Composer, *, trains: bool) -> tuple[Line
     return line, [*as_errors(told), *unknown]
 
 
-def _out_of_place(override: Override, line: Line) -> Iterator[str]:
+def _out_of_place(override: Override, line: CommandLine) -> Iterator[str]:
     """What needs a sweep and stands in none, or the other way round."""
     name, text = override.key_or_group, override.input_line
     root = re.split(r"[./]", name)[0]
@@ -44,7 +44,7 @@ def _out_of_place(override: Override, line: Line) -> Iterator[str]:
         yield f"{text}: a sweep goes on with what is unfinished when it is started again. Leave out resume."
 
 
-def _wrong_options(override: Override, line: Line, composer: Composer) -> Iterator[str]:
+def _wrong_options(override: Override, line: CommandLine, composer: Composer) -> Iterator[str]:
     group, options = override.key_or_group, composer.options(override.key_or_group)
     if group == "sweep/sampler" and line.sweep in ("grid", "random"):
         yield f"{override.input_line} goes with sweep=optuna. Add that, or leave it out."

@@ -12,26 +12,26 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.config.composer import Composer, as_overrides
 from convgrid.config.grids import params, union
-from convgrid.config.line import Line, Mistakes, first_options, leave_out
+from convgrid.config.line import CommandLine, ErrorList, first_options, leave_out
 from convgrid.config.overrides import REFUSED_TARGET, brief, read, values_of
 from convgrid.errors import ConfigError
 
 SEARCH = "Add sweep=optuna sweep.max_trials=30 (or sweep=random), or give values: range(start,stop,step)"
 
 
-def parse(texts: Sequence[str], composer: Composer, *, multirun: bool) -> tuple[Line, Mistakes]:
+def parse(texts: Sequence[str], composer: Composer, *, multirun: bool) -> tuple[CommandLine, ErrorList]:
     """Read what was typed, and what an experiment's file and `sweep.union` add to it."""
     overrides, hydra, mistakes = _read(texts, composer)
-    line = Line(tuple(texts), hydra, overrides, multirun=multirun)
+    line = CommandLine(tuple(texts), hydra, overrides, multirun=multirun)
     line, wrong = _look_beside(line, composer)
     line, unreadable = leave_out(line, partial(_unreadable, line=line), line.overrides)
     return line, [*mistakes, *wrong, *unreadable]
 
 
-def _read(texts: Sequence[str], composer: Composer) -> tuple[tuple[Override, ...], tuple[str, ...], Mistakes]:
+def _read(texts: Sequence[str], composer: Composer) -> tuple[tuple[Override, ...], tuple[str, ...], ErrorList]:
     """The overrides that can be parsed, and Hydra's own among them."""
     overrides: list[Override] = []
-    mistakes: Mistakes = []
+    mistakes: ErrorList = []
     for text in texts:
         try:
             override = read(text, composer.loader)
@@ -46,7 +46,7 @@ def _read(texts: Sequence[str], composer: Composer) -> tuple[tuple[Override, ...
     return tuple(override for override in overrides if not override.is_hydra_override()), hydra, mistakes
 
 
-def _look_beside(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
+def _look_beside(line: CommandLine, composer: Composer) -> tuple[CommandLine, ErrorList]:
     """Find what makes the command a sweep, and adds to what is typed, in Hydra's node and in an experiment."""
     named = {override.key_or_group: override for override in line.common if not override.is_sweep_override()}
     try:
@@ -77,7 +77,7 @@ def _look_beside(line: Line, composer: Composer) -> tuple[Line, Mistakes]:
     )
 
 
-def _base(line: Line, experiment: Override | None, composer: Composer) -> DictConfig:
+def _base(line: CommandLine, experiment: Override | None, composer: Composer) -> DictConfig:
     """The config less what is set in it; with the first options that were chosen, which is what other steps compose."""
     if not line.hydra:
         with contextlib.suppress(ConfigError):  # of an option that there is none of; told by the next step
@@ -86,7 +86,7 @@ def _base(line: Line, experiment: Override | None, composer: Composer) -> DictCo
     return composer.compose([*line.hydra, *(str(override.input_line) for override in chosen)])
 
 
-def _unreadable(override: Override, line: Line) -> Iterator[str]:
+def _unreadable(override: Override, line: CommandLine) -> Iterator[str]:
     if override.is_interval_sweep() and (line.sweep == "grid" or not line.multirun):
         yield f"{override.input_line}: an interval is for a search. {SEARCH}."
     elif inner := [value for value in values_of(override) if isinstance(value, Sweep)]:

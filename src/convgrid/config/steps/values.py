@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convgrid.config.composer import Composer, default_of
 from convgrid.config.counting import check_data_place
-from convgrid.config.line import Line, Mistakes, is_group, leave_out
+from convgrid.config.line import CommandLine, ErrorList, is_group, leave_out
 from convgrid.config.mappings import MISSING
 from convgrid.config.overrides import assignments, refers, shown
 from convgrid.config.settings import Settings, from_hydra
@@ -36,13 +36,13 @@ class Composed:
     plan: Plan | None
 
 
-def tells_all_values(line: Line) -> bool:
+def tells_all_values(line: CommandLine) -> bool:
     """A sweep's points have their own values, and a resumed run has those that were stored."""
     resumes = any(override.key_or_group == "resume" and override.value() is not None for override in line.common)
     return not resumes and not line.multirun and not any(override.is_sweep_override() for override in line.common)
 
 
-def check_composed(line: Line, composer: Composer) -> tuple[Composed | None, Mistakes]:
+def check_composed(line: CommandLine, composer: Composer) -> tuple[Composed | None, ErrorList]:
     """Compose a single run, and check its values.
 
     What follows from a key's default, because what was typed for it was left out, is not reported again.
@@ -76,7 +76,7 @@ def _wrong_references(override: Override, config: DictConfig, schema: DictConfig
                 yield f"{text} is {shown(found)}, but {wrong}."
 
 
-def compose_unchecked(line: Line, composer: Composer) -> Composed:
+def compose_unchecked(line: CommandLine, composer: Composer) -> Composed:
     """What is run or swept whose values the line alone does not tell."""
     config, schema = _compose(line, composer), next(schemas_of_grid(line, (), composer))
     keys = [override for override in line.common if not is_group(override, composer)]
@@ -86,7 +86,7 @@ def compose_unchecked(line: Line, composer: Composer) -> Composed:
     return Composed(from_hydra(config, config.hydra), _sweeper(config), None)
 
 
-def _compose(line: Line, composer: Composer) -> DictConfig:
+def _compose(line: CommandLine, composer: Composer) -> DictConfig:
     """The config less what is swept."""
     fixed = [override for override in line.common if not override.is_sweep_override()]
     texts = [str(override.input_line) for override in fixed if is_group(override, composer)]
