@@ -12,14 +12,17 @@ from convgrid.config.address import EXPERIMENT_NAME, TRACKING_URI
 from convgrid.runs import files
 
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
+NO_LITE0 = "convgrid[lite0] is not installed"  # why the test of its weights is skipped
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Nobody overlooks that the report's page was not tried."""
+    """Nobody overlooks that the report's page, or published weights, were not tried."""
     skipped = [each for each in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(each.longrepr)]
     if skipped:
         words = f"{len(skipped)} tests of the report's page did NOT run: {NO_BROWSER} (apt-get install chromium)"
         terminalreporter.write_line(f"!!! {words}", red=True, bold=True)
+    if any(NO_LITE0 in str(each.longrepr) for each in terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(f"!!! published weights were NOT tried: {NO_LITE0}", red=True, bold=True)
 
 
 def compose_settings(*overrides: str) -> Settings:

@@ -3,10 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from convgrid.config import Settings, check, register_experiments
 from convgrid.errors import ModelError
+from convgrid.model.published import planned
 from convgrid.model.suffixes import SUFFIXES
-from convgrid.network.plan import Plan
 
 SUFFIX = SUFFIXES["safetensors"]
 
@@ -35,7 +34,8 @@ def adopt(asked: Namespace) -> int:
     if not any(word.startswith("arch=") for word in asked.words):
         raise ModelError("Add the network that the weights are of: arch=resnet18")
     names = _names(asked.classes) if asked.classes else None
-    _planned(asked, 3, 10)  # what is mistyped is told at once
+    height, width = asked.size if len(asked.size) == 2 else asked.size * 2
+    planned(asked.words, (3, height, width), 10)  # what is mistyped is told at once
     from convgrid.model.adopt import Wanted
     from convgrid.model.adopt import adopt as adopt_file  # torch takes 2 s to import
 
@@ -50,20 +50,11 @@ def adopt(asked: Namespace) -> int:
         licence=asked.licence,
         source=asked.source,
     )
-    checked = adopt_file(file, lambda channels, count: _planned(asked, channels, count), wanted, out, asked.check)
+    checked = adopt_file(
+        file, lambda channels, count: planned(asked.words, (channels, height, width), count), wanted, out, asked.check
+    )
     print(f"{out}  {checked}")
     return 0
-
-
-def _planned(asked: Namespace, channels: int, count: int) -> tuple[Settings, Plan]:
-    """The network for images of so many channels, with so many outputs."""
-    register_experiments()
-    height, width = asked.size if len(asked.size) == 2 else asked.size * 2
-    shape = f"data.shape=[{channels},{height},{width}]"
-    line = check([*asked.words, "data=random", shape, f"data.num_classes={count}", "dry_run=true", "tracking=none"])
-    assert line.settings is not None
-    assert line.plan is not None
-    return line.settings, line.plan
 
 
 def _names(file: Path) -> list[str]:

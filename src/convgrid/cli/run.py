@@ -11,6 +11,7 @@ from rich.console import Console
 
 from convgrid.cli.exit import Lasting, unwritten
 from convgrid.config import Composition, Grid, Settings, check, check_values, from_hydra, register_experiments
+from convgrid.model.published import fetch_published
 from convgrid.network.plan import Plan
 from convgrid.runs.files import blamed_on
 from convgrid.runs.find import EPOCHS, find_to_resume, stored_settings
@@ -172,6 +173,9 @@ def train(settings: Settings, folder: TrialFolder | None, console: Console, plan
         ConvgridError: If the data or a value cannot be used; or if the training diverged.
         Interrupted: If Ctrl-C, SIGTERM or SIGUSR1 ended the training.
     """
+    fetch_published(settings)
+    if plan is not None:
+        check_source(settings, plan)  # of published weights that were not there before
     with (
         preempted_as_interrupted(),
         following(settings) as follow,

@@ -13,9 +13,9 @@ from convgrid.config.identity import (
     config_key,
     counted,
     digest_of,
-    digest_of_file,
     identity,
     is_outside_identity,
+    weights_digest,
 )
 from convgrid.config.mappings import flatten, look_up, replaced
 from convgrid.config.nearest import nearest_key
@@ -40,7 +40,6 @@ __all__ = [
     "counted",
     "counted_for_plan",
     "digest_of",
-    "digest_of_file",
     "elements_of",
     "fit_of",
     "flatten",
@@ -60,4 +59,5 @@ __all__ = [
     "replaced",
     "shown",
     "values_of",
+    "weights_digest",
 ]

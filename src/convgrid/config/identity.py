@@ -9,6 +9,7 @@ from typing import Any
 
 from convgrid.config.mappings import flatten
 from convgrid.config.settings import Settings
+from convgrid.network.published import IMAGENET, PUBLISHED
 
 PLACES = ("data.root", "data.path", "data.table")
 # Keys that cannot change a trial's result. The data's digest stands in for its place.
@@ -68,7 +69,19 @@ def counted(settings: Settings) -> dict[str, Any]:
 def _stated(settings: Settings) -> Iterator[tuple[str, Any]]:
     for key, value in flatten(settings.values):
         if (key, value) not in LATER.items():
-            yield key, digest_of_file(Path(value)) if key == WEIGHTS and Path(value).is_file() else value
+            yield key, weights_digest(settings) if key == WEIGHTS else value
+
+
+def weights_digest(settings: Settings) -> str | None:
+    """What weights a training starts with: a digest of their file, or the name of published ones.
+
+    Returns:
+        None where there are none; what the user typed where that is not a file yet.
+    """
+    name = settings.arch.weights
+    if name == IMAGENET and settings.choices["arch"] in PUBLISHED:
+        return PUBLISHED[settings.choices["arch"]].stem
+    return digest_of_file(Path(name)) if name is not None and Path(name).is_file() else name
 
 
 def digest_of_file(file: Path) -> str:

@@ -19,6 +19,7 @@ from convgrid.network.frozen import NONE
 from convgrid.network.pattern import Pattern, parse
 from convgrid.network.plan import Plan, plan
 from convgrid.network.planned import PlannedLayer
+from convgrid.network.published import IMAGENET, PUBLISHED
 from convgrid.objective.fit import NOUNS, check_target
 from convgrid.objective.glossary import objective_of
 from convgrid.objective.imbalance import check_imbalance
@@ -211,6 +212,7 @@ def _check_imbalance(settings: Settings) -> None:
 
 def _check_transfer(settings: Settings) -> None:
     """What concerns loaded weights needs some."""
+    _check_published(settings)
     freeze, epochs, most = settings.arch.freeze, settings.freeze_epochs, settings.trainer.max_epochs
     if settings.arch.weights is None and freeze != NONE:
         raise ConfigError(
@@ -220,6 +222,15 @@ def _check_transfer(settings: Settings) -> None:
         raise ConfigError(
             f"schedule.freeze_epochs={epochs} of trainer.max_epochs={most} never trains the loaded layers. "
             "Use fewer, or arch.freeze."
+        )
+
+
+def _check_published(settings: Settings) -> None:
+    arch = settings.choices["arch"]
+    if settings.arch.weights == IMAGENET and arch not in PUBLISHED:
+        raise ConfigError(
+            f"arch.weights={IMAGENET}: there are none for arch={arch}. Use one of {', '.join(PUBLISHED)}, "
+            "or convert a file: python -m convgrid adopt."
         )
 
 

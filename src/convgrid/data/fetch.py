@@ -32,13 +32,14 @@ def data_folder(root: str | None) -> Path:
     return user_cache_path("convgrid") / "data"
 
 
-def fetch(folder: Path, base_url: str, checksums: Mapping[str, str], *, put: str) -> None:
+def fetch(folder: Path, base_url: str, checksums: Mapping[str, str | None], *, put: str) -> None:
     """Download missing files; only a whole file with the right checksum takes its name.
 
     Args:
         folder: Where the files go.
         base_url: What the files' addresses begin with.
-        checksums: The files' names and what pooch is to check: a SHA-256, or `md5:` and an MD5.
+        checksums: The files' names and what pooch is to check: a SHA-256, or `md5:` and an MD5; None for what
+            the caller checks.
         put: What the user may do instead, for the message.
 
     Raises:

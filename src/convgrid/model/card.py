@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from convgrid.config.identity import LATER
 from convgrid.errors import RunError
 from convgrid.model.loading import example
 from convgrid.model.meta import Meta
@@ -24,6 +25,7 @@ PARTS = {"validation": "best/val/", "test": "test/"}  # the metrics of each, in 
 SHOWN = 10  # names of classes in a sentence
 UNEVEN = 2.0  # times as many images of one class as of another that are worth a word
 TRAINED_WITH = (
+    *("arch.weights", "arch.freeze", "arch.loaded_lr", "schedule.freeze_epochs"),
     *("loss", "target", "activation", "layer/conv", "layer/pool", "layer/norm", "layer/dropout", "optimizer"),
     *("optimizer.lr", "schedule", "data.batch_size", "augment", "regularization.l1", "regularization.l2"),
     *("imbalance.class_weights", "imbalance.sampling", "trainer.precision", "data.split", "data.split_seed"),
@@ -106,7 +108,9 @@ def _summary(meta: Meta) -> str:
         "multilabel": f"Tells which of {len(profile.names)} labels an image has",
         "regression": f"Predicts from an image: {_some(profile.names)}",
     }[profile.task]
-    return f"{does}. A ConvNet of {plan.parameters:,} parameters and {plan.multiply_adds:,} multiply-adds an image."
+    trained = f", of which {plan.trainable:,} were trained," if plan.num_frozen else ""
+    sizes = f"{plan.parameters:,} parameters{trained} and {plan.multiply_adds:,} multiply-adds an image"
+    return f"{does}. A ConvNet of {sizes}."
 
 
 def _quality(known: Known) -> Iterator[str]:
@@ -285,7 +289,11 @@ def _training(known: Known) -> Iterator[str]:
     yield f"- `{meta.plan.pattern}`"
     if record.get("best_epoch"):
         yield f"- its best epoch is {record['best_epoch']} of {record['epochs']}, trained in {record['seconds']:.0f} s"
-    shown = {key: meta.config[key] for key in TRAINED_WITH if meta.config.get(key) not in ABSENT}
+    shown = {
+        key: meta.config[key]
+        for key in TRAINED_WITH
+        if meta.config.get(key) not in ABSENT and (key, meta.config[key]) not in LATER.items()
+    }
     yield f"- {', '.join(f'{key}={value}' for key, value in shown.items())}, seed={meta.config['seed']}"
     code = f"; commit {commit[:12]}{dirty}" if commit else ""
     yield f"- run {meta.trial}, {weights:%Y-%m-%d}; {_versions(environment)}{code}"

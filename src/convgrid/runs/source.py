@@ -11,6 +11,7 @@ from typing import Any
 from convgrid.config import Settings, replaced
 from convgrid.errors import ConfigError, ConvgridError
 from convgrid.network.plan import Plan
+from convgrid.network.published import IMAGENET, PUBLISHED, kept
 from convgrid.network.weights import differences, matching
 from convgrid.runs.files import read_known
 from convgrid.runs.find import find_model
@@ -52,7 +53,7 @@ def found(settings: Settings) -> Settings:
         ConvgridError: If there is no such file or run.
     """
     name = settings.arch.weights
-    if name is None:
+    if name is None or name == IMAGENET:
         return settings
     return Settings(
         replaced(settings.values, ["arch", "weights"], str(_file(str(name)))), settings.choices, settings.folders
@@ -74,7 +75,7 @@ def read_source(settings: Settings) -> Source | None:
     name = settings.arch.weights
     if name is None:
         return None
-    file = Path(name)
+    file = kept(PUBLISHED[settings.choices["arch"]]) if name == IMAGENET else Path(name)
     return _read(f"arch.weights={name}", file, _stamp(file, name))
 
 
@@ -87,7 +88,7 @@ def check_source(settings: Settings, plan: Plan) -> None:
     Raises:
         ConvgridError: If they do not fit, naming the first layer that differs.
     """
-    source = read_source(settings)
+    source = None if _is_to_be_fetched(settings) else read_source(settings)
     if source is not None:
         matching(plan, source.plan, source.place, free_head=settings.arch.head is not None)
 
@@ -101,6 +102,8 @@ def source_notes(settings: Settings, plan: Plan) -> list[str]:
     Returns:
         A line each.
     """
+    if _is_to_be_fetched(settings):
+        return [f"weights of {PUBLISHED[settings.choices['arch']].file}: fetched before the training"]
     source = read_source(settings)
     if source is None:
         return []
@@ -115,6 +118,11 @@ def source_notes(settings: Settings, plan: Plan) -> list[str]:
     if others:
         lines.append(f"{', '.join(others[:5])} computed otherwise there: with another stride, padding or number")
     return lines
+
+
+def _is_to_be_fetched(settings: Settings) -> bool:
+    """Whether weights are published ones that nobody has asked for before."""
+    return settings.arch.weights == IMAGENET and not kept(PUBLISHED[settings.choices["arch"]]).is_file()
 
 
 def _drawn(names: list[str]) -> str:

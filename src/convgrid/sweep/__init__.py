@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from convgrid.config import Composition, Grid, Settings, component
+from convgrid.config import Composition, Grid, Settings, component, values_of
+from convgrid.model.published import fetch_preset
+from convgrid.network.published import IMAGENET, PUBLISHED
+from convgrid.runs.source import check_source
 from convgrid.sweep.estimate import estimate_seconds
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Survey
@@ -45,5 +48,19 @@ def run(
         show_survey(survey, console, seconds=seconds, pruner=pruner, race=race)
     if settings.dry_run:
         return None
+    for arch in _published(grids, settings, survey):
+        fetch_preset(arch)
+    for trial in survey.trials:
+        check_source(trial.settings, trial.plan)
     with preempted_as_interrupted():
         return train_sweep(survey, settings, command, console, learns)
+
+
+def _published(grids: Sequence[Grid], settings: Settings, survey: Survey) -> set[str]:
+    """The presets whose published weights the trials start with; of a search that learns, all that it may choose."""
+    if survey.trials:
+        chosen = [trial.settings for trial in survey.trials]
+        return {each.choices["arch"] for each in chosen if each.arch.weights == IMAGENET}
+    typed = {override.key_or_group: values_of(override) for grid in grids for override in grid}
+    asked = IMAGENET in typed.get("arch.weights", [settings.arch.weights])
+    return {*map(str, typed.get("arch", [settings.choices["arch"]]))} & PUBLISHED.keys() if asked else set()

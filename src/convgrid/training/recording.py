@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from convgrid.config import Settings, component, config_key, digest_of_file, flatten
+from convgrid.config import Settings, component, config_key, flatten, weights_digest
 from convgrid.data import ImageData, Profile
 from convgrid.network.plan import Plan
 from convgrid.runs.files import replacing, write
@@ -77,8 +77,8 @@ def begin(
 
 def weights_of(settings: Settings) -> dict[str, str]:
     """The digest of the weights that a run starts with, to go on with no others; nothing where there are none."""
-    name = settings.arch.weights
-    return {} if name is None else {"weights": digest_of_file(Path(name))}
+    digest = weights_digest(settings)
+    return {} if digest is None else {"weights": digest}
 
 
 def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
