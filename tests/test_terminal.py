@@ -63,6 +63,19 @@ def test_a_plan_with_joins_says_what_a_layer_takes_where_that_is_not_the_line_ab
     ]
 
 
+def test_a_plan_marks_what_is_frozen_and_counts_what_is_trained_apart(settings: SettingsMaker) -> None:
+    lines = lines_of(planned(settings, "arch.pattern='INPUT -> CONV(4) -> GAP -> FC'", "arch.freeze=features"))
+    assert lines[1:-1] == [
+        "layer  arguments      output parameters multiply-adds  memory  sees",
+        "conv1  3x3, padding 1 4x8x8          40         2,304 1.0 KiB   3x3 frozen",
+        "gap1                  4               0             0    16 B 10x10 frozen",
+        "output                10             50            40    40 B 10x10",
+        "total                                90         2,344 1.1 KiB",
+        "one image: multiply-adds forward, memory of the outputs in float32, pixels seen",
+        "frozen up to gap1: 50 of 90 parameters are trained",
+    ]
+
+
 def test_vgg16_fits_80_columns(settings: SettingsMaker) -> None:
     lines = lines_of(planned(settings, f"arch.pattern='{VGG16}'", shape=(3, 224, 224), classes=1000))
     assert len(lines) == 2 + 36 + 3

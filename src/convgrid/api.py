@@ -25,7 +25,7 @@ from convgrid.config.command import Command
 from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
 from convgrid.model.suffixes import SUFFIXES
 from convgrid.runs.find import find_model
-from convgrid.runs.source import source_notes
+from convgrid.runs.source import pinned, source_notes
 from convgrid.runs.sweep import SWEEPS, winner
 from convgrid.runs.trial import RUNS, read_epochs, read_whole_record, run_id_of
 from convgrid.runs.weights import held
@@ -389,7 +389,7 @@ def load(run: str | Path = "last") -> Model:
 def _words(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
     if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
         raise ConfigError(f'{overrides!r} must be a list of texts, such as ["optimizer=adam", "arch.m=3"].')
-    return [*overrides, *([] if config_dir is None else ["--config-dir", str(config_dir)])]
+    return [*pinned(overrides), *([] if config_dir is None else ["--config-dir", str(config_dir)])]
 
 
 def _checked(words: Sequence[str]) -> Command:

@@ -280,6 +280,29 @@ TOLD = {
     "arch=conv_fc activation=tanh": (
         "activation=tanh has no effect: the pattern INPUT -> CONV -> RELU -> FC names its activations. Leave it out."
     ),
+    "arch.freeze=features": (
+        "arch.freeze=features would keep random weights. Add arch.weights=last or others, or leave it out."
+    ),
+    "arch.loaded_lr=0.1": (
+        "arch.loaded_lr=0.1 has no effect: no weights are loaded. Add arch.weights=last or others, or leave it out."
+    ),
+    "schedule.freeze_epochs=1": (
+        "schedule.freeze_epochs=1 has no effect: no weights are loaded. "
+        "Add arch.weights=last or others, or leave it out."
+    ),
+    "arch.weights=last schedule.freeze_epochs=5 trainer.max_epochs=5": (
+        "schedule.freeze_epochs=5 of trainer.max_epochs=5 never trains the loaded layers. Use fewer, or arch.freeze."
+    ),
+    "arch.weights=last arch.loaded_lr=-1": "arch.loaded_lr=-1 must be at least 0.",
+    "arch.head=FC arch.k=2": (
+        "arch.k=2 has no effect: the pattern INPUT -> [[CONV -> NORM? -> ACT]*N -> POOL? -> DROPOUT?]*M "
+        "-> [FC -> ACT -> DROPOUT?]*K -> FC with arch.head=FC has no K. Leave it out."
+    ),
+    "arch.weights=imagenet": (
+        "arch.weights=imagenet: there are none for arch=convnet. Use one of vgg16, vgg19, resnet18, resnet34, "
+        "resnet50, resnet101, squeezenet1_0, squeezenet1_1, mobilenet_v2, densenet121, googlenet, efficientnet_lite0, or "
+        "convert a file: python -m convgrid adopt."
+    ),
     "arch.init_residual=zero": (
         "arch.init_residual=zero has no effect: the pattern INPUT -> [[CONV -> NORM? -> ACT]*N -> POOL? -> DROPOUT?]*M "
         "-> [FC -> ACT -> DROPOUT?]*K -> FC has no SUM of a SKIP and a path that ends in NORM. Leave it out."

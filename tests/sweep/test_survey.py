@@ -168,6 +168,30 @@ def test_a_key_that_some_patterns_do_not_ask_for_is_noted() -> None:
     assert survey.notes == ("arch.n has no effect in 3 points, whose pattern does not ask for it.",)
 
 
+def test_from_scratch_and_from_weights_are_points_of_one_sweep(trained_digits: Path) -> None:
+    survey = look(
+        "arch.filters=4", f"arch.weights=null,{trained_digits}", "arch.freeze=none,features", "arch.loaded_lr=1,0.1"
+    )
+    assert varying(survey) == [
+        "arch.weights=null arch.freeze=none arch.loaded_lr=1",
+        *(f"arch.weights='{trained_digits}' arch.freeze={freeze} arch.loaded_lr={rate}"
+          for freeze in ("none", "features") for rate in ("1", "0.1")),
+    ]  # fmt: skip
+    assert [trial.settings.arch.weights for trial in survey.trials[1:]] == [f"{trained_digits}/best.ckpt"] * 4
+    assert [trial.plan.num_frozen for trial in survey.trials] == [0, 0, 0, 6, 6]
+    (skipped,) = survey.skipped
+    assert skipped.startswith("arch.freeze=features would keep random weights")
+    assert sum(map(len, survey.repeats.values())) == 1
+    assert survey.notes == ("arch.loaded_lr has no effect in 2 points, without weights to load.",)
+
+
+def test_points_that_weights_do_not_fit_are_skipped(trained_digits: Path) -> None:
+    survey = look("arch.filters=4,5", f"arch.weights={trained_digits}", "sweep.where=trainable > 100")
+    assert varying(survey) == [""]
+    (skipped,) = survey.skipped
+    assert "conv1 is 5x1x3x3, bias, and 4x1x3x3, bias there" in skipped
+
+
 def test_a_key_without_effect_in_any_point_is_a_mistake() -> None:
     assert told("arch=linear", "arch.n=1,2", "layer/pool=max", "seed=0,1") == [
         "ConfigError: arch.n=1,2 has no effect: the pattern INPUT -> FC has no N. Leave it out.",

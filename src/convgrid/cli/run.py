@@ -1,5 +1,6 @@
 """`python run.py` and `convgrid run`: check -> compose -> plan, train or sweep."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,7 @@ from convgrid.model.published import fetch_published
 from convgrid.network.plan import Plan
 from convgrid.runs.files import blamed_on
 from convgrid.runs.find import EPOCHS, find_to_resume, stored_settings
-from convgrid.runs.source import check_source, found, source_notes
+from convgrid.runs.source import check_source, found, pinned, source_notes
 from convgrid.runs.trial import CONFIG, RECORD, TrialFolder, is_finished, read_settings
 from convgrid.system.processes import preempted_as_interrupted
 from convgrid.terminal import plan_notes, result_rows, show_plan, show_result
@@ -46,7 +47,7 @@ def run(words: Sequence[str], command: str) -> int:
 
 
 def _run(words: Sequence[str], command: str, console: Console) -> int:
-    line = check(words)
+    line, command = check(pinned(words)), shlex.join(pinned(shlex.split(command)))
     if line.settings is None:
         from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
 

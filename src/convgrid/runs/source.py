@@ -3,18 +3,19 @@
 import functools
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convgrid.config import Settings, replaced
+from convgrid.config.identity import WEIGHTS
 from convgrid.errors import ConfigError, ConvgridError
 from convgrid.network.plan import Plan
 from convgrid.network.published import IMAGENET, PUBLISHED, kept
 from convgrid.network.weights import differences, matching
 from convgrid.runs.files import read_known
-from convgrid.runs.find import find_model
+from convgrid.runs.find import LAST_RUN, find_model
 from convgrid.runs.forms import DATA_FORM
 from convgrid.runs.trial import BEST, DATA, read_plan
 
@@ -58,6 +59,30 @@ def found(settings: Settings) -> Settings:
     return Settings(
         replaced(settings.values, ["arch", "weights"], str(_file(str(name)))), settings.choices, settings.folders
     )
+
+
+def pinned(words: Sequence[str]) -> list[str]:
+    """Put the run in place of "last" in a command line, so that a sweep does not take its own trials for it.
+
+    Args:
+        words: What was typed.
+
+    Returns:
+        The same, also where there is no last run, which is told later.
+    """
+    return [_pinned(word) if word.startswith(f"{WEIGHTS}=") else word for word in words]
+
+
+def _pinned(word: str) -> str:
+    key, _, text = word.partition("=")
+    values = text.split(",")
+    if LAST_RUN not in values:
+        return word
+    try:
+        last = str(_file(LAST_RUN))
+    except ConvgridError:
+        return word
+    return f"{key}={','.join(last if value == LAST_RUN else value for value in values)}"
 
 
 def read_source(settings: Settings) -> Source | None:
