@@ -1,7 +1,8 @@
 """What several tests start from: settings as a command line would give them, in a folder of their own."""
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from convgrid.config import CONF, Settings, from_hydra
 from convgrid.config.address import EXPERIMENT_NAME, TRACKING_URI
+from convgrid.features import cache
 from convgrid.runs import files
 
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
@@ -48,6 +50,15 @@ def without_a_store_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """`mlflow.set_tracking_uri`, which some tests call, sets the variable by which convgrid goes."""
     for name in (TRACKING_URI, EXPERIMENT_NAME):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def features_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test fills, or finds, the user's own cache of features; some have one to themselves."""
+    own = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "user_cache_path", lambda name: Path(os.environ.get("XDG_CACHE_HOME", own)) / name)
+        yield
 
 
 @pytest.fixture

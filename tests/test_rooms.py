@@ -12,7 +12,7 @@ OPTIONS = {"activations", "augment", "data", "layers", "losses", "optimizers", "
 # From the lowest floor up. The options stand on one floor; data stands above them, since it deals in targets.
 FLOORS = (
     *("errors", "component", "system", "options", "objective", "network", "data", "config", "runs", "terminal"),
-    *("training", "compare", "model", "tracking", "sweep", "cli", "api", "__main__"),
+    *("features", "training", "compare", "model", "tracking", "sweep", "cli", "api", "__main__"),
 )
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path

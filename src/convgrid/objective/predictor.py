@@ -38,6 +38,27 @@ class Predictor(nn.Module):
         return self.objective.predictions(self.scores(images))
 
 
+class Behind(nn.Module):
+    """The part of a predictor behind frozen layers: their features in place of raw images.
+
+    Args:
+        network: From features to scores.
+        objective: From scores to predictions.
+    """
+
+    def __init__(self, network: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Score features, (B, F) or (B, C, H, W), as (B, U)."""
+        return self.network(features)
+
+    def normalised(self, features: Tensor) -> Tensor:
+        """Leave them as they are."""
+        return features
+
+
 def _each_pixel(values: Sequence[float], size: Sequence[int]) -> Tensor:
     """Repeat a value for each channel: without broadcasting over channels, a CPU normalises 5 times faster."""
     channels = torch.tensor(values).view(1, -1, 1, 1).expand(1, -1, *size)

@@ -18,6 +18,7 @@ import torch
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData, notes_on
 from convgrid.data.files import some
+from convgrid.features.extract import Watch
 from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, outcome
 from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
@@ -29,6 +30,7 @@ from convgrid.training.checkpoints import PREVIOUS
 from convgrid.training.components import Components
 from convgrid.training.learner import Learner
 from convgrid.training.notes import notes_on as notes_on_training
+from convgrid.training.once import look_at_features
 from convgrid.training.own_code import own_code
 from convgrid.training.recipe import History
 from convgrid.training.setup import prepare, read
@@ -153,6 +155,8 @@ def _attempt(
             _send(Noted(note), scheduler)
         for note in _make_way(job, folder, own_code(job.trial.settings, made[1])):
             _send(Noted(note), scheduler)
+        watch = Watch(lambda text: _send(Noted(text), scheduler))
+        look_at_features(*made, job.trial.settings, device, watch)
         return made
 
     ended = attempt(

@@ -13,7 +13,7 @@ from torch import Tensor
 from convgrid.augment import Augment
 from convgrid.data import Chunk, ImageData, pick_examples
 from convgrid.objective.metrics import confusion, evaluate, measurable
-from convgrid.objective.predictor import Predictor
+from convgrid.objective.predictor import Behind, Predictor
 from convgrid.system.seeding import derive
 from convgrid.training.recipe import Recipe
 from convgrid.training.worst import Worst, find_worst
@@ -33,7 +33,7 @@ class Evaluation:
         worst: The test images that are predicted worst.
     """
 
-    def __init__(self, predictor: Predictor, data: ImageData) -> None:
+    def __init__(self, predictor: Predictor | Behind, data: ImageData) -> None:
         self._predictor, self._data = predictor, data
         self.confusions: dict[str, Tensor] = {}
         self.examples: dict[str, Tensor] = {}

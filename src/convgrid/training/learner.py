@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
@@ -18,8 +18,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
+from convgrid.data.stored import Stored
 from convgrid.errors import DivergenceError
-from convgrid.objective.predictor import Predictor
+from convgrid.objective.predictor import Behind, Predictor
 from convgrid.runs.best import is_finite
 from convgrid.runs.trial import BEST, LAST, best_epoch
 from convgrid.system.seeding import derive
@@ -30,6 +31,19 @@ from convgrid.training.steps import Steps
 
 STEPS_PER_CHUNK = 64
 EVALUATION_BATCH, EVALUATION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
+
+
+class Seen(NamedTuple):
+    """What steps and evaluation see: a predictor and its images, or the part of it behind frozen layers and features.
+
+    Args:
+        predictor: Shares the learner's weights.
+    """
+
+    predictor: Predictor | Behind
+    train: Split | Stored
+    validation: Split | Stored
+    test: Split | Stored | None
 
 
 class Learner(L.LightningModule):
@@ -53,14 +67,25 @@ class Learner(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.predictor, self.data, self.recipe = predictor, data, recipe
+        self._seen: Seen | None = None
         self.evaluation = Evaluation(predictor, data)
         self.history: list[dict[str, float]] = []
         self.tested: dict[str, float] = {}
         self.steps_done = 0
 
+    @property
+    def seen(self) -> Seen:
+        """What steps and evaluation see; raw images, as long as nobody says otherwise."""
+        data = self.data
+        return self._seen or Seen(self.predictor, data.train, data.validation, data.test)
+
+    def look_at(self, seen: Seen) -> None:
+        """See something else than raw images, before the training begins."""
+        self._seen, self.evaluation = seen, Evaluation(seen.predictor, self.data)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Lightning asks when the predictor is on its device, and keeps the optimizer's state in checkpoints."""
-        self.steps = Steps(self.predictor, self.recipe, self.device)
+        self.steps = Steps(self.seen.predictor, self.recipe, self.device)
         return self.steps.optimizer
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -70,21 +95,21 @@ class Learner(L.LightningModule):
     def train_dataloader(self) -> Batches:
         """Shuffle by the seed and the number of finished epochs."""
         return self._batches(
-            self.data.train,
+            self.seen.train,
             self.recipe.batch_size,
             lambda: derive(self.recipe.seed, "shuffle", len(self.history)),
             balanced=self.recipe.balanced,
-            prepare=self.predictor.normalised if self.recipe.augment is None else None,
+            prepare=self.seen.predictor.normalised if self.recipe.augment is None else None,
         )
 
     def val_dataloader(self) -> Batches:
         """Keep the stored order."""
-        return self._batches(self.data.validation, self._evaluation_batch())
+        return self._batches(self.seen.validation, self._evaluation_batch())
 
     def test_dataloader(self) -> Batches:
         """Keep the stored order."""
-        assert self.data.test is not None
-        return self._batches(self.data.test, self._evaluation_batch())
+        assert self.seen.test is not None
+        return self._batches(self.seen.test, self._evaluation_batch())
 
     def on_train_start(self) -> None:
         """Stop a resumed run at once where its last epoch was the end."""
@@ -158,7 +183,7 @@ class Learner(L.LightningModule):
 
     def _batches(
         self,
-        split: Split,
+        split: Split | Stored,
         size: int,
         seed: Callable[[], int] | None = None,
         *,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from convgrid.augment import mixed_losses
 from convgrid.data import Batch, Chunk
 from convgrid.network.build import kernels
-from convgrid.objective.predictor import Predictor
+from convgrid.objective.predictor import Behind, Predictor
 from convgrid.system.seeding import derive
 from convgrid.system.torch_internals import bare_step
 from convgrid.training.flat import flatten
@@ -35,7 +35,7 @@ class Steps:
         tape: Writes the gradients of a plain network; None where autograd does.
     """
 
-    def __init__(self, predictor: Predictor, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, predictor: Predictor | Behind, recipe: Recipe, device: torch.device) -> None:
         self._predictor, self._recipe, self._device = predictor, recipe, device
         self._kernels = [kernel for kernel in kernels(predictor.network) if kernel.requires_grad]
         self._drawing = [module for module in predictor.modules() if hasattr(module, "generator")]

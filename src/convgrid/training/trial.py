@@ -18,8 +18,10 @@ from convgrid.system.memory import freed_memory_kept
 from convgrid.terminal import printable, result_rows, show_result, show_store
 from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
+from convgrid.training.learner import Learner
 from convgrid.training.longer import check_longer, copy_state
 from convgrid.training.notes import notes_on as notes_on_training
+from convgrid.training.once import look_at_features, watching
 from convgrid.training.progress import shown_on
 from convgrid.training.setup import prepare, read
 from convgrid.training.unchanged import refuse_other_code, refuse_other_data, refuse_other_weights
@@ -79,11 +81,17 @@ def run(
         try:
             if finished:
                 copy_state(finished, folder.path)
+
+            def put_together() -> tuple[Learner, Plan]:
+                with watching(console) as watch:
+                    look_at_features(learner, planned, settings, device, watch)
+                return learner, planned
+
             with follow(folder.path) as tell:
                 attempt(
                     settings,
                     folder,
-                    lambda: (learner, planned),
+                    put_together,
                     device=device,
                     raises=True,
                     callbacks=shown_on(console),

@@ -1,0 +1,273 @@
+"""Features of whole data sets: each image's once, whatever part it stands in, and whatever was computed before.
+
+Shapes: N different images, B images of a batch, F numbers of one image's features; or C, H, W.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import psutil
+import torch
+from filelock import Timeout
+from torch import Tensor, nn
+
+from convgrid.data import Files, Split, batches
+from convgrid.data.stored import Stored
+from convgrid.features.cache import Cache
+from convgrid.features.mapped import num_bytes, read, write
+from convgrid.terminal import duration
+
+BATCH, PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+VERSION = 1  # of how features are computed
+
+_ids: WeakKeyDictionary[Split, np.ndarray] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What makes features of raw images.
+
+    Args:
+        network: From normalised images to features, in evaluation mode.
+        normalised: From raw images to normalised ones.
+        precision: As Lightning's.
+        known: What the features go by beside the images, weights among them; JSON can hold it.
+        name: What it is, in words.
+    """
+
+    network: nn.Module
+    normalised: Callable[[Tensor], Tensor]
+    device: torch.device
+    precision: str
+    known: Mapping[str, Any]
+    name: str
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """Compute the features of a batch, (B, F), or (B, H, W, C) where they are volumes."""
+        kind = AUTOCAST.get(self.precision)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+            found = self.network(self.normalised(images.to(self.device)))
+        return (found if found.dim() == 2 else found.permute(0, 2, 3, 1)).cpu()
+
+
+Advance = Callable[[int, int], object]  # told how many images are done, of how many
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how it goes.
+
+    Args:
+        tell: Takes a sentence.
+    """
+
+    tell: Callable[[str], object]
+    advance: Advance = lambda done, of: None
+
+
+def stored(parts: Sequence[Split], source: Source, watch: Watch, cache: Cache | None = None) -> list[Stored] | None:
+    """Put features in the place of images, out of the cache where they are there.
+
+    Args:
+        parts: Of one data set.
+        cache: None for the user's own.
+
+    Returns:
+        A part each; None where neither memory nor disk have room for the features.
+
+    Raises:
+        DataError: If a streamed image cannot be read.
+    """
+    every, first, rows = np.unique(
+        np.concatenate([ids(part) for part in parts]), return_index=True, return_inverse=True
+    )
+    key = _digest({**source.known, "version": VERSION, "images": every.tolist()})
+    numbers = _kept(Cache() if cache is None else cache, key, parts, first, source, watch)
+    if numbers is None:
+        return None
+    if numbers.dim() == 4:
+        numbers = numbers.permute(0, 3, 1, 2)
+    ends = list(accumulate(map(len, parts)))
+    places = np.split(rows, ends[:-1])
+    return [
+        Stored(numbers, torch.from_numpy(place), part.targets, part.weights)
+        for part, place in zip(parts, places, strict=True)
+    ]
+
+
+def ids(part: Split) -> np.ndarray:
+    """Digest each image of a part: its pixels, or the file that they come from, and the size that they get."""
+    if part not in _ids:
+        _ids[part] = np.array([hashlib.sha256(content).hexdigest()[:32] for content in _contents(part)])
+    return _ids[part]
+
+
+def _contents(part: Split) -> Iterator[bytes]:
+    images = part.images
+    if isinstance(images, Files):
+        for path in images.paths:
+            with open(path, "rb") as file:
+                yield f"{images.shape}".encode() + hashlib.file_digest(file, "sha256").digest()
+        return
+    head = f"{images.dtype}{tuple(images.shape[1:])}".encode()
+    for image in images.cpu().numpy():
+        yield head + image.tobytes()
+
+
+def digest_of_weights(network: nn.Module) -> str:
+    """Digest all weights and statistics of a network, with their names."""
+    digest = hashlib.sha256()
+    for name, weight in network.state_dict().items():
+        digest.update(f"{name}{weight.dtype}{tuple(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _kept(
+    cache: Cache, key: str, parts: Sequence[Split], first: np.ndarray, source: Source, watch: Watch
+) -> Tensor | None:
+    """The features, found, or computed while other processes wait for them."""
+    found = _found(cache, key, len(first))
+    if found is not None:
+        watch.tell(f"features of {len(first):,} images: from the cache")
+        return found
+    with ExitStack() as stack:
+        try:
+            _wait(cache, key, stack, watch)
+        except OSError as error:
+            return _computed(None, key, parts, first, source, watch, str(error.strerror))
+        found = _found(cache, key, len(first))
+        return _computed(cache, key, parts, first, source, watch) if found is None else found
+
+
+def _wait(cache: Cache, key: str, stack: ExitStack, watch: Watch) -> None:
+    try:
+        stack.enter_context(cache.lock(key, timeout=0))
+    except Timeout:
+        watch.tell("Another process computes the same features: waiting for them.")
+        stack.enter_context(cache.lock(key))
+
+
+def _found(cache: Cache, key: str, count: int) -> Tensor | None:
+    path = cache.find(key)
+    try:
+        found = None if path is None else read(path)
+    except (OSError, ValueError):  # torn: it is made again
+        return None
+    return None if found is None or len(found) != count else found
+
+
+def _computed(
+    cache: Cache | None,
+    key: str,
+    parts: Sequence[Split],
+    first: np.ndarray,
+    source: Source,
+    watch: Watch,
+    fault: str = "",
+) -> Tensor | None:
+    """Into memory where there is enough, and onto the disk; None where neither takes them."""
+    began, rows = time.monotonic(), _rows(parts, first, source, watch)
+    some = next(rows)
+    shape, kind = (len(first), *some.shape[1:]), some.dtype
+    size = num_bytes(shape, kind)
+    whole = None
+    if size <= psutil.virtual_memory().available // 2:
+        whole = torch.empty(shape, dtype=kind)
+        _fill(whole, some, rows)
+    try:
+        if cache is not None:
+            about = {"images": str(len(first)), "network": source.name}
+            with cache.writing(key, size) as place:
+                write(place, shape, kind, _again(some, rows) if whole is None else whole.split(BATCH), about)
+            path = cache.find(key)
+            watch.tell(_took(len(first), time.monotonic() - began))
+            return whole if path is None else read(path)
+    except OSError as error:
+        fault = error.strerror or str(error)
+    instead = "The features stay in memory" if whole is not None else "The frozen layers run in every step"
+    watch.tell(f"The cache of features cannot be used: {fault}. {instead}.")
+    return whole
+
+
+def _took(count: int, seconds: float) -> str:
+    return f"features of {count:,} images: {duration(seconds)}, {count / max(seconds, 1e-6):,.0f} images a second"
+
+
+def _fill(whole: Tensor, some: Tensor, rows: Iterator[Tensor]) -> None:
+    done = 0
+    for block in _again(some, rows):
+        whole[done : done + len(block)] = block
+        done += len(block)
+
+
+def _again(some: Tensor, rows: Iterator[Tensor]) -> Iterator[Tensor]:
+    """What was looked at already, and the rest."""
+    yield some
+    yield from rows
+
+
+def _rows(parts: Sequence[Split], first: np.ndarray, source: Source, watch: Watch) -> Iterator[Tensor]:
+    """The features of each different image, in the order of their digests."""
+    done = 0
+    for images in images_at(parts, first, source.device):
+        yield source.features(images)
+        done += len(images)
+        watch.advance(done, len(first))
+
+
+def images_at(parts: Sequence[Split], places: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    """Read the images at some places.
+
+    Args:
+        places: Counted over all parts.
+        device: Where they are wanted.
+
+    Yields:
+        Batches (B, C, H, W), in the order of the places.
+
+    Raises:
+        DataError: If a streamed image cannot be read.
+    """
+    shape = _shape(parts[0])
+    size = max(1, min(BATCH, PIXELS // (shape[1] * shape[2])))
+    files = parts[0].images
+    if isinstance(files, Files):
+        paths = [path for part in parts if isinstance(part.images, Files) for path in part.images.paths]
+        wanted = Files(tuple(paths[place] for place in places), files.shape, files.workers)
+        for chunk in batches(Split(wanted, torch.zeros(len(places))), batch_size=size, device=device):
+            for batch in chunk:
+                yield batch.images
+        return
+    starts = list(accumulate(map(len, parts), initial=0))
+    for some in np.split(places, range(size, len(places), size)):
+        yield _gathered(parts, starts, some)
+
+
+def _gathered(parts: Sequence[Split], starts: Sequence[int], places: np.ndarray) -> Tensor:
+    images = parts[0].images
+    assert isinstance(images, Tensor)
+    found = torch.empty((len(places), *images.shape[1:]), dtype=images.dtype, memory_format=torch.channels_last)
+    for part, start in zip(parts, starts, strict=False):
+        of_part = (start <= places) & (places < start + len(part))
+        assert isinstance(part.images, Tensor)
+        found[torch.from_numpy(of_part)] = part.images[torch.from_numpy(places[of_part] - start)].cpu()
+    return found
+
+
+def _shape(part: Split) -> Sequence[int]:
+    return part.images.shape if isinstance(part.images, Files) else part.images.shape[1:]
+
+
+def _digest(known: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
