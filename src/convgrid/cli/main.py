@@ -45,10 +45,18 @@ def _do(words: Sequence[str], typed: Sequence[str]) -> int:
             from convgrid.cli.adopt import adopt
 
             return adopt(asked)
+        case "features":
+            from convgrid.cli.features import features
+
+            return features(asked)
         case "preview":
             from convgrid.cli.preview import preview
 
             return preview(asked.words)
+        case "cache":
+            from convgrid.cli.cache import cache
+
+            return cache(asked)
         case "sweeps":
             from convgrid.cli.sweeps import sweeps
 

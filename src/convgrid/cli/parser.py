@@ -192,6 +192,16 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
+def _add_features(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "A map shows 3,000 images at most. Its page holds them, small; it needs nothing else."
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="image files or folders of them; else the run's data"
+    )
+    parser.add_argument("--map", choices=("tsne", "pca"), help="draw the images in two dimensions, near where alike")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; a folder in the run's otherwise")
+
+
 def _add_preview(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [group=option | key=value ...] [out=FILE.png]"
     parser.epilog = """\
@@ -203,6 +213,11 @@ Draws the first 8 images of the training's first minibatch, a row each: its targ
 augmentation makes of it in each of 7 epochs. Another seed shows other images. The sheet is written to preview.png,
 or to what out= says. Groups, options and keys are those of convgrid run --help."""
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "CONVGRID_CACHE_GIB=20 lets all files take 20 GiB instead of 10; the least recently used ones go."
+    parser.add_argument("what", nargs="?", choices=("list", "clear"), default="list", help="list where not given")
 
 
 def _add_sync(parser: argparse.ArgumentParser) -> None:
@@ -221,7 +236,9 @@ COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = 
     "predict": ("say what a trained model predicts of images", _add_predict),
     "export": ("write a trained model into one file: images in, predictions out", _add_export),
     "adopt": ("turn published weights into a file for arch.weights, once images show that they fit", _add_adopt),
+    "features": ("write what a network's last layer but one makes of images, and draw a map of them", _add_features),
     "preview": ("draw what augmentation makes of training images", _add_preview),
+    "cache": ("list the features that frozen layers have made of images, or remove them", _add_cache),
     "sweeps": ("list the sweeps of this folder, and the command that goes on with each", _add_nothing),
     "sync": ("send to MLflow what it lacks of this folder's runs and sweeps", _add_sync),
     "ui": ("show MLflow's dashboard, with the last sweep's trials side by side", _add_ui),

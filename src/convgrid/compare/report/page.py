@@ -37,7 +37,10 @@ def page_of(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
         HTML; whatever trials are named is harmless in it.
     """
     words = wording_of(trials, answer)
-    style, script = _style(), (HERE / "page.js").read_text(encoding="utf-8")
+    style, script = (
+        coloured((HERE / "page.css").read_text(encoding="utf-8")),
+        (HERE / "page.js").read_text(encoding="utf-8"),
+    )
     columns, rows = ranking_table(answer, words)
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return template.from_string((HERE / "page.html").read_text(encoding="utf-8")).render(
@@ -50,10 +53,10 @@ def page_of(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
         groups=_groups(trials, answer),
         rows=rows,
         script=Markup(script),  # noqa: S704
-        script_hash=_hash(script),
+        script_hash=hash_of(script),
         smallest=SMALLEST,
         style=Markup(style),  # noqa: S704
-        style_hash=_hash(style),
+        style_hash=hash_of(style),
         svg=svg,
         typographic=typographic,
         trials=trials,
@@ -61,19 +64,19 @@ def page_of(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
     )
 
 
-def _style() -> str:
-    """The style, with the palette before it."""
+def coloured(style: str) -> str:
+    """A style with the palette before it."""
     light, dark = _variables(LIGHT), _variables(DARK)
     colours = f":root {{ {light} }}\n@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
     roles = "\n".join(f".{role} {{ --c: var(--{role}); }}" for role in LIGHT)
-    return f"\n{colours}{roles}\n{(HERE / 'page.css').read_text(encoding='utf-8')}"
+    return f"\n{colours}{roles}\n{style}"
 
 
 def _variables(palette: Mapping[str, str]) -> str:
     return " ".join(f"--{role}: {colour};" for role, colour in palette.items())
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
     """What a content security policy names a script or a style by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 

@@ -1,0 +1,62 @@
+"""A map of features as marks: a dot an image, in the colour of its group."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from convgrid.compare.report.drawing import NAMED, Dot, Drawing, Mark, Text, shortened
+
+PLOT, LEGEND, LINE, RADIUS = 640.0, 170.0, 18.0, 2.6
+LOOKS = [(f"s{colour}", hollow) for hollow, colour in product((False, True), range(1, NAMED + 1))]
+OTHERS = ("other", False)
+
+
+def draw(points: np.ndarray, groups: Sequence[str], tips: Sequence[str], words: str) -> Drawing:
+    """Draw a map with its legend; of many groups the most frequent have a look of their own.
+
+    Args:
+        points: Shape (N, 2).
+        groups: The name of each one's group.
+        tips: What is shown of each.
+        words: What the map is, to who cannot see it.
+
+    Returns:
+        Dots with their number, from 1 on, as `setting`.
+    """
+    counts = Counter(groups).most_common()
+    shown = [name for name, _ in counts[: len(LOOKS) if len(counts) <= len(LOOKS) else len(LOOKS) - 1]]
+    looks = dict(zip(sorted(shown), LOOKS, strict=False))
+    dots = [
+        Dot(x, y, *_look(looks.get(group, OTHERS)), number, tip)
+        for number, ((x, y), group, tip) in enumerate(zip(_placed(points), groups, tips, strict=True), start=1)
+    ]
+    rest = sum(count for name, count in counts if name not in looks)
+    return Drawing(PLOT + LEGEND, PLOT, (*dots, *_legend(looks, dict(counts), rest)), words)
+
+
+def _look(look: tuple[str, bool]) -> tuple[str, float, bool]:
+    paint, hollow = look
+    return paint, RADIUS, hollow
+
+
+def _placed(points: np.ndarray) -> list[list[float]]:
+    """Both directions on one scale, upwards as usual."""
+    low, high = points.min(0), points.max(0)
+    span = max(float((high - low).max()), 1e-12)
+    moved = (points - (low + high) / 2) / span * (PLOT - 4 * RADIUS) * (1, -1) + PLOT / 2
+    return moved.tolist()
+
+
+def _legend(looks: dict[str, tuple[str, bool]], counts: dict[str, int], rest: int) -> list[Mark]:
+    marks: list[Mark] = []
+    rows = [(name, look, counts[name]) for name, look in looks.items()]
+    for place, (name, look, count) in enumerate([*rows, *([("others", OTHERS, rest)] if rest else [])], start=1):
+        paint, radius, hollow = _look(look)
+        marks += [
+            Dot(PLOT + 16, place * LINE - 4, paint, radius * 1.5, hollow),
+            Text(PLOT + 28, place * LINE, shortened(name, LEGEND - 80), "ink"),
+            Text(PLOT + LEGEND, place * LINE, f"{count:,}", anchor="end"),
+        ]
+    return marks
