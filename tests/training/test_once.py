@@ -227,6 +227,22 @@ def test_a_run_that_was_stopped_goes_on_over_features_with_the_same_bits(
     assert sum(runs) == IMAGES  # once
 
 
+def test_checkpoints_leave_out_what_does_not_change_until_the_end(
+    weights: Callable[[str], list[str]], runs: list[int]
+) -> None:
+    folder, _ = train(*weights(""), "arch.freeze=features")
+    last, best = (torch.load(folder / name, weights_only=True) for name in ("last.ckpt", "best.ckpt"))
+    assert list(last["state_dict"]) == [
+        f"predictor.network.{layer}.{part}" for layer in ("fc1.1", "output.1") for part in ("weight", "bias")
+    ]
+    assert "predictor.network.conv1.weight" in best["state_dict"]
+    killed = {name: best["state_dict"][name] for name in last["state_dict"]}
+    torch.save({**best, "state_dict": killed}, folder / "best.ckpt")
+    found = load(folder).predictor.state_dict()  # as where a training was killed
+    assert {f"predictor.{name}" for name in found} == set(best["state_dict"])
+    assert all(torch.equal(weight, best["state_dict"][f"predictor.{name}"]) for name, weight in found.items())
+
+
 def test_augmentation_runs_all_layers_in_every_step(weights: Callable[[str], list[str]], runs: list[int]) -> None:
     train(*weights(""), "arch.freeze=features", "augment=keras_blog", epochs=1)
     assert runs == []

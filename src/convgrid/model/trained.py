@@ -117,7 +117,7 @@ def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
     except ConvgridError as error:
         raise ModelError(f"{folder} alone does not make its model ({cause}), nor does its data: {error}") from None
     learner, _ = prepare(settings, data)
-    learner.load_state_dict(best["state_dict"])
+    learner.load_state_dict(learner.whole(best["state_dict"]))  # frozen layers are missing where a training was killed
     meta = Meta.of(folder, profile(settings, data))
     return Trained(meta, _at_rest(learner.predictor), pick_examples(data.validation)[1])
 

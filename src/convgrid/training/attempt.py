@@ -16,7 +16,7 @@ from convgrid.config import Settings
 from convgrid.errors import DiskError, DivergenceError, cause_of, reason_of
 from convgrid.network.plan import Plan
 from convgrid.runs.trial import LOG, EpochLog, Outcome, TrialFolder
-from convgrid.training.checkpoints import PREVIOUS, settle
+from convgrid.training.checkpoints import PREVIOUS, complete_best, settle
 from convgrid.training.learner import Learner, train
 from convgrid.training.recipe import History
 from convgrid.training.recording import begin, ended, write_predictions
@@ -92,6 +92,8 @@ def attempt(
     finally:
         outcome = ended(ending, folder, learner, tested, time.monotonic() - started)
         with suppress(OSError):  # on a full disk, those who wait for the outcome hear of it all the same
+            if learner is not None and learner.is_partial:
+                complete_best(folder.path, learner.whole)
             folder.end(outcome)
             if outcome.status in ("finished", "pruned"):
                 (folder.path / PREVIOUS).unlink(missing_ok=True)

@@ -87,6 +87,27 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+def complete_best(folder: Path, whole: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+    """Write the best epoch's weights with those of frozen layers, which a training over features leaves out.
+
+    Args:
+        folder: The trial's; it need not have any weights.
+        whole: Adds what is missing.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    file = folder / BEST
+    try:
+        best = torch.load(file, weights_only=True)
+    except FileNotFoundError:
+        return
+    state = whole(best["state_dict"])
+    if state.keys() != best["state_dict"].keys():
+        with replacing(file) as partial:
+            DirectIO().save_checkpoint({**best, "state_dict": state}, partial)
+
+
 class DirectIO(TorchCheckpointIO):
     """Checkpoints straight to where they belong; Lightning's own pass through TMPDIR, which may be full, or far."""
 

@@ -6,7 +6,7 @@ Lightning costs 1 ms a batch, as much as a small network's step: one Lightning b
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from convgrid.training.recipe import Recipe
 from convgrid.training.steps import Steps
 
 STEPS_PER_CHUNK = 64
+PREDICTOR = "predictor."  # what names of weights start with in a checkpoint
 EVALUATION_BATCH, EVALUATION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
 
 
@@ -78,6 +79,11 @@ class Learner(L.LightningModule):
         """What steps and evaluation see; raw images, as long as nobody says otherwise."""
         data = self.data
         return self._seen or Seen(self.predictor, data.train, data.validation, data.test)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether checkpoints leave out frozen layers, of which only features are seen."""
+        return self._seen is not None
 
     def look_at(self, seen: Seen) -> None:
         """See something else than raw images, before the training begins."""
@@ -171,10 +177,18 @@ class Learner(L.LightningModule):
         checkpoint |= {"history": self.history, "steps_done": self.steps_done, "confusions": seen.confusions}
         # What a model that is made of this checkpoint is held against; a GPU rounds otherwise than a CPU.
         checkpoint |= {"examples": seen.examples, "device": self.device.type, "layout": LAYOUT}
+        if self.is_partial:  # frozen layers are what they were, and may be large
+            changing = (f"{PREDICTOR}{name}" for name in self.seen.predictor.state_dict())
+            checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in changing}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
+        """Take it back, with the weights that it leaves out."""
+        checkpoint["state_dict"] = self.whole(checkpoint["state_dict"])
         self.history, self.steps_done = checkpoint["history"], checkpoint["steps_done"]
+
+    def whole(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add to the weights of a checkpoint what it leaves out: that of frozen layers."""
+        return {name: state.get(name, weight) for name, weight in self.state_dict().items()}
 
     def _evaluation_batch(self) -> int:
         """Images that are evaluated at once: no more at a time than memory has for training them, or than pay."""
@@ -241,7 +255,7 @@ def train(
         trainer.fit(learner, ckpt_path=last if last.exists() else None, weights_only=True)
         _check_result(learner)
         best = torch.load(folder / BEST, map_location=learner.device, weights_only=True)
-        learner.load_state_dict(best["state_dict"])
+        learner.load_state_dict(learner.whole(best["state_dict"]))
         learner.evaluation.confusions = best["confusions"]
         if learner.data.test is not None:
             trainer.test(learner, verbose=False)
