@@ -18,6 +18,7 @@ GIB = 10.0  # where it says nothing
 SUFFIX = ".safetensors"
 PARTIAL = "partial."  # what the name of a file begins with that is not whole yet
 LONGEST_HEADER = 2**16
+RATE = "multiply-adds a second"  # that a file says it was made with
 
 
 @dataclass(frozen=True)

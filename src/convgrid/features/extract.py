@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from convgrid.data import Files, Split, batches
 from convgrid.data.stored import Stored
-from convgrid.features.cache import Cache
+from convgrid.features.cache import RATE, Cache
 from convgrid.features.mapped import num_bytes, read, write
 from convgrid.terminal import duration
 
@@ -42,6 +42,7 @@ class Source:
         precision: As Lightning's.
         known: What the features go by beside the images, weights among them; JSON can hold it.
         name: What it is, in words.
+        multiply_adds: Of one image.
     """
 
     network: nn.Module
@@ -50,6 +51,7 @@ class Source:
     precision: str
     known: Mapping[str, Any]
     name: str
+    multiply_adds: int
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
@@ -181,13 +183,13 @@ def _computed(
     some = next(rows)
     shape, kind = (len(first), *some.shape[1:]), some.dtype
     size = num_bytes(shape, kind)
-    whole = None
+    whole, about = None, {"images": str(len(first)), "network": source.name}
     if size <= psutil.virtual_memory().available // 2:
         whole = torch.empty(shape, dtype=kind)
         _fill(whole, some, rows)
+        about[RATE] = str(round(len(first) * source.multiply_adds / max(time.monotonic() - began, 1e-6)))
     try:
         if cache is not None:
-            about = {"images": str(len(first)), "network": source.name}
             with cache.writing(key, size) as place:
                 write(place, shape, kind, _again(some, rows) if whole is None else whole.split(BATCH), about)
             path = cache.find(key)

@@ -11,6 +11,7 @@ from convgrid.runs.source import check_source
 from convgrid.sweep.estimate import estimate_seconds
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Survey
+from convgrid.sweep.once import features_once
 from convgrid.sweep.plan_table import show_space, show_survey
 from convgrid.sweep.race import first_look
 from convgrid.sweep.search_plan import plan_random, plan_search
@@ -45,7 +46,7 @@ def run(
         race = settings.sweep if settings.sweep.is_race else None
         todo = [trial for trial in (first_look(survey) if race else survey.trials) if trial.key not in survey.finished]
         seconds, pruner = estimate_seconds(todo, settings), component(settings, "sweep/pruner")
-        show_survey(survey, console, seconds=seconds, pruner=pruner, race=race)
+        show_survey(survey, console, seconds=seconds, pruner=pruner, race=race, features=features_once(todo))
     if settings.dry_run:
         return None
     for arch in _published(grids, settings, survey):

@@ -1,6 +1,6 @@
 """How long trials will take, by those that this folder has finished on the same data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, linear_regression
 
@@ -9,7 +9,9 @@ from convgrid.runs.trial import RUNS, read_records
 from convgrid.sweep.interfaces import Trial
 from convgrid.system.environment import cores
 
-ALIKE = ("data", "data.limit", "data.batch_size", "trainer.limit", "trainer.precision")  # what an epoch's time goes by
+# What an epoch's time goes by, beside the network.
+ALIKE = ("data", "data.limit", "data.batch_size", "trainer.limit", "trainer.precision")
+FROZEN = ("arch.freeze", "augment")  # frozen layers of unchanged images are not part of it
 
 
 def estimate_seconds(trials: Sequence[Trial], settings: Settings, runs: Path = RUNS) -> float | None:
@@ -34,17 +36,22 @@ def estimate_seconds(trials: Sequence[Trial], settings: Settings, runs: Path = R
             and all(key in params for key in (*ALIKE, "plan.multiply_adds"))
         ):
             point = int(params["plan.multiply_adds"]), record["seconds"] / record["epochs"]
-            known.setdefault(tuple(params[key] for key in ALIKE), []).append(point)
+            known.setdefault(_kind(params), []).append(point)
     lines = {kind: _line(points) for kind, points in known.items()}
     seconds = 0.0
     for trial in trials:
         values = {**dict(flatten(trial.settings.values)), **trial.settings.choices}
-        line = lines.get(tuple(str(values.get(key)) for key in ALIKE))
+        line = lines.get(_kind(values))
         if line is None:
             return None
         seconds += trial.settings.trainer.max_epochs * (line[0] + line[1] * trial.plan.multiply_adds)
     workers = settings.sweep.workers or max(1, cores() // settings.trainer.threads)
     return seconds / min(workers, len(trials)) if trials else None
+
+
+def _kind(values: Mapping[str, object]) -> tuple[str, ...]:
+    """Runs of earlier versions have nothing frozen."""
+    return tuple(str(values.get(key)) for key in ALIKE) + tuple(str(values.get(key, "none")) for key in FROZEN)
 
 
 def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:

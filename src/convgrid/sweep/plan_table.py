@@ -28,6 +28,7 @@ def show_survey(
     seconds: float | None = None,
     pruner: Component | None = None,
     race: SweepSettings | None = None,
+    features: str = "",
 ) -> None:
     """Print what a sweep will do.
 
@@ -35,6 +36,7 @@ def show_survey(
         seconds: That it will take, as earlier trials did, of a race the least; None where nobody knows yet.
         pruner: That ends poor trials early; None where each is trained to its end.
         race: When a race ends; None where every trial is trained.
+        features: What is computed before the trials, in words.
     """
     todo = [trial for trial in survey.trials if trial.key not in survey.finished]
     repeats = sum(map(len, survey.repeats.values()))
@@ -55,6 +57,8 @@ def show_survey(
         rows["skipped"] = "\n".join([f"{skipped:,}", *_reasons(survey.skipped)])
     rows["parameters"] = _range(trial.plan.parameters for trial in survey.trials)
     rows["multiply-adds"] = f"{_range(trial.plan.multiply_adds for trial in survey.trials)} an image"
+    if features:
+        rows["features"] = features
     if pruner is not None:
         rows["pruned by"] = _pruner(pruner)
     if seconds is not None:

@@ -37,5 +37,12 @@ def source_of(predictor: Predictor, planned: Plan, settings: Settings, device: s
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    name = f"{settings.choices['arch']} up to {frozen[-1].name}"
-    return Source(trunk.eval(), predictor.normalised, torch.device(device), settings.trainer.precision, known, name)
+    return Source(
+        trunk.eval(),
+        predictor.normalised,
+        torch.device(device),
+        settings.trainer.precision,
+        known,
+        name=f"{settings.choices['arch']} up to {frozen[-1].name}",
+        multiply_adds=sum(layer.multiply_adds for layer in frozen),
+    )
