@@ -141,7 +141,7 @@ def test_a_tie_is_told_with_the_smallest_in_question() -> None:
     found = answer(trials_of(TIED, Rules(3, 0.05, 20, None)))
     assert found.sentence == (
         "arch.n=1 is best: val/accuracy 0.9320 +- 0.0010 (sd over 3 seeds); 1 other is still in question, none better "
-        "by more than 0.05; the smallest of these is n=0 with half of the multiply-adds"
+        "by more than 0.05; the smallest within that is n=0 with half of the multiply-adds"
     )
     assert [each.status for each in found.settings] == ["best", "in question", "out"]
     best_is_smallest = answer(trials_of([TIED[1], TIED[0], TIED[2]], Rules(3, 0.05, 20, None)))

@@ -71,5 +71,6 @@ def _lines(sweep: Mapping[str, Any], state: str, now: Standing) -> list[str]:
         setting = " ".join(f"{key}={value}" for key, value in now.setting.items())
         mean = f" (mean of {now.runs})" if now.runs > 1 else ""
         lines.append(f"  best      {metric} {now.mean:.4g}{mean}  {setting}".rstrip())
-    goes_on = now.counts["left"] and state != "running"
+    cut_off = "race" in sweep and state == "interrupted"  # between two looks no trial is left
+    goes_on = (now.counts["left"] or cut_off) and state != "running"
     return [*lines, f"  {'to go on' if goes_on else 'command '}  {sweep['command']}"]

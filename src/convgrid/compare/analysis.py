@@ -36,7 +36,7 @@ def answer(trials: Trials, *, in_full: bool = True) -> Answer:
     """
     found, race = raced(samples(trials), trials)
     settings = rank(found, trials, race)
-    smallest = _smallest_in_question(settings) if race else _smallest(found, settings, trials)
+    smallest = _smallest_within(settings, trials, race) if race else _smallest(found, settings, trials)
     shares, why_none = importance(found, trials) if in_full else ({}, "")
     by = levels(found, trials.keys) if in_full else {}
     return Answer(
@@ -75,13 +75,12 @@ def _sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Tri
     return race_sentence(settings, smallest, trials, race) if race else sentence(settings, smallest, trials)
 
 
-def _smallest_in_question(settings: Sequence[Setting]) -> Setting | None:
-    """Of those that a race has left: none of them is told to be worse."""
-    left = [each for each in settings if each.status in ("best", "in question")]
-    for cost in COST_NAMES:
-        if len(left) > 1 and all(getattr(each, cost) is not None for each in left):
-            return min(left, key=lambda each: (getattr(each, cost), each.place))
-    return None
+def _smallest_within(settings: Sequence[Setting], trials: Trials, race: Race) -> Setting | None:
+    """Of those that a race has left, the cheapest that is as near to the best as nobody minds."""
+    if race.ending != "tie" or trials.race is None or trials.race.tolerance is None:
+        return None
+    reach = trials.race.tolerance
+    return _cheapest([each for each in settings[: len(race.left)] if abs(each.mean - settings[0].mean) <= reach])
 
 
 def _smallest(found: Sequence[Sample], settings: Sequence[Setting], trials: Trials) -> Setting | None:
@@ -89,7 +88,10 @@ def _smallest(found: Sequence[Sample], settings: Sequence[Setting], trials: Tria
     if not found or found[0].count < 2:
         return None
     reach = _standard_errors(found)[0]
-    near = [each for each in settings if abs(each.mean - settings[0].mean) <= reach]
+    return _cheapest([each for each in settings if abs(each.mean - settings[0].mean) <= reach])
+
+
+def _cheapest(near: Sequence[Setting]) -> Setting | None:
     for cost in COST_NAMES:
         if all(getattr(each, cost) is not None for each in near):
             return min(near, key=lambda each: (getattr(each, cost), each.place))

@@ -29,6 +29,11 @@ from convgrid.runs.forms import PLAN_FORM
 from convgrid.runs.sweep import SWEEPS, read_sweep
 from convgrid.runs.trial import PLAN, RUNS, read_data, read_epochs, read_record, read_settings
 
+RACED = (
+    "Seeds went by the results in a race, so that p and intervals are too sure. Compare its sweep by itself, without "
+    "keys: python -m convgrid compare ID"
+)
+
 
 def from_folders(
     sweep: str | None = None, *, keys: Sequence[str] | None = None, sweeps: Path = SWEEPS, runs: Path = RUNS
@@ -50,6 +55,8 @@ def from_folders(
     """
     known = read_sweep(find_sweep(sweep or LAST_RUN, runs, sweeps))
     names = list(dict.fromkeys(name for name in known["trials"] if name is not None))
+    if "race" in known:  # noted as they ended, which another start does in another order
+        names.sort()
     found = {name: record for name in names if (record := read_record(runs / name))}
     metric, mode = known["objective"]
     frame = frame_of(checked(_read(runs / name, record), metric) for name, record in found.items())
@@ -79,6 +86,7 @@ def from_folders(
         sweep=known["id"],
         folder=sweeps / known["id"] / ("report" if keys is None else f"report-{'-'.join(keys).replace('/', '.')}"),
         swept=swept,
+        warnings=(RACED,) if "race" in known and keys is not None else (),
         left=left,
         race=Rules(**known["race"]) if "race" in known and keys is None else None,
     )

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from convgrid.compare.folders import check_keys, unended
+from convgrid.compare.folders import RACED, check_keys, unended
 from convgrid.compare.frame import (
     CURVE_METRICS,
     Read,
@@ -31,6 +31,7 @@ from convgrid.compare.frame import (
     once,
     repetition_keys,
 )
+from convgrid.compare.racing import Rules
 from convgrid.compare.sentences import number_of
 from convgrid.compare.trials import Trials
 from convgrid.config.address import database, knock, shown, usual_experiment, usual_store
@@ -42,6 +43,7 @@ from convgrid.system.mlflow_internals import bulk_histories
 
 FOLDER = Path("comparison")
 BY_START = ["start_time"]
+RACE = "convgrid.race"
 PAGE_SIZE = 1000  # runs that a store gives at once
 BULK = 500  # runs whose histories a database gives at once
 THREADS = 8  # that ask a server for histories
@@ -86,6 +88,9 @@ def from_mlflow(
     runs, parents = _runs(client, tracking_uri, experiment, filter)
     _check_mapping(ours, runs)
     runs, (metric, mode), left_out = _alike(runs, ours)
+    rules = _races(runs, parents)
+    (only,) = rules if len(rules) == 1 else (None,)
+    race = Rules(**json.loads(only)) if only and len(parents) == 1 and keys is None and not filter else None
     curves = _curves(client, [run.info.run_id for run in runs], metric, ours)
     reads = [_read(run, rows, metric, mode, ours) for run, rows in _with_curves(runs, curves)]
     frame = frame_of(reads)
@@ -103,9 +108,16 @@ def from_mlflow(
         title=f"experiment {experiment}" + (f", {filter}" if filter else ""),
         folder=FOLDER,
         swept=tuple(key for parent in parents for key in parent.data.params if not key.startswith("objective.")),
-        warnings=left_out,
+        warnings=(*left_out, *([RACED] if any(rules) and race is None else [])),
         left=unended(frame),
+        race=race,
     )
+
+
+def _races(runs: Sequence[Run], parents: Sequence[Run]) -> set[str | None]:
+    """The rules of the races that runs are of; None of those that are of none."""
+    rules = {parent.info.run_id: parent.data.tags.get(RACE) for parent in parents}
+    return {rules.get(run.data.tags.get("mlflow.parentRunId", "")) for run in runs}
 
 
 def connect(uri: str) -> MlflowClient:

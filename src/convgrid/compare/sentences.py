@@ -222,7 +222,7 @@ def race_sentence(settings: Sequence[Setting], smallest: Setting | None, trials:
 
     Args:
         settings: In its order, at least one.
-        smallest: The cheapest in question; None where there is one only, or nobody noted the costs.
+        smallest: The cheapest within the tolerance of the best; None where the race did not end so.
 
     Returns:
         One sentence, without a stop at its end.
@@ -256,9 +256,8 @@ def race_sentence(settings: Sequence[Setting], smallest: Setting | None, trials:
             return f"the race has not ended: {who} leads: {reached}; {left}"
     if smallest is None or smallest is first:
         return told
-    return (
-        f"{told}; {_cheaper(f'the smallest of these is {named(smallest.values, short(trials.keys))}', smallest, first)}"
-    )
+    small = f"the smallest within that is {named(smallest.values, short(trials.keys))}"
+    return f"{told}; {_cheaper(small, smallest, first)}"
 
 
 def _seeds(needed: float) -> str:

@@ -102,11 +102,11 @@ def standing(sweep: Mapping[str, Any], runs: Path = RUNS) -> Standing:
     done = Counter(ended.status for ended in outcomes.values())
     counts = {status: done[status] for status in ("finished", "pruned", "failed", "killed")}
     left = sum(trial is None for trial in sweep["trials"]) + len(trials) - sum(done[status] for status in DONE)
-    return Standing({**counts, "left": left}, *_best(sweep, records, outcomes))
+    return Standing({**counts, "left": left}, *_best(sweep, records, outcomes, runs))
 
 
 def _best(
-    sweep: Mapping[str, Any], records: Mapping[Path, Mapping[str, Any]], outcomes: Mapping[Path, Outcome]
+    sweep: Mapping[str, Any], records: Mapping[Path, Mapping[str, Any]], outcomes: Mapping[Path, Outcome], runs: Path
 ) -> tuple[Outcome | None, Mapping[str, str], float, int]:
     """The best trial of the best setting, the setting, its mean, and of how many trials."""
     metric, mode = sweep["objective"]
@@ -119,6 +119,8 @@ def _best(
             cost = float(params.get("plan.multiply_adds", 0))
             settings[folder] = results.add(varying, ended.metrics[name], cost)
     best = results.best()
+    if "race" in sweep and sweep.get("winner"):  # whose seeds went by the results: the mean alone does not say
+        best = settings.get(runs / sweep["winner"], best)
     if best is None:
         return None, {}, math.nan, 0
     members = [outcomes[folder] for folder, setting in settings.items() if setting == best]

@@ -1,5 +1,6 @@
 """What the store should have of a trial's or a sweep's folder."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,6 +131,8 @@ def wanted_of_sweep(folder: Path, sweep: Mapping[str, Any], runs: Path = RUNS, *
         totals[f"best/{metric}"] = stand.mean
     state, file = MLFLOW_STATUS.get(status(sweep, folder), "RUNNING"), folder / SWEEP
     tags = {"convgrid.sweep": sweep["id"], "convgrid.command": sweep["command"]}
+    if "race" in sweep:
+        tags["convgrid.race"] = json.dumps(sweep["race"])
     return Wanted(
         label=("convgrid.sweep", sweep["id"]),
         name=_name(sweep["command"]),
