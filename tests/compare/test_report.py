@@ -386,7 +386,9 @@ def test_a_race_shows_who_is_best_in_question_and_out(tmp_path: Path) -> None:
     found = answer(trials)
     page = Elements(write(trials, found, tmp_path).read_text(encoding="utf-8"))
     keys = [head["data-key"] for head in page.all("th") if "data-key" in head]
-    assert keys == ["place", "val/accuracy", "arch.n", "runs", "parameters", "multiply_adds", "seconds", "status"]
+    assert keys == [
+        "place", "val/accuracy", "arch.n", "interval", "runs", "parameters", "multiply_adds", "seconds", "status"
+    ]  # fmt: skip
     words = " ".join(page.words)
     assert words.count("out after 3 seeds") >= 2
     assert "★ best" in words

@@ -338,3 +338,58 @@ def test_from_folders_reads_any_place(tmp_path: Path) -> None:
     make_trial(tmp_path / "r", "a", params=PARAMS)
     make_sweep(tmp_path / "s", "0a", ["a"])
     assert from_folders(sweeps=tmp_path / "s", runs=tmp_path / "r").folder == tmp_path / "s" / "0a" / "report"
+
+
+RULES = {"settings": 2, "tolerance": 0.001, "max_seeds": 20, "budget": None}
+SPREAD = (0.0, 0.001, 0.002)
+
+
+def race_of_two(ended: tuple[int, ...] = (5, 2, 1, 0, 4, 3)) -> list[str]:
+    names = [
+        trial(f"n{n}s{seed}", 0.8 + int(n) / 20 + SPREAD[int(seed)], arch_n=n, seed=seed)
+        for n in "12"
+        for seed in "012"
+    ]
+    make_sweep(SWEEPS, "0a", [names[at] for at in ended], varying={"arch.n": ["1", "2"], "seed": [*"012"]}, race=RULES)
+    return names
+
+
+def test_a_race_is_read_from_its_folders_in_an_order_of_its_own() -> None:
+    race_of_two()
+    first = answer(load())
+    assert first.sentence == (
+        "arch.n=2 is best: val/accuracy 0.9010 +- 0.0010 (sd over 3 seeds); a race of 6 trials told it from the other"
+    )
+    race_of_two((0, 1, 2, 3, 4, 5))
+    assert answer(load()).settings == first.settings
+    by_other_keys = answer(load(keys=["seed"]))
+    assert by_other_keys.race is None
+    assert by_other_keys.warnings[0].startswith("Seeds went by the results in a race, so that p and intervals are too")
+
+
+@pytest.mark.parametrize("rules", ['{"settings": 2}', '"auto"', "3"])
+def test_rules_of_a_race_that_are_damaged_are_told(rules: str) -> None:
+    race_of_two()
+    file = SWEEPS / "0a" / "sweep.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"race": json.loads(rules)}))
+    with pytest.raises(SweepError, match="race"):
+        load("0a")
+
+
+def test_a_race_in_mlflow_is_told_as_one_and_mixed_with_others_with_a_warning(store: str) -> None:
+    client = MlflowClient(store)
+    experiment = client.create_experiment("convgrid")
+    parent = client.create_run(experiment, tags={"convgrid.sweep": "0a", "convgrid.race": json.dumps(RULES)})
+    common = {**PARAMS, "objective.metric": "val/accuracy", "objective.mode": "max"}
+    for n in (1, 2):
+        for seed, more in enumerate(SPREAD):
+            params = common | {"arch.n": n, "seed": seed}
+            log(client, experiment, [0.8 + n / 20 + more], params, "val/accuracy",
+                **{"mlflow.parentRunId": parent.info.run_id})  # fmt: skip
+    found = answer(load(experiment="convgrid", tracking_uri=store))
+    assert "a race of 6 trials told it from the other" in found.sentence
+    assert found.warnings == ()
+    log(client, experiment, [0.7], common | {"arch.n": 3, "seed": 0}, "val/accuracy")
+    mixed = answer(load(experiment="convgrid", tracking_uri=store))
+    assert mixed.race is None
+    assert any(warning.startswith("Seeds went by the results in a race") for warning in mixed.warnings)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from convgrid.compare import answer, load
 
 RUN = Path(__file__).parents[2] / "run.py"
 SMALL = ("data.limit=64", "arch.filters=4", "arch.hidden=4", "trainer.max_epochs=3", "trainer=cpu", "tracking=none")
@@ -209,6 +212,32 @@ def test_a_killed_sweep_takes_its_workers_along_and_goes_on(folder: Path, undist
     sweep(folder, *FOUR)
     assert results(folder) == undisturbed
     assert before.items() <= records(folder).items()  # nothing was done twice
+
+
+RACE = ("optimizer=sgd,adam", "sweep.seeds=auto", "sweep.tolerance=0.5", "sweep.max_seeds=5", "activation.kind=slow")
+
+
+def test_a_killed_race_goes_on_and_decides_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+    def ended() -> tuple[object, ...]:
+        found = answer(load())
+        assert found.race is not None
+        assert found.race.ending is not None
+        return found.sentence, found.race, [(each.values, each.mean, each.status) for each in found.settings]
+
+    sweep(folder, *RACE)
+    undisturbed = ended(), results(folder)
+    for name in ("runs", "sweeps"):
+        shutil.rmtree(folder / name)
+    process = start(folder, *RACE)
+    wait_for(trained_epoch(folder))
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for(lambda: not workers_of(folder), seconds=10)
+    assert answer(load()).race != undisturbed[0][1]
+    sweep(folder, *RACE)
+    assert (ended(), results(folder)) == undisturbed
 
 
 HANG_UP = """

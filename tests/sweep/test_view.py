@@ -243,6 +243,24 @@ def test_sweeps_are_listed_with_their_state_and_the_command_that_goes_on(tmp_pat
     assert max(map(len, lines)) <= 80
 
 
+def test_a_race_lists_the_best_it_told_and_goes_on_between_two_looks(tmp_path: Path) -> None:
+    sweeps, runs = tmp_path / "sweeps", tmp_path / "runs"
+    for name, n, accuracy in (("a", "1", 0.9), ("b", "2", 0.8), ("c", "1", 0.5)):  # of the one in question, more
+        finish(make_trial(runs, name, params={"arch.n": n, "seed": name}), accuracy=accuracy)
+    rules = {"settings": 2, "tolerance": 0.1, "max_seeds": 20, "budget": None}
+    varying = {"arch.n": ["1", "2"]}
+    make_sweep(sweeps, "0a", ["a", "b", "c"], status="finished", winner="a", race=rules, varying=varying)
+    make_sweep(sweeps, "0b", ["a", "b", "c"], status="killed", race=rules, varying=varying)
+    out = console()
+    show_sweeps(out, sweeps, runs)
+    assert [line for line in shown(out) if line.startswith("  ")] == [
+        "  best      val/accuracy 0.7 (mean of 2)  arch.n=1",
+        "  command   run.py -m arch.n=1,2 optimizer=sgd,adam",
+        "  best      val/accuracy 0.8  arch.n=2",
+        "  to go on  run.py -m arch.n=1,2 optimizer=sgd,adam",
+    ]
+
+
 def test_a_sweep_whose_file_is_broken_is_named_below_the_others(tmp_path: Path) -> None:
     sweeps, runs = tmp_path / "sweeps", tmp_path / "runs"
     finish(make_trial(runs, "a", params={"arch.n": "3", "seed": "1"}))

@@ -249,6 +249,12 @@ def test_the_parents_status_is_the_sweeps_also_where_its_process_died(opened: St
     assert opened.client.get_run(parent.run_id).info.status == shown
 
 
+def test_the_parent_run_of_a_race_has_its_rules(opened: Store) -> None:
+    rules = {"settings": 2, "tolerance": 0.001, "max_seeds": 20, "budget": None}
+    parent = sync_sweep(make_sweep(SWEEPS, "s1", [], race=rules), opened)
+    assert json.loads(opened.client.get_run(parent.run_id).data.tags["convgrid.race"]) == rules
+
+
 def test_a_broken_sweep_keeps_no_other_from_being_set_right(opened: Store) -> None:
     parents = []
     for name in ("s0", "s1", "s2"):

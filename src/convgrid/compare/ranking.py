@@ -116,7 +116,8 @@ def _by_seed(found: Sequence[Sample], trials: Trials) -> list[list[float | None]
     settings = dict(zip(frame.index, cells, strict=True))
     known = {settings[trial]: place for trial, place in named.items()}
     ended = ~frame["status"].isin(["running", "killed"])
-    for trial in frame.sort_values("seed", kind="stable").index:
+    in_order = frame.sort_values("seed", kind="stable") if "seed" in frame else frame  # nothing of any trial is known
+    for trial in in_order.index:
         value = float(results[trial]) if ended[trial] else None
         groups.setdefault(known.get(settings[trial], settings[trial]), []).append(value)
     return [*groups.values()]

@@ -92,16 +92,14 @@ def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[Ra
     better = "descending" if words.mode == "max" else "ascending"
     columns = [Column("place", "place", start="ascending"), Column(words.metric, words.metric, sort=better)]
     columns += [Column(key, key, numbers[key]) for key in keys]
-    if repeated:
-        columns.append(Column("interval", "interval", False, ""))
     if compared:
-        columns.append(Column("runs", "runs"))
+        columns += [Column("interval" if repeated else "mean", "interval", False, ""), Column("runs", "runs")]
     columns += [Column(name, key) for key, name in _costs(answer).items()]
     if repeated:
         columns.append(Column("p", "p", sort="descending"))
     if compared:
         columns.append(Column("in the race" if answer.race else "against the best", "status", number=False))
-    x = axis_of(answer.settings, words, 6, CELL[0] - 6) if repeated else None
+    x = axis_of(answer.settings, words, 6, CELL[0] - 6) if compared else None
     return columns, [_row(setting, answer, keys, x, words) for setting in answer.settings]
 
 
@@ -156,13 +154,12 @@ def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: AxisScale | N
     cells = [Cell(str(setting.place), setting.place), Cell(words.measured(setting), setting.mean)]
     cells += [_value(setting.values[key]) if key in setting.values else Cell("") for key in keys]
     if x is not None:
-        cells.append(Cell(svg(in_a_cell(setting, x, answer.settings[0].mean)), kind="plot"))
-    if x is not None or answer.race is not None:
-        cells.append(Cell(str(setting.n), setting.n))
+        plot = svg(in_a_cell(setting, x, answer.settings[0].mean))
+        cells += [Cell(plot, kind="plot"), Cell(str(setting.n), setting.n)]
     cells += [_cost(name, getattr(setting, name)) for name in _costs(answer)]
-    if x is not None:
+    if x is not None and answer.race is None:
         cells.append(_chance(setting.p))
-    if x is not None or answer.race is not None:
+    if x is not None:
         about = (SIGNS[setting.status], verdict(setting), SMALLEST if setting == answer.smallest else "")
         cells.append(Cell(" ".join(filter(None, about)), kind="words"))
     colour = f"s{setting.place}" if setting.place <= NAMED else ""
