@@ -300,8 +300,8 @@ TOLD = {
     ),
     "arch.weights=imagenet": (
         "arch.weights=imagenet: there are none for arch=convnet. Use one of vgg16, vgg19, resnet18, resnet34, "
-        "resnet50, resnet101, squeezenet1_0, squeezenet1_1, mobilenet_v2, densenet121, googlenet, efficientnet_lite0, or "
-        "convert a file: python -m convgrid adopt."
+        "resnet50, resnet101, squeezenet1_0, squeezenet1_1, mobilenet_v2, densenet121, googlenet, efficientnet_lite0, "
+        "or convert a file: python -m convgrid adopt."
     ),
     "arch.init_residual=zero": (
         "arch.init_residual=zero has no effect: the pattern INPUT -> [[CONV -> NORM? -> ACT]*N -> POOL? -> DROPOUT?]*M "
