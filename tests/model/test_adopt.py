@@ -1,5 +1,6 @@
 """`convgrid adopt`: weights of another program become a file that is predicted with and trained from."""
 
+import json
 import struct
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from convgrid.cli.main import main
@@ -168,6 +169,18 @@ def test_mistakes_are_told_before_weights_are_read(
 )  # fmt: skip
 def test_a_check_is_far_above_chance_or_is_none(right: int, count: int, chance: float, is_sure: bool) -> None:
     assert Checked(right, count, chance).is_sure is is_sure
+
+
+def test_a_file_that_no_longer_predicts_what_it_did_is_refused(
+    weights: dict[str, Tensor], pixels: list[str], photos: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(weights, "net.pth")
+    assert main(["adopt", "net.pth", *ARCH, *pixels, "--check", str(photos)]) == 0
+    tensors, told = load_file("net.safetensors"), json.dumps(read_metadata(Path("net.safetensors")))
+    tensors["network.conv1.weight"] += 0.1
+    save_file(tensors, "net.safetensors", {"convgrid": told})
+    assert main(["predict", "net.safetensors", str(photos / "3")]) == 1
+    assert "does not predict what it did when it was written" in capsys.readouterr().err
 
 
 def test_a_header_that_is_none_is_refused(in_tmp: Path) -> None:

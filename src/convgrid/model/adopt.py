@@ -24,7 +24,7 @@ from convgrid.model.export import write
 from convgrid.model.formats import in_process
 from convgrid.model.images import find_images, read_images
 from convgrid.model.meta import Meta
-from convgrid.model.trained import Trained
+from convgrid.model.trained import NOISE, Trained, noise, scores_of_noise
 from convgrid.network.build import build
 from convgrid.network.foreign import (
     converted,
@@ -42,7 +42,6 @@ from convgrid.objective.predictor import Predictor
 
 Planned = Callable[[int, int], tuple[Settings, Plan]]  # of so many channels and classes
 SAFE = ".safetensors"
-FEW = 8  # images that the file is held against
 SURE = 5.0  # standard deviations above chance from which on an accuracy is no accident
 PART = 4  # of the way from chance to perfect that weights in their places go at least
 
@@ -152,12 +151,6 @@ def convert(file: Path, planned: Planned, wanted: Wanted) -> Trained:
     predictor = Predictor(network, objective, mean, std, plan.input_shape[1:])
     meta = _meta(file, plan, settings, wanted, profile, fit)
     return Trained(meta, predictor.eval().requires_grad_(False), noise(plan))
-
-
-def noise(plan: Plan) -> Tensor:
-    """Two images that are the same everywhere, to hold a network's scores against: (2, C, H, W), bytes."""
-    pixels = torch.arange(2 * math.prod(plan.input_shape))
-    return (pixels * 7919 % 251).to(torch.uint8).view(2, *plan.input_shape)
 
 
 def _pixels(wanted: Wanted, channels: int) -> tuple[list[float], list[float]]:
@@ -305,6 +298,6 @@ def keep(trained: Trained, out: Path, about: Mapping[str, Any]) -> None:
     Raises:
         ModelError: If it cannot be written, or does not predict what the model does.
     """
-    scores = ask(in_process(trained), trained.images)
-    meta = replace(trained.meta, about={**trained.meta.about, **about, "noise": scores[:, :FEW].tolist()})
-    write(replace(trained, meta=meta), "safetensors", out, trained.images)
+    told = {**trained.meta.about, **about, NOISE: scores_of_noise(trained.meta, trained.predictor)}
+    written = replace(trained, meta=replace(trained.meta, about=told))
+    write(written, "safetensors", out, trained.images)

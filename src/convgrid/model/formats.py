@@ -23,7 +23,7 @@ from convgrid.errors import ModelError, cause_of
 from convgrid.model.meta import KEY, Meta
 from convgrid.model.sliding import Slider
 from convgrid.model.suffixes import SUFFIXES
-from convgrid.model.trained import Trained, assemble
+from convgrid.model.trained import Trained, assemble, check_noise
 from convgrid.network import graph  # noqa: F401  (likewise)
 from convgrid.objective.predictor import Predictor
 from convgrid.system.torch_internals import any_sides
@@ -196,7 +196,9 @@ def _read_safetensors(file: Path) -> Model:
         meta = _meta((opened.metadata() or {}).get(KEY, ""), file)
         _check_code(meta)
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is not a mapping)
-    return _of(meta, assemble(meta, weights))
+    predictor = assemble(meta, weights)
+    check_noise(meta, predictor)
+    return _of(meta, predictor)
 
 
 def _check_code(meta: Meta) -> None:

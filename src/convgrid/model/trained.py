@@ -3,12 +3,13 @@
 Shapes: E example images, K predictions of an image.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convgrid.data.profile import Profile, pick_examples
 from convgrid.errors import ConfigError, ConvgridError, ModelError, RunError
@@ -16,6 +17,7 @@ from convgrid.losses import mean_squared_error
 from convgrid.model.meta import Meta
 from convgrid.model.sliding import Slider
 from convgrid.network.build import build
+from convgrid.network.plan import Plan
 from convgrid.objective.objective import Objective
 from convgrid.objective.predictor import Predictor
 from convgrid.runs.checkpoint import read_checkpoint
@@ -25,6 +27,7 @@ from convgrid.runs.trial import BEST, DATA, read_settings
 
 TRAINING = "predictor."  # what a checkpoint's names of weights start with
 EXACT = 1e-3  # of the largest prediction: what rounding makes of any of them in float32
+NOISE, FEW = "noise", 8  # among what a weights file says of itself: predictions of noise, of so many classes
 ROUGH = 5e-2  # likewise, of them on average, in 16 bits or on a GPU
 
 
@@ -95,6 +98,31 @@ def assemble(meta: Meta, weights: dict[str, Tensor]) -> Predictor:
     predictor = Predictor(network, objective, [0.0] * channels, [1.0] * channels, size)
     predictor.load_state_dict({name: weights[name] for name in predictor.state_dict()})
     return _at_rest(predictor)
+
+
+def noise(plan: Plan) -> Tensor:
+    """Two images that are the same everywhere, to hold a network's scores against: (2, C, H, W), bytes."""
+    pixels = torch.arange(2 * math.prod(plan.input_shape))
+    return (pixels * 7919 % 251).to(torch.uint8).view(2, *plan.input_shape)
+
+
+def scores_of_noise(meta: Meta, predictor: nn.Module) -> list[list[float]]:
+    """What a model predicts of noise, of its first classes: a weights file keeps it."""
+    with torch.inference_mode():
+        return predictor(noise(meta.plan))[:, :FEW].tolist()
+
+
+def check_noise(meta: Meta, predictor: Predictor) -> None:
+    """Hold a model that was read from a weights file against what it predicted when the file was written.
+
+    Raises:
+        ModelError: If it predicts something else.
+    """
+    if NOISE not in meta.about:
+        return
+    found, expected = torch.tensor(scores_of_noise(meta, predictor)), torch.tensor(meta.about[NOISE])
+    if not is_close(found, expected):
+        raise ModelError("it does not predict what it did when it was written. Has the code of a layer changed?")
 
 
 def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
