@@ -163,6 +163,23 @@ def test_mistakes_are_told_before_weights_are_read(
 
 
 @pytest.mark.parametrize(
+    ("flag", "text", "said"),
+    [
+        ("--size", "0", "--size: 0 must be pixels, such as 224, or height and width: 192,256"),
+        ("--size", "1,2,3", "--size: 1,2,3 must be pixels"),
+        ("--mean", "a", "--mean: a must be numbers, such as 0.485,0.456,0.406"),
+        ("--std", "1,0,1", "--std: 1,0,1 must be above 0"),
+        ("--scale", "nan", "--scale: nan must be above 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told(
+    pixels: list[str], flag: str, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["adopt", "net.pth", *ARCH, *pixels, "--check", "photos", flag, text]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("right", "count", "chance", "is_sure"),
     [(915, 1000, 0.1, True), (300, 400, 0.061, True), (52, 100, 0.5, False), (3, 4, 0.1, False), (400, 800, 0.5, False),
      (150, 1000, 0.1, False)],

@@ -238,8 +238,11 @@ def test_the_plan_tells_what_becomes_of_weights(settings: SettingsMaker, trained
     assert source_notes(chosen, planned(chosen)) == [
         f"weights of {trained}/best.ckpt: 4 of 6 layers; drawn anew: fc1, output"
     ]
-    larger = found(settings(*SMALL, f"arch.weights={trained}", "data=random", "data.shape=[1,9,9]"))
-    assert source_notes(larger, planned(larger))[1].startswith("these are of 1x8x8 images, which here are 1x9x9")
+    larger = found(settings(*SMALL, f"arch.weights={trained}", "data=random", "data.shape=[1,12,12]"))
+    assert source_notes(larger, planned(larger)) == [
+        f"weights of {trained}/best.ckpt: 5 of 5 layers",
+        "these are of 1x8x8 images, which here are 1x12x12: the head sees the average of 6x6 places instead of 4x4",
+    ]
 
 
 def test_weights_that_cannot_be_found_or_do_not_fit_are_told_before_data_is_read(

@@ -163,8 +163,10 @@ def _add_adopt(parser: argparse.ArgumentParser) -> None:
     add("words", nargs="+", metavar="arch=NAME", help="the network that they are of, and other overrides of run")
     add("--size", type=_sizes, required=True, metavar="N[,N]", help="height and width of the images, in pixels")
     add("--mean", type=_numbers, required=True, metavar="N,..", help="of each channel, on the scale of --scale")
-    add("--std", type=_numbers, required=True, metavar="N,..", help="likewise; one number holds for all")
-    add("--scale", type=float, default=1.0, metavar="N", help="white, before the mean is taken off: 1 (default) or 255")
+    add("--std", type=_above_zero, required=True, metavar="N,..", help="likewise; one number holds for all")
+    add(
+        "--scale", type=_scale, default=1.0, metavar="N", help="white, before the mean is taken off: 1 (default) or 255"
+    )
     add("--channels", choices=("rgb", "bgr"), default="rgb", help="their order; bgr becomes rgb; default: rgb")
     add("--classes", type=Path, metavar="FILE", help="names, a line each, in the order of the outputs")
     add(
@@ -182,14 +184,28 @@ def _add_adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} must be numbers, such as 0.485,0.456,0.406") from None
+
+
+def _above_zero(text: str) -> list[float]:
+    numbers = _numbers(text)
+    if not min(numbers) > 0:  # nor NaN
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
+    return numbers
+
+
+def _scale(text: str) -> float:
+    return _above_zero(text)[0]
 
 
 def _sizes(text: str) -> list[int]:
-    sizes = [int(part) for part in text.split(",")]
-    if len(sizes) > 2 or min(sizes) < 1:
-        raise ValueError(text)
-    return sizes
+    sizes = text.split(",")
+    if len(sizes) > 2 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text} must be pixels, such as 224, or height and width: 192,256")
+    return [int(size) for size in sizes]
 
 
 def _add_features(parser: argparse.ArgumentParser) -> None:

@@ -138,11 +138,22 @@ def source_notes(settings: Settings, plan: Plan) -> list[str]:
     lines = [f"weights of {source.file}: {len(loaded)} of {len(weighted)} layers{_drawn(drawn)}"]
     if source.plan.input_shape != plan.input_shape:
         there, here = ("x".join(map(str, each.input_shape)) for each in (source.plan, plan))
-        lines.append(f"these are of {there} images, which here are {here}: what the layers see is larger or smaller")
+        lines.append(f"these are of {there} images, which here are {here}{_averages(source.plan, plan)}")
     others = differences(plan, source.plan, loaded)
     if others:
         lines.append(f"{', '.join(others[:5])} computed otherwise there: with another stride, padding or number")
     return lines
+
+
+def _averages(there: Plan, here: Plan) -> str:
+    """What another size of images comes to: an average over more or fewer places."""
+    sizes = [
+        "x".join(map(str, layer.input_shape[1:]))
+        for plan in (there, here)
+        for layer in plan.layers[: plan.num_features][-1:]
+        if layer.kind == "GAP"
+    ]
+    return f": the head sees the average of {sizes[1]} places instead of {sizes[0]}" if len(sizes) == 2 else ""
 
 
 def _is_to_be_fetched(settings: Settings) -> bool:
