@@ -102,7 +102,10 @@ def test_preprocessing_is_brought_to_the_scale_of_the_data(
 
 def test_a_frozen_part_stays_bit_for_bit_what_it_was(settings: SettingsMaker, trained: Path, in_tmp: Path) -> None:
     decaying = ("optimizer.weight_decay=0.1", "regularization.l2=0.1", "augment=cifar")
-    folder = run(settings(*SMALL, *decaying, f"arch.weights={trained}", "arch.freeze=features", "seed=1"))
+    said = io.StringIO()
+    chosen = found(settings(*SMALL, *decaying, f"arch.weights={trained}", "arch.freeze=features", "seed=1"))
+    folder = trial.run(chosen, Console(file=said))
+    assert f"weights of {trained}/best.ckpt: 5 of 5 layers\n" in said.getvalue()
     there, here = weights_of(trained, BEST), weights_of(folder)
     assert all(torch.equal(here[name], there[name]) for name in there if is_frozen(name))
     assert not torch.equal(here[f"{OUTPUT}weight"], there[f"{OUTPUT}weight"])

@@ -118,11 +118,12 @@ def check_source(settings: Settings, plan: Plan) -> None:
         matching(plan, source.plan, source.place, free_head=settings.arch.head is not None)
 
 
-def source_notes(settings: Settings, plan: Plan) -> list[str]:
+def source_notes(settings: Settings, plan: Plan, loaded: Sequence[str] | None = None) -> list[str]:
     """Say what becomes of the weights.
 
     Args:
         settings: As `found` gives them.
+        loaded: The layers that they were loaded into; None foresees them, without knowing the names of the classes.
 
     Returns:
         A line each.
@@ -132,7 +133,8 @@ def source_notes(settings: Settings, plan: Plan) -> list[str]:
     source = read_source(settings)
     if source is None:
         return []
-    loaded = matching(plan, source.plan, source.place, free_head=settings.arch.head is not None)
+    if loaded is None:
+        loaded = matching(plan, source.plan, source.place, free_head=settings.arch.head is not None)
     weighted = [layer.name for layer in plan.layers if layer.parameters]
     drawn = [name for name in weighted if name not in loaded]
     lines = [f"weights of {source.file}: {len(loaded)} of {len(weighted)} layers{_drawn(drawn)}"]

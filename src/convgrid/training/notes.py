@@ -8,6 +8,7 @@ from convgrid.config import Settings
 from convgrid.data.files import some
 from convgrid.network.build import ASKS, keeping_weights
 from convgrid.network.plan import Plan
+from convgrid.runs.source import source_notes
 from convgrid.training.learner import Learner
 
 ALONE = 0.9  # of a part's answers: who always gives the most frequent one reaches as much
@@ -23,7 +24,8 @@ def notes_on(settings: Settings, learner: Learner, planned: Plan) -> tuple[str, 
     Returns:
         A sentence or two each.
     """
-    return (*_on_objective(learner), *_on_weights(settings, learner, planned))
+    loaded = source_notes(settings, planned, learner.recipe.loaded)
+    return (*_on_objective(learner), *_on_weights(settings, learner, planned), *loaded)
 
 
 def _on_objective(learner: Learner) -> Iterator[str]:
