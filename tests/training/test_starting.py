@@ -248,6 +248,11 @@ def test_the_plan_tells_what_becomes_of_weights(settings: SettingsMaker, trained
     ]
 
 
+def test_the_plan_proposes_larger_images_where_weights_know_such(settings: SettingsMaker, trained: Path) -> None:
+    smaller = found(settings(*SMALL, f"arch.weights={trained}", "data=random", "data.shape=[1,6,6]"))
+    assert source_notes(smaller, planned(smaller))[2].startswith("data.shape=[1,8,8] shows them what they know")
+
+
 def test_weights_that_cannot_be_found_or_do_not_fit_are_told_before_data_is_read(
     settings: SettingsMaker, trained: Path, in_tmp: Path
 ) -> None:

@@ -141,6 +141,9 @@ def source_notes(settings: Settings, plan: Plan, loaded: Sequence[str] | None = 
     if source.plan.input_shape != plan.input_shape:
         there, here = ("x".join(map(str, each.input_shape)) for each in (source.plan, plan))
         lines.append(f"these are of {there} images, which here are {here}{_averages(source.plan, plan)}")
+    if plan.input_shape[1:] < source.plan.input_shape[1:]:
+        sides = ",".join(map(str, source.plan.input_shape))
+        lines.append(f"data.shape=[{sides}] shows them what they know, where photos are that large, and takes longer")
     others = differences(plan, source.plan, loaded)
     if others:
         lines.append(f"{', '.join(others[:5])} computed otherwise there: with another stride, padding or number")
