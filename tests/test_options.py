@@ -50,7 +50,7 @@ VALUES: dict[tuple[str, str], dict[str, Any]] = {
 }
 MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
 BESIDE = {  # in the YAML only
-    "data": {"batch_size", "limit_evaluation"}, "layer/conv": {"padding"}, "layer/pool": {"padding"},
+    "data": {"batch_size", "limit_evaluation", "views"}, "layer/conv": {"padding"}, "layer/pool": {"padding"},
     "schedule": {"freeze_epochs"},
 }  # fmt: skip
 PIPELINES = {"loss": {"from_logits"}}  # in the signature only
@@ -241,9 +241,9 @@ def test_a_file_that_disagrees_with_its_signature_is_found(stated: dict[str, Any
 
 
 def test_a_data_set_without_a_batch_size_is_found() -> None:
-    assert disagreements("data", "sound", {"_target_": "sound", "b": 4.0, "limit_evaluation": 0}, sound) == [
-        "batch_size is missing"
-    ]
+    assert disagreements(
+        "data", "sound", {"_target_": "sound", "b": 4.0, "limit_evaluation": 0, "views": 0}, sound
+    ) == ["batch_size is missing"]
 
 
 def test_a_component_without_a_reference_value_is_found() -> None:

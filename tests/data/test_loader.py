@@ -36,6 +36,17 @@ def test_an_epoch_holds_every_image_once(channels: int) -> None:
     assert order != list(range(11))
 
 
+def test_views_take_turns_epoch_by_epoch() -> None:
+    views = [
+        batches(Split(numbered(5).images, torch.arange(5) + 10 * view), batch_size=3, device="cpu") for view in (0, 1)
+    ]
+    done = iter([0, 1, 2])
+    turns = loader.Turns(views, lambda: next(done))
+    assert len(turns) == len(views[0])
+    taken = [[int(targets[0]) for chunk in turns for _, targets, _ in chunk] for _ in range(3)]
+    assert taken == [[0, 3], [10, 13], [0, 3]]
+
+
 def test_without_a_seed_the_order_is_the_stored_one() -> None:
     assert epoch(numbered(6)) == [[0, 1, 2, 3], [4, 5]]
 

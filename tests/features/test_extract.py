@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from convgrid.augment import Augment
 from convgrid.data import Split
 from convgrid.features.cache import Cache
-from convgrid.features.extract import Source, Watch, digest_of_weights, ids, images_at, stored
+from convgrid.features.extract import Source, Watch, digest_of_weights, ids, images_at, stored, stored_view
+from convgrid.system.seeding import derive
 
 
 def noise(count: int, seed: int = 0) -> Split:
@@ -91,6 +93,25 @@ def test_who_comes_while_features_are_made_waits_for_them(cache: Cache) -> None:
         thread.join()
     assert network.seen == [5]
     assert told.count("Another process computes the same features: waiting for them.") == 2
+
+
+def test_views_are_the_networks_features_of_augmented_images(cache: Cache) -> None:
+    network, part = nn.Flatten(), noise(6)
+    augment = Augment(horizontal_flip=True, brightness=0.3)
+    views = [
+        stored_view(part, number, augment, {"brightness": 0.3}, source(network), Watch(quiet), cache)
+        for number in (0, 1, 0)
+    ]
+    rows = [view.numbers[view.places] for view in views if view is not None]
+    order = np.arange(6)
+    (images,) = images_at([part], order, torch.device("cpu"))
+    draws = torch.Generator().manual_seed(derive(0, "views", 1))
+    assert torch.equal(rows[1], (augment(images, None, draws)[0] / 255).flatten(1))
+    assert torch.equal(rows[0], rows[2])
+    assert not torch.equal(rows[0], rows[1])
+    assert len(cache.entries()) == 2
+    stored_view(part, 0, augment, {"brightness": 0.4}, source(network), Watch(quiet), cache)
+    assert len(cache.entries()) == 3
 
 
 def test_torn_features_are_made_again(cache: Cache) -> None:

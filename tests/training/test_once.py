@@ -2,6 +2,7 @@
 
 import errno
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from conftest import compose_settings
-from convgrid.errors import Interrupted
+from convgrid.config import check_values
+from convgrid.errors import ConvgridError, Interrupted
 from convgrid.features import extract
 from convgrid.features.cache import Cache
 from convgrid.features.extract import Source
@@ -22,6 +24,7 @@ from convgrid.model.trained import load
 from convgrid.runs.find import find_to_resume
 from convgrid.runs.trial import EpochLog, read_epochs, read_record
 from convgrid.training import trial
+from convgrid.training.components import Components
 
 SMALL = ("tracking=none", "trainer=cpu", "data.limit=60", "arch.filters=3", "layer/norm=batch", "layer/dropout=plain")
 JOINED = "INPUT -> CONV -> NORM -> RELU -> SUM[CONV -> NORM | SKIP] -> RELU -> CONV(6) -> RELU -> FC(8) -> RELU -> FC"
@@ -241,6 +244,49 @@ def test_checkpoints_leave_out_what_does_not_change_until_the_end(
     found = load(folder).predictor.state_dict()  # as where a training was killed
     assert {f"predictor.{name}" for name in found} == set(best["state_dict"])
     assert all(torch.equal(weight, best["state_dict"][f"predictor.{name}"]) for name, weight in found.items())
+
+
+def test_views_are_computed_once_and_take_turns(
+    weights: Callable[[str], list[str]], runs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [*weights(""), "arch.freeze=features", "augment=keras_blog", "data.views=2"]
+    folder, _ = train(*chosen, epochs=3)
+    assert sum(runs) == IMAGES - 60 + 2 * 60
+    runs.clear()
+    again, _ = train(*chosen, epochs=3)
+    assert runs == []
+    assert result(folder) == result(again)
+    one, _ = train(*chosen[:-1], "data.views=1", "seed=1", epochs=3)
+    assert runs == []  # the first view is the same, whatever the seed
+    assert result(one)[0] != result(folder)[0]
+    assert load(folder).predictor(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    more, _ = train(*chosen[:-1], "data.views=3", epochs=3)
+    assert sum(runs) == 60
+    histories = [result(each)[0] for each in (folder, more)]
+    assert histories[0][:2] == histories[1][:2]  # whose third epoch sees a third view
+    assert histories[0][2] != histories[1][2]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["augment=keras_blog"], "data.views=2 keeps what frozen layers make of images. Add arch.freeze=features"),
+        (["arch.freeze=features", "arch.weights=last"], "data.views=2 needs an augment"),
+        (
+            ["arch.freeze=features", "arch.weights=last", "augment=keras_blog", "trainer.test_views=3"],
+            "trainer.test_views=3 looks at images, and data.views=2 leaves only features to see.",
+        ),
+    ],
+)
+def test_views_that_cannot_be_are_refused_before_data_is_read(overrides: list[str], told: str) -> None:
+    with pytest.raises(ConvgridError, match=re.escape(told)):
+        check_values(compose_settings("data.views=2", *overrides), {})
+
+
+def test_views_of_mixed_images_are_refused() -> None:
+    chosen = compose_settings("data.views=2", "augment=custom", "augment.mixup=0.2", "augment.horizontal_flip=true")
+    with pytest.raises(ConvgridError, match=r"data\.views=2 keeps each image by itself, and augment=custom hides"):
+        Components(chosen).check()
 
 
 def test_augmentation_runs_all_layers_in_every_step(weights: Callable[[str], list[str]], runs: list[int]) -> None:

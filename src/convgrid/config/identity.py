@@ -31,6 +31,7 @@ LATER = {
     "arch.loaded_lr": 1.0,
     "schedule.freeze_epochs": 0,
     "data.limit_evaluation": 0,
+    "data.views": 0,
 }
 WEIGHTS = "arch.weights"  # what its file holds counts, not where it is
 

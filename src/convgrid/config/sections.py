@@ -45,6 +45,7 @@ class DataSettings:
     batch_size: int
     task: Task = "classification"
     limit_evaluation: int = 0  # images
+    views: int = 0  # of each training image
 
 
 @dataclass(frozen=True, slots=True)

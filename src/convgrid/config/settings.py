@@ -32,7 +32,7 @@ from convgrid.network.planned import PATTERN_ACTIVATIONS, Groups
 # Keys of an option that the pipeline reads itself; all others are given to what `_target_` names.
 PIPELINES: Mapping[str, tuple[str, ...]] = {
     "loss": ("fit",),
-    "data": ("batch_size", "limit_evaluation"),
+    "data": ("batch_size", "limit_evaluation", "views"),
     "schedule": ("freeze_epochs",),
 }
 

@@ -38,6 +38,7 @@ LEAST: Mapping[str, float] = {
     "data.limit_evaluation": 0,
     "data.memory_gib": 0,
     "data.size": 1,
+    "data.views": 0,
     "data.split_seed": 0,
     "data.workers": 1,
     "trainer.max_epochs": 1,
@@ -132,6 +133,7 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
         lambda: _check_imbalance(settings),
         lambda: _check_transfer(settings),
         lambda: _check_views(settings),
+        lambda: _check_kept_views(settings),
         lambda: _check_register(settings.tracking.register),
         lambda: _check_store(settings.tracking.uri),
         plan_network,
@@ -306,6 +308,22 @@ def _check_views(settings: Settings) -> None:
     if views > 1 and component(settings, "augment") is None:
         raise ConfigError(
             f"trainer.test_views={views} needs an augment, which makes the views. Add augment=cifar or another one."
+        )
+
+
+def _check_kept_views(settings: Settings) -> None:
+    views = settings.data.views
+    if not views:
+        return
+    text = f"data.views={views}"
+    if settings.arch.freeze == NONE:
+        raise ConfigError(f"{text} keeps what frozen layers make of images. Add arch.freeze=features, or leave it out.")
+    if component(settings, "augment") is None:
+        raise ConfigError(f"{text} needs an augment, which makes the views. Add augment=keras_blog or another one.")
+    if settings.trainer.test_views > 1:
+        raise ConfigError(
+            f"trainer.test_views={settings.trainer.test_views} looks at images, and {text} leaves only features to "
+            "see. Leave out one of the two."
         )
 
 

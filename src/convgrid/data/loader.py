@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -109,6 +109,25 @@ class Batches:
         """First and last + 1 minibatch of each chunk."""
         for first in range(0, self.num_steps, self.steps_per_chunk):
             yield first, min(first + self.steps_per_chunk, self.num_steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """All minibatches of one of several views of a part, another in each epoch.
+
+    Args:
+        views: Of the same images, in the same order.
+        epoch: Asked for the number of finished epochs as each starts.
+    """
+
+    views: Sequence[Batches]
+    epoch: Callable[[], int]
+
+    def __len__(self) -> int:
+        return len(self.views[0])
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self.views[self.epoch() % len(self.views)])
 
 
 def batches(

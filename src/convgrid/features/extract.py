@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,6 +24,7 @@ from convgrid.data import Files, Split, batches
 from convgrid.data.stored import Stored
 from convgrid.features.cache import RATE, Cache
 from convgrid.features.mapped import num_bytes, read, write
+from convgrid.system.seeding import derive
 from convgrid.terminal import duration
 
 BATCH, PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
@@ -63,6 +65,8 @@ class Source:
 
 
 Advance = Callable[[int, int], object]  # told how many images are done, of how many
+Augment = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, object]]
+RowsOf = Callable[[], Iterator[Tensor]]  # begins to compute features, some rows at a time
 
 
 @dataclass(frozen=True)
@@ -94,17 +98,47 @@ def stored(parts: Sequence[Split], source: Source, watch: Watch, cache: Cache | 
         np.concatenate([ids(part) for part in parts]), return_index=True, return_inverse=True
     )
     key = _digest({**source.known, "version": VERSION, "images": every.tolist()})
-    numbers = _kept(Cache() if cache is None else cache, key, parts, first, source, watch)
+    rows_of = partial(_rows, lambda: images_at(parts, first, source.device), len(first), source, watch)
+    numbers = _kept(Cache() if cache is None else cache, key, len(first), rows_of, source, watch)
     if numbers is None:
         return None
-    if numbers.dim() == 4:
-        numbers = numbers.permute(0, 3, 1, 2)
     ends = list(accumulate(map(len, parts)))
     places = np.split(rows, ends[:-1])
     return [
         Stored(numbers, torch.from_numpy(place), part.targets, part.weights)
         for part, place in zip(parts, places, strict=True)
     ]
+
+
+def stored_view(
+    part: Split, number: int, augment: Augment, known: object, source: Source, watch: Watch, cache: Cache | None = None
+) -> Stored | None:
+    """Put features of an augmented view in the place of each image, the same ones for every seed.
+
+    Args:
+        part: That is trained on.
+        number: Of the view.
+        augment: Makes it.
+        known: What the view goes by beside its number; JSON can hold it.
+        cache: None for the user's own.
+
+    Returns:
+        The part; None where neither memory nor disk have room for the features.
+
+    Raises:
+        DataError: If a streamed image cannot be read.
+    """
+
+    def images() -> Iterator[Tensor]:
+        draws = torch.Generator(source.device).manual_seed(derive(0, "views", number))
+        for some in images_at([part], np.arange(len(part)), source.device):
+            yield augment(some.to(source.device), None, draws)[0]
+
+    view = {"number": number, "augment": known, "images": ids(part).tolist()}
+    key = _digest({**source.known, "version": VERSION, "view": view})
+    rows_of = partial(_rows, images, len(part), source, watch)
+    numbers = _kept(Cache() if cache is None else cache, key, len(part), rows_of, source, watch)
+    return None if numbers is None else Stored(numbers, torch.arange(len(part)), part.targets, part.weights)
 
 
 def ids(part: Split) -> np.ndarray:
@@ -135,21 +169,25 @@ def digest_of_weights(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _kept(
-    cache: Cache, key: str, parts: Sequence[Split], first: np.ndarray, source: Source, watch: Watch
-) -> Tensor | None:
-    """The features, found, or computed while other processes wait for them."""
-    found = _found(cache, key, len(first))
+def _kept(cache: Cache, key: str, count: int, rows_of: RowsOf, source: Source, watch: Watch) -> Tensor | None:
+    """The features, (N, F) or (N, C, H, W) in channels_last order, found or made."""
+    found = _found_or_made(cache, key, count, rows_of, source, watch)
+    return found.permute(0, 3, 1, 2) if found is not None and found.dim() == 4 else found
+
+
+def _found_or_made(cache: Cache, key: str, count: int, rows_of: RowsOf, source: Source, watch: Watch) -> Tensor | None:
+    """As on the disk; they are computed while other processes wait for them."""
+    found = _found(cache, key, count)
     if found is not None:
-        watch.tell(f"features of {len(first):,} images: from the cache")
+        watch.tell(f"features of {count:,} images: from the cache")
         return found
     with ExitStack() as stack:
         try:
             _wait(cache, key, stack, watch)
         except OSError as error:
-            return _computed(None, key, parts, first, source, watch, str(error.strerror))
-        found = _found(cache, key, len(first))
-        return _computed(cache, key, parts, first, source, watch) if found is None else found
+            return _computed(None, key, count, rows_of, source, watch, str(error.strerror))
+        found = _found(cache, key, count)
+        return _computed(cache, key, count, rows_of, source, watch) if found is None else found
 
 
 def _wait(cache: Cache, key: str, stack: ExitStack, watch: Watch) -> None:
@@ -172,28 +210,28 @@ def _found(cache: Cache, key: str, count: int) -> Tensor | None:
 def _computed(
     cache: Cache | None,
     key: str,
-    parts: Sequence[Split],
-    first: np.ndarray,
+    count: int,
+    rows_of: RowsOf,
     source: Source,
     watch: Watch,
     fault: str = "",
 ) -> Tensor | None:
     """Into memory where there is enough, and onto the disk; None where neither takes them."""
-    began, rows = time.monotonic(), _rows(parts, first, source, watch)
+    began, rows = time.monotonic(), rows_of()
     some = next(rows)
-    shape, kind = (len(first), *some.shape[1:]), some.dtype
+    shape, kind = (count, *some.shape[1:]), some.dtype
     size = num_bytes(shape, kind)
-    whole, about = None, {"images": str(len(first)), "network": source.name}
+    whole, about = None, {"images": str(count), "network": source.name}
     if size <= psutil.virtual_memory().available // 2:
         whole = torch.empty(shape, dtype=kind)
         _fill(whole, some, rows)
-        about[RATE] = str(round(len(first) * source.multiply_adds / max(time.monotonic() - began, 1e-6)))
+        about[RATE] = str(round(count * source.multiply_adds / max(time.monotonic() - began, 1e-6)))
     try:
         if cache is not None:
             with cache.writing(key, size) as place:
                 write(place, shape, kind, _again(some, rows) if whole is None else whole.split(BATCH), about)
             path = cache.find(key)
-            watch.tell(_took(len(first), time.monotonic() - began))
+            watch.tell(_took(count, time.monotonic() - began))
             return whole if path is None else read(path)
     except OSError as error:
         fault = error.strerror or str(error)
@@ -219,13 +257,13 @@ def _again(some: Tensor, rows: Iterator[Tensor]) -> Iterator[Tensor]:
     yield from rows
 
 
-def _rows(parts: Sequence[Split], first: np.ndarray, source: Source, watch: Watch) -> Iterator[Tensor]:
-    """The features of each different image, in the order of their digests."""
+def _rows(images: Callable[[], Iterator[Tensor]], count: int, source: Source, watch: Watch) -> Iterator[Tensor]:
+    """The features of each image."""
     done = 0
-    for images in images_at(parts, first, source.device):
-        yield source.features(images)
-        done += len(images)
-        watch.advance(done, len(first))
+    for some in images():
+        yield source.features(some)
+        done += len(some)
+        watch.advance(done, count)
 
 
 def images_at(parts: Sequence[Split], places: np.ndarray, device: torch.device) -> Iterator[Tensor]:

@@ -138,6 +138,18 @@ class Components:
             )
         if views > 1:
             self._try("augment", made.views, object)
+        self._try_kept_views(made, name)
+
+    def _try_kept_views(self, made: Any, name: str) -> None:
+        """Views are kept of single images, which nothing of others may be mixed into."""
+        views = self._settings.data.views
+        if views and not hasattr(made, "views"):
+            raise ConfigError(f"data.views={views} needs a method views, and augment={name} has none. Leave it out.")
+        if views and self._try("augment", made.views, object) != made:
+            raise ConfigError(
+                f"data.views={views} keeps each image by itself, and augment={name} hides parts or mixes images. "
+                "Leave out cutout, mixup and cutmix."
+            )
 
     def _try_loss(self) -> None:
         task, name = self._task(), self._settings.choices["loss"]

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from convgrid.data import Batches, Chunk, ImageData, Split, batches
+from convgrid.data.loader import Turns
 from convgrid.data.stored import Stored
 from convgrid.errors import DivergenceError
 from convgrid.objective.predictor import Behind, Predictor
@@ -39,10 +40,11 @@ class Seen(NamedTuple):
 
     Args:
         predictor: Shares the learner's weights.
+        train: Or views of it, one an epoch in turn.
     """
 
     predictor: Predictor | Behind
-    train: Split | Stored
+    train: Split | Stored | Sequence[Stored]
     validation: Split | Stored
     test: Split | Stored | None
 
@@ -98,10 +100,16 @@ class Learner(L.LightningModule):
         """Lightning clears gradients as well, before the first epoch: views must stay what they are."""
         self.steps.clear_gradients()
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Batches | Turns:
         """Shuffle by the seed and the number of finished epochs."""
+        views = self.seen.train
+        if isinstance(views, Split | Stored):
+            return self._train_batches(views)
+        return Turns([self._train_batches(view) for view in views], lambda: len(self.history))
+
+    def _train_batches(self, split: Split | Stored) -> Batches:
         return self._batches(
-            self.seen.train,
+            split,
             self.recipe.batch_size,
             lambda: derive(self.recipe.seed, "shuffle", len(self.history)),
             balanced=self.recipe.balanced,

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from convgrid.config import Settings
-from convgrid.features.extract import Advance, Watch, stored
+from convgrid.data.stored import Stored
+from convgrid.errors import DiskError
+from convgrid.features.extract import Advance, Source, Watch, stored, stored_view
 from convgrid.network.cut import cut
 from convgrid.network.plan import Plan
 from convgrid.objective.predictor import Behind
@@ -32,18 +34,36 @@ def look_at_features(learner: Learner, planned: Plan, settings: Settings, device
     Raises:
         DataError: If a streamed image cannot be read.
     """
-    if not planned.num_frozen or learner.recipe.augment is not None:
+    views, augment = settings.data.views, learner.recipe.augment
+    if not planned.num_frozen or (augment is not None and not views):
         return
     predictor, data = learner.predictor.to(device), learner.data
-    parts = [part for part in (data.train, data.validation, data.test) if part is not None]
-    features = stored(parts, source_of(predictor, planned, settings, device), watch)
-    if features is None:
+    source = source_of(predictor, planned, settings, device)
+    others = [part for part in (data.validation, data.test) if part is not None]
+    features = stored(others if augment else [data.train, *others], source, watch)
+    train = features and (_views(learner, settings, source, watch) if augment else features.pop(0))
+    if features is None or train is None:
+        if augment:
+            raise DiskError(f"data.views={views}: neither memory nor disk have room for the features. Make some.")
         return
-    train, validation, *test = features
     _, rest = cut(planned, predictor.network)
+    validation, *test = features
     learner.look_at(Seen(Behind(rest, predictor.objective), train, validation, test[0] if test else None))
     loaded = tuple(name for name in learner.recipe.loaded if name not in planned.frozen)
-    learner.recipe = dataclasses.replace(learner.recipe, loaded=loaded)
+    learner.recipe = dataclasses.replace(learner.recipe, loaded=loaded, augment=None)
+
+
+def _views(learner: Learner, settings: Settings, source: Source, watch: Watch) -> list[Stored] | None:
+    """The training part in each of its views; None where there is no room for one."""
+    augment, known = learner.recipe.augment, settings.values["augment"]
+    assert augment is not None
+    found: list[Stored] = []
+    for number in range(settings.data.views):
+        view = stored_view(learner.data.train, number, augment, known, source, watch)
+        if view is None:
+            return None
+        found.append(view)
+    return found
 
 
 @contextmanager
@@ -65,11 +85,13 @@ def watching(console: Console) -> Iterator[Watch]:
 
 
 def _bar(shown: Progress) -> Advance:
-    tasks, began = [], time.monotonic()
+    task, began = shown.add_task("", total=0, speed=0.0, visible=False), [0.0]
 
     def advance(done: int, of: int) -> None:
-        if not tasks:
-            tasks.append(shown.add_task("", total=of, speed=0.0))
-        shown.update(tasks[0], completed=done, speed=done / max(time.monotonic() - began, 1e-6))
+        if done <= shown.tasks[task].completed or not shown.tasks[task].visible:  # the next ones, such as another view
+            shown.reset(task, total=of, visible=True)
+            began[0] = time.monotonic()
+        speed = done / max(time.monotonic() - began[0], 1e-3)
+        shown.update(task, completed=done, speed=speed)
 
     return advance
