@@ -31,7 +31,7 @@ def source_of(predictor: Predictor, planned: Plan, settings: Settings, device: s
         "layers": [dataclasses.asdict(layer) for layer in frozen if layer.kind != "DROPOUT" or layer.is_own],
         "weights": digest_of_weights(trunk),
         "code": own_code(settings, planned),
-        "pixels": [predictor.mean[:, 0, 0].tolist(), predictor.std[:, 0, 0].tolist()],
+        "pixels": [predictor.mean[0, :, 0, 0].tolist(), predictor.std[0, :, 0, 0].tolist()],
         "precision": settings.trainer.precision,
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "threads": torch.get_num_threads(),
