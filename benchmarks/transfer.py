@@ -7,7 +7,7 @@ start, decoding, features, training, checkpoints, MLflow, comparison. Beside it 
 the same network over them once and trains 20 heads in a loop. Both start without features and take turns.
 
 First come the images a second of features as convgrid computes them, beside those of a bare loop over the same network
-with the same decoding. Last, what the frozen layers would cost the sweep in every epoch, by the time that they take once.
+with the same decoding. Last comes what the frozen layers would cost the sweep in every epoch, by what they take once.
 
 The photos are noise and the weights are drawn: neither changes how long anything takes. One thread a process.
 """

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from convgrid.compare.report.drawing import NAMED, Dot, Drawing, Mark, Text, shortened
+from convgrid.compare.report.drawing import NAMED, Dot, Drawing, Text, shortened
 
 PLOT, LEGEND, LINE, RADIUS = 640.0, 170.0, 18.0, 2.6
 LOOKS = [(f"s{colour}", hollow) for hollow, colour in product((False, True), range(1, NAMED + 1))]
@@ -33,7 +33,9 @@ def draw(points: np.ndarray, groups: Sequence[str], tips: Sequence[str], words: 
         for number, ((x, y), group, tip) in enumerate(zip(_placed(points), groups, tips, strict=True), start=1)
     ]
     rest = sum(count for name, count in counts if name not in looks)
-    return Drawing(PLOT + LEGEND, PLOT, (*dots, *_legend(looks, dict(counts), rest)), words)
+    legend = _legend(looks, dict(counts), rest)
+    height = max(mark.y for mark in (*dots, *legend)) + 2 * RADIUS
+    return Drawing(PLOT + LEGEND, height, (*dots, *legend), words)
 
 
 def _look(look: tuple[str, bool]) -> tuple[str, float, bool]:
@@ -42,15 +44,15 @@ def _look(look: tuple[str, bool]) -> tuple[str, float, bool]:
 
 
 def _placed(points: np.ndarray) -> list[list[float]]:
-    """Both directions on one scale, upwards as usual."""
-    low, high = points.min(0), points.max(0)
-    span = max(float((high - low).max()), 1e-12)
-    moved = (points - (low + high) / 2) / span * (PLOT - 4 * RADIUS) * (1, -1) + PLOT / 2
-    return moved.tolist()
+    """Both directions on one scale, upwards as usual, in the upper left corner."""
+    upright = points * (1, -1)
+    from_corner = upright - upright.min(0)
+    scale = (PLOT - 4 * RADIUS) / max(float(from_corner.max()), 1e-12)
+    return (from_corner * scale + 2 * RADIUS).tolist()
 
 
-def _legend(looks: dict[str, tuple[str, bool]], counts: dict[str, int], rest: int) -> list[Mark]:
-    marks: list[Mark] = []
+def _legend(looks: dict[str, tuple[str, bool]], counts: dict[str, int], rest: int) -> list[Dot | Text]:
+    marks: list[Dot | Text] = []
     rows = [(name, look, counts[name]) for name, look in looks.items()]
     for place, (name, look, count) in enumerate([*rows, *([("others", OTHERS, rest)] if rest else [])], start=1):
         paint, radius, hollow = _look(look)
