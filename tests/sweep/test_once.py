@@ -54,6 +54,12 @@ def test_an_earlier_trial_on_the_same_data_tells_how_many_images_there_are(empty
     assert features_once([*heads, trial("data.limit=50")]) == "of all images, once for each of 2 networks or data sets"
 
 
+def test_views_are_looked_at_each(empty: Path) -> None:
+    remember(trial())
+    viewed = trial("augment=keras_blog", "data.views=3")
+    assert features_once([viewed]).startswith("of 4,313 images: ")  # 1,797 and twice 1,258 of training
+
+
 def test_the_last_features_tell_how_long_it_takes(empty: Path) -> None:
     chosen = trial()
     remember(chosen)

@@ -1,7 +1,7 @@
 """What a sweep computes once: the features of frozen layers, before its trials begin."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from convgrid.config import Settings, component, flatten
@@ -13,7 +13,7 @@ from convgrid.sweep.interfaces import Trial
 from convgrid.terminal import duration
 
 SPEED = 5e9  # multiply-adds a second of one core, where nothing was computed yet
-APART = ("data.batch_size", "data.workers", "data.memory_gib", "data.split", "data.split_seed")  # of no account here
+APART = ("data.batch_size", "data.workers", "data.memory_gib", "data.split_seed", "data.views")  # of no account here
 LIMITS = ("trainer.limit", "trainer.overfit")
 
 
@@ -25,26 +25,34 @@ def features_once(trials: Sequence[Trial], runs: Path = RUNS) -> str:
         runs: Where earlier trials' folders are, one of which may tell how many images there are.
 
     Returns:
-        A line; "" where no trial has frozen layers, or all have augmentation.
+        A line; "" where no trial has frozen layers, or images change in every epoch.
     """
     kinds: dict[str, Trial] = {}
     for trial in trials:
-        if trial.plan.num_frozen and component(trial.settings, "augment") is None:
+        if trial.plan.num_frozen and (component(trial.settings, "augment") is None or trial.settings.data.views):
             kinds.setdefault(_kind(trial), trial)
     if not kinds:
         return ""
     times = "once" if len(kinds) == 1 else f"once for each of {len(kinds)} networks or data sets"
     first = next(iter(kinds.values()))
-    count = _count(first.settings, runs) if len({_data(trial.settings) for trial in kinds.values()}) == 1 else None
-    if count is None:
+    images = _images(first.settings, runs) if len({_data(trial.settings) for trial in kinds.values()}) == 1 else {}
+    if not images:
         return f"of all images, {times}"
-    cost = sum(sum(layer.multiply_adds for layer in _frozen(trial)) for trial in kinds.values())
-    return f"of {count:,} images: about {duration(count * cost / _rate())}, {times}, unless they are in the cache"
+    cost = sum(_looks(trial, images) * sum(layer.multiply_adds for layer in _frozen(trial)) for trial in kinds.values())
+    count = max(_looks(trial, images) for trial in kinds.values())
+    return f"of {count:,} images: about {duration(cost / _rate())}, {times}, unless they are in the cache"
+
+
+def _looks(trial: Trial, images: Mapping[str, int]) -> int:
+    """Images that frozen layers see: each once, but views of those that are trained on."""
+    views = 1 if component(trial.settings, "augment") is None else trial.settings.data.views
+    return sum(images.values()) + (views - 1) * images.get("train", 0)
 
 
 def _kind(trial: Trial) -> str:
     """What features go by."""
-    known = [trial.settings.arch.weights, trial.settings.trainer.precision, _data(trial.settings)]
+    settings = trial.settings
+    known = [settings.arch.weights, settings.trainer.precision, _data(settings), settings.values["augment"]]
     return json.dumps([*known, [str(layer) for layer in _frozen(trial) if layer.kind != "DROPOUT"]])
 
 
@@ -62,15 +70,15 @@ def _stated(params: dict[str, str]) -> dict[str, str]:
     return {key: params[key] for key in sorted(kept) if key not in APART and "_target_" not in key}
 
 
-def _count(settings: Settings, runs: Path) -> int | None:
-    """How many images an earlier trial on the same data had."""
+def _images(settings: Settings, runs: Path) -> Mapping[str, int]:
+    """How many images an earlier trial on the same data had, by part; nothing where there was none."""
     wanted = json.loads(_data(settings))
     for path, record in read_records(runs):
         if _stated(record.get("params", {})) == wanted:
             images = read_data(path).get("images", {})
             if images:
-                return sum(images.values())
-    return None
+                return images
+    return {}
 
 
 def _rate() -> float:
