@@ -153,3 +153,34 @@ def test_a_difference_of_ten_standard_deviations_is_seen_with_three_seeds() -> N
         values = generator.standard_normal((6, 3)) + np.array([10, 0, 0, 0, 0, 0])[:, None]
         seen += (compare_independent([values[0], *values[1:]]) <= 0.05).all()
     assert seen >= 25
+
+
+def test_the_published_results_of_depth_vs_width_tell_more_than_the_two_worst() -> None:
+    """Means and spreads of three seeds, as in the header of experiments/depth_vs_width.yaml."""
+    published = [
+        (0.890, 0.002), (0.887, 0.004), (0.885, 0.001), (0.884, 0.002), (0.879, 0.003),
+        (0.877, 0.005), (0.875, 0.004), (0.871, 0.005), (0.867, 0.004), (0.860, 0.003),
+    ]  # fmt: skip
+    shape = np.array([-1.0, 0.13, 0.87])  # of no step that would count as rounding
+    p = compare_independent([mean + spread * shape / shape.std(ddof=1) for mean, spread in published])
+    assert (p <= multiple_comparisons.LEVEL).tolist() == [False] * 3 + [True] * 6
+    assert p[5] < 0.01  # 0.875 +- 0.004, which was at 0.054 before the winner step
+
+
+def test_the_winner_step_tells_all_that_are_left_or_none() -> None:
+    shape, levels = np.array([-1.0, 0.13, 0.87]), multiple_comparisons.Levels
+    settings = [mean + shape for mean in (3.0, 0.4, 0.2, 0.0, -0.2, -0.4)]
+    without, with_step = (compare_independent(settings, levels(0.05, winner)) for winner in (0.0, 0.03))
+    assert without.max() > 0.05
+    assert with_step.max() <= 0.05
+    far_fewer = compare_independent(settings, levels(0.05, 0.001))
+    assert far_fewer.tolist() == without.tolist()
+
+
+def test_more_settings_than_sixteen_make_the_winner_step_stricter() -> None:
+    assert [round(multiple_comparisons.fixed(count).winner, 4) for count in (2, 16, 32, 54)] == [
+        0.03,
+        0.03,
+        0.015,
+        0.0089,
+    ]
