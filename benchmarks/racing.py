@@ -24,7 +24,7 @@ from many_sweeps import noise, worse
 
 TOLERANCE = 1.0
 MAX_SEEDS = max(LOOKS)
-SETTINGS = {6: 4000, 16: 3000, 54: 500}  # races of so many
+SETTINGS = {6: 2000, 16: 1500, 54: 300}  # races of so many
 HEADS = (
     "settings  spreads    truth       seeds each  conclusive  fixed, as many  fixed, as conclusive  false winner  "
     "good left"

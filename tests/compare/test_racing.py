@@ -181,3 +181,14 @@ def test_a_race_that_was_cut_off_is_not_told_to_be_over() -> None:
     assert found.sentence.endswith("; 3 of 3 are in question")
     nothing_of_one = trials.frame[trials.frame["arch.n"] > 0]
     assert answer(replace(trials, frame=nothing_of_one)).sentence.startswith("the race has not ended: ")
+
+
+def test_a_race_whose_other_settings_failed_has_nothing_to_compare_with() -> None:
+    trials = trials_of([[0.9, 0.91, 0.92], [0.8, 0.81, 0.82]], Rules(2, 0.001, 20, None))
+    frame = trials.frame.copy()
+    frame.loc["t4", ["status", "best/val/accuracy"]] = "failed", math.nan
+    found = answer(replace(trials, frame=frame))
+    assert found.sentence == (
+        "arch.n=0 is best: val/accuracy 0.910 +- 0.010 (sd over 3 seeds); there is nothing to compare it with"
+    )
+    assert [each.status for each in found.settings] == ["best", "not compared"]

@@ -235,10 +235,8 @@ def race_sentence(settings: Sequence[Setting], smallest: Setting | None, trials:
     them = f"{others:,} {'other is' if others == 1 else 'others are'} still in question"
     match race.ending:
         case "best":
-            rest = "the other" if len(settings) == 2 else f"all {len(settings) - 1:,} others"
-            told = (
-                f"a race of {took} told it from {rest}" if len(settings) > 1 else "there is nothing to compare it with"
-            )
+            rest = "the other" if len(race.out) == 1 else f"all {len(race.out):,} others"
+            told = f"a race of {took} told it from {rest}" if race.out else "there is nothing to compare it with"
             return f"{who} is best: {reached}; {told}"
         case "failed":
             return f"of every setting a trial has failed: {who} reached {reached}"
