@@ -7,7 +7,8 @@ start, decoding, features, training, checkpoints, MLflow, comparison. Beside it 
 the same network over them once and trains 20 heads in a loop. Both start without features and take turns.
 
 First come the images a second of features as convgrid computes them, beside those of a bare loop over the same network
-with the same decoding. Last comes what the frozen layers would cost the sweep in every epoch, by what they take once.
+with the same decoding; seconds of the processor, which other programs cannot take. Last comes what the frozen layers
+would cost the sweep in every epoch, by what they take once.
 
 The photos are noise and the weights are drawn: neither changes how long anything takes. One thread a process.
 """
@@ -166,7 +167,7 @@ def images_a_second(place: Path, weights: Path, rounds: int) -> tuple[float, flo
     """Decode photos and compute features, by convgrid and by a bare loop in turns; the best of each.
 
     Returns:
-        Images a second by convgrid, and by the loop.
+        Images a second of the processor by convgrid, and by the loop.
     """
     torch.set_num_threads(1)
     trunk, predictor = trunk_of(weights)
@@ -187,9 +188,9 @@ def images_a_second(place: Path, weights: Path, rounds: int) -> tuple[float, flo
     best = [0.0, 0.0]
     for number in range(rounds):
         for place_of, side in enumerate(sides):
-            started = time.perf_counter()
+            started = time.process_time()
             count = side(number)
-            best[place_of] = max(best[place_of], count / (time.perf_counter() - started))
+            best[place_of] = max(best[place_of], count / (time.process_time() - started))
     return best[0], best[1]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from convgrid.compare.report.drawing import NAMED, Dot, Drawing, Text, shortened
 
-PLOT, LEGEND, LINE, RADIUS = 640.0, 170.0, 18.0, 2.6
+PLOT, LEGEND, LINE, RADIUS = 640.0, 200.0, 18.0, 2.6
 LOOKS = [(f"s{colour}", hollow) for hollow, colour in product((False, True), range(1, NAMED + 1))]
 OTHERS = ("other", False)
 
