@@ -10,6 +10,7 @@ from rich.text import Text
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import chance, clock, decimals, text, value, verdict
 from convgrid.compare.trials import Trials
+from convgrid.system.text import one_line
 from convgrid.terminal import aligned, printable
 
 MOST = 20  # settings shown
@@ -90,7 +91,7 @@ def _table(settings: Sequence[Setting], trials: Trials, width: int) -> list[str]
     places = ["", *(str(each.place) for each in settings)]
     words = [
         [*keys],
-        *([text(each.values[key]) if key in each.values else "" for key in keys] for each in settings),
+        *([one_line(text(each.values[key])) if key in each.values else "" for key in keys] for each in settings),
     ]
     rows = [[place, *of_keys, *row] for place, of_keys, row in zip(places, words, numbers, strict=True)]
     for gap in (2, 1):
@@ -99,7 +100,7 @@ def _table(settings: Sequence[Setting], trials: Trials, width: int) -> list[str]
             return lines
     head, *lines = aligned([[place, *row] for place, row in zip(places, numbers, strict=True)], words=(), gap=2)
     indent = " " * (len(places[-1]) + 2)
-    below = (indent + " ".join(f"{key}={text(each.values[key])}" for key in each.values) for each in settings)
+    below = (indent + " ".join(f"{key}={one_line(text(each.values[key]))}" for key in each.values) for each in settings)
     return [head, *(line for pair in zip(lines, below, strict=True) for line in pair)]
 
 

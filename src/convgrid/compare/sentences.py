@@ -21,7 +21,7 @@ COST_NAMES = {"multiply_adds": "multiply-adds", "parameters": "parameters"}
 
 
 def text(value: Any) -> str:
-    """Write a key's value as the user types it; one that others logged may hold line ends, which are written out.
+    """Write a key's value as the user types it.
 
     Example:
         >>> text(2), text(1e-4), text("adam"), text(True), text(None)
@@ -31,7 +31,7 @@ def text(value: Any) -> str:
         return "unset"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def short(keys: Sequence[str]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def named(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> 
         >>> named({"arch.n": 2, "optimizer": "adam"}, {"arch.n": "n", "optimizer": "optimizer"})
         'n=2 optimizer=adam'
     """
-    return " ".join(f"{names[key] if names else key}={text(value)}" for key, value in values.items())
+    return " ".join(f"{names[key] if names else key}={one_line(text(value))}" for key, value in values.items())
 
 
 def decimals(settings: Sequence[Setting]) -> int:
