@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from convgrid.system import forking
 from convgrid.system.processes import PARENT, cooled_down, handled_by, start, warm_up
 
 
@@ -81,6 +82,17 @@ def test_signals_are_handled_in_the_main_thread_alone_and_given_back() -> None:
     look()
     assert found == [before, signal.SIG_IGN]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_the_server_is_started_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking.SERVER, "ensure_running", lambda: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            warm_up()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert PARENT not in os.environ
 
 
 SWEEP = """

@@ -258,7 +258,10 @@ def _tell_ending(
     reasons = [outcome.reason for _, outcome in results if outcome.status == "killed"]  # the others were stopped for it
     if ending == "failing":
         most = settings.sweep.max_consecutive_failures
-        lines.append(f"Stopped: the first {most} settings failed alike (sweep.max_consecutive_failures={most}).")
+        lines.append(
+            f"Stopped: the first {most} settings failed alike (sweep.max_consecutive_failures={most}). "
+            "Once the cause is mended, add sweep.rerun=failed."
+        )
     if ending == "disk":
         lines.append(f"Stopped: {reasons[0]}" if reasons else "Stopped: the disk cannot be written.")
     if unsent:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -24,9 +25,29 @@ def warm_up() -> None:
     if HAS_FORK_SERVER:
         from convgrid.system.forking import SERVER  # Windows cannot import it
 
-        # It inherits what is ignored: Ctrl-C, and signals to the whole group, are for the sweep's process.
-        with handled_by(signal.SIG_IGN), _variable(PARENT, str(os.getpid())):
+        resource_tracker.ensure_running()  # which the server would start first, and let signals through behind it
+        with _kept_waiting(), _variable(PARENT, str(os.getpid())):
             SERVER.ensure_running()
+
+
+@contextlib.contextmanager
+def _kept_waiting() -> Iterator[None]:
+    """Let signals wait for the end of the block; a process that is started in it begins so, until `ignore_ending`.
+
+    Ignored meanwhile, as the new process shall ignore them, a Ctrl-C of the user would be lost.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_ending() -> None:
+    """Ignore, in the fork server, Ctrl-C and signals to the whole group: they are for the sweep's process."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def cooled_down() -> AbstractContextManager[None]:
