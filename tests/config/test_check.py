@@ -598,12 +598,6 @@ def test_a_persons_own_option_that_does_not_read_is_told_in_three_lines(tmp_path
     assert len(message.splitlines()) <= 3
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in files.EXPERIMENTS.glob("*.yaml")))
-def test_the_projects_experiments_have_no_mistake(name: str) -> None:
-    register_experiments()
-    assert check([f"experiments={name}"]).argv == [f"experiments={name}"]
-
-
 def test_a_plain_run_is_composed_as_hydra_would() -> None:
     argv = ["optimizer=sgd", "optimizer.lr=0.5", "arch.pattern=INPUT -> CONV(6, kernel=5) -> FC", "data.shape=[1,8,8]"]
     settings = check(argv).settings

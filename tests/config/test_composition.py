@@ -116,7 +116,7 @@ def test_a_points_settings_are_those_that_hydra_composes(own: bool, seed: int, o
         groups |= {"augment": ["brings", "none"], "experiments": ["mine"]}
     compared, references, refused = 0, 0, 0
     for names in [draw.sample(list(groups), draw.randint(0, 4)) for _ in range(3)]:
-        for _ in range(4):  # the same groups with other options, as in a sweep
+        for _ in range(2):  # the same groups with other options, as in a sweep
             options = [f"{name}={draw.choice(groups[name])}" for name in names]
             composed = loader.load_configuration("config", options, RunMode.RUN)
             plain = by_hydra(composed, [])
@@ -135,6 +135,6 @@ def test_a_points_settings_are_those_that_hydra_composes(own: bool, seed: int, o
                 assert len(kept) == len(point)
                 compared += 1
                 references += any("${" in text for text in keys)
-    assert compared + refused == 108
-    assert compared > 90
-    assert references > 20
+    assert compared + refused == 54
+    assert compared > 40
+    assert references > 8

@@ -41,7 +41,7 @@ def cut(plan: Plan, network: nn.Module) -> tuple[nn.Module, nn.Module]:
         >>> arch = Architecture("INPUT -> CONV(4) -> GAP -> FC", Groups(conv, relu, {}), freeze="features")
         >>> planned = plan(arch, (1, 8, 8), 10)
         >>> [[*part.state_dict()] for part in cut(planned, build(planned))]
-        [['conv1.weight', 'conv1.bias'], ['output.weight', 'output.bias']]
+        [['conv1.weight', 'conv1.bias'], ['output.1.weight', 'output.1.bias']]
     """
     frozen, trained = plan.layers[: plan.num_frozen], plan.layers[plan.num_frozen :]
     return _part(frozen, IMAGE, network), _part(trained, frozen[-1].name, network)
