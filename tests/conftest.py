@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,12 @@ from convgrid.runs import files
 
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
 NO_LITE0 = "convgrid[lite0] is not installed"  # why the test of its weights is skipped
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, as processes that tests start shall: a job in a shell's background is deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

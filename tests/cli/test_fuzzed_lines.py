@@ -137,7 +137,7 @@ def test_every_fuzzed_line_is_done_or_told() -> None:
 @pytest.mark.usefixtures("in_tmp", "quick")
 def test_a_line_that_breaks_a_check_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fuzz can fail: anything but a ConvgridError comes through."""
-    monkeypatch.setattr(composer, "load", lambda *_: 1 / 0)
+    monkeypatch.setattr(composer.Composer, "compose", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         outcome(["seed=1"])
 
