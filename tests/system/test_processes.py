@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from convgrid.system import forking
-from convgrid.system.processes import PARENT, cooled_down, handled_by, start, warm_up
+from convgrid.system.processes import PARENT, cooled_down, handled_by, ignore_ending, start, warm_up
 
 
 def tell_place(connection: Any) -> None:
@@ -93,6 +93,20 @@ def test_ctrl_c_while_the_server_is_started_is_not_lost(monkeypatch: pytest.Monk
     finally:
         signal.signal(signal.SIGINT, before)
     assert PARENT not in os.environ
+
+
+def test_only_what_was_kept_waiting_is_ignored() -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    interrupted = signal.getsignal(signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        ignore_ending()
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is interrupted
+        assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        signal.signal(signal.SIGUSR1, before)
 
 
 SWEEP = """

@@ -44,10 +44,11 @@ def _kept_waiting() -> Iterator[None]:
 
 
 def ignore_ending() -> None:
-    """Ignore, in the fork server, Ctrl-C and signals to the whole group: they are for the sweep's process."""
-    for number in ENDING:
+    """Ignore, in the fork server, what was kept waiting: signals to the group are for the sweep's process."""
+    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {*ENDING}
+    for number in waiting:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, waiting)
 
 
 def cooled_down() -> AbstractContextManager[None]:
