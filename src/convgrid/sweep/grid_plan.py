@@ -129,6 +129,8 @@ def _check_experiments(found: Sequence[Grid], composer: Composer) -> None:
     """Several experiments are compared as points of one sweep: what makes one a sweep of its own would be lost."""
     swept = [override for grid in found for override in grid if override.key_or_group == "experiments"]
     names = [str(name) for override in swept for name in values_of(override) if override.is_sweep_override()]
+    if not names:
+        return
     own = {*composer.options_with("experiments", "sweep"), *composer.options_with("experiments", "hydra.sweeper")}
     text = f"experiments={','.join(names)}"
     mistakes = [

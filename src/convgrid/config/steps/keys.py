@@ -50,8 +50,11 @@ def schemas_of_grid(line: CommandLine, member: Sequence[Override], composer: Com
     chosen = {group: name for group, name in schema.hydra.runtime.choices.items() if not group.startswith("hydra/")}
     for group, values in swept.items():
         for value in values[1:]:
-            alone = all(composer.stands_alone(group, str(option)) for option in (values[0], value))
-            yield composer.schema({**(chosen if alone else first), group: value})  # an experiment costs twice as much
+            alone = "experiments" in first and all(
+                composer.stands_alone(group, str(each)) for each in (values[0], value)
+            )
+            # an experiment costs twice as much as what it chooses; without one, a point composes these very options
+            yield composer.schema({**(chosen if alone else first), group: value})
 
 
 def _is_partly_known(override: Override, schemas: Sequence[DictConfig]) -> bool:
