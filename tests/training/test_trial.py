@@ -290,11 +290,6 @@ def test_debug_sees_little_data(settings: SettingsMaker, in_tmp: Path, screen: S
     assert screen.row("best epoch").startswith(("1 of 2", "2 of 2"))
 
 
-def _hear_ctrl_c() -> None:
-    """A job in a shell's background inherits deafness to it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def _interrupt(signal_number: signal.Signals, folder: Path, migrated_store: Path) -> tuple[MlflowClient, str]:
     """Start a run, send it a signal in its training, and see that it ends as a killed one."""
     (folder / "mlflow.db").write_bytes(migrated_store.read_bytes())
@@ -306,7 +301,6 @@ def _interrupt(signal_number: signal.Signals, folder: Path, migrated_store: Path
             stdout=file,
             stderr=file,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            preexec_fn=_hear_ctrl_c,
         )
         deadline = time.monotonic() + 60
         while "epoch  3/30" not in out.read_text() and time.monotonic() < deadline:
