@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from convgrid.config import Composition, check
-from convgrid.sweep.executor import Local
+from convgrid.sweep.executors.local import Local
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Ended, Job
@@ -43,7 +43,7 @@ def train(workers: Local, trial: Trial) -> float:
         for worker, event in workers.events(timeout=1.0):
             if isinstance(event, Ended):
                 assert event.outcome.status == "finished", event.outcome.reason
-                worker.job = None
+                workers.release(worker)
                 return time.perf_counter() - started
 
 

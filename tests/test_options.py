@@ -40,8 +40,8 @@ RNG = np.random.default_rng(0)
 
 FOUND = {
     "activation": 11, "arch": 26, "augment": 4, "data": 10, "layer/conv": 3, "layer/dropout": 3, "layer/norm": 7,
-    "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "sweep": 3, "sweep/pruner": 4, "sweep/sampler": 5,
-    "target": 5, "tracking": 2, "trainer": 5,
+    "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "sweep": 3, "sweep/executor": 2, "sweep/pruner": 4,
+    "sweep/sampler": 5, "target": 5, "tracking": 2, "trainer": 5,
 }  # fmt: skip
 PATHS = sorted(path for path in CONF.glob("[!h]*/**/*.yaml"))  # hydra/ is Hydra's own
 OPTIONS = [(path.parent.relative_to(CONF).as_posix(), path.stem) for path in PATHS]
@@ -51,7 +51,7 @@ VALUES: dict[tuple[str, str], dict[str, Any]] = {
 MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
 BESIDE = {  # in the YAML only
     "data": {"batch_size", "limit_evaluation", "views"}, "layer/conv": {"padding"}, "layer/pool": {"padding"},
-    "schedule": {"freeze_epochs"},
+    "schedule": {"freeze_epochs"}, "sweep/executor": {"host", "port", "lost_after", "patience"},
 }  # fmt: skip
 PIPELINES = {"loss": {"from_logits"}}  # in the signature only
 PRESETS = {  # other values for the knobs of augment=custom, layer/conv=conv, layer/norm=batch and local_response
@@ -72,6 +72,7 @@ DESIGN_NAMES = {
     "binary_crossentropy kullback_leibler_divergence poisson cosine_proximity",
     "target": "auto standardize minmax log none",
     "sweep": "grid random optuna",
+    "sweep/executor": "local hand",
     "sweep/pruner": "none median successive_halving hyperband",
     "sweep/sampler": "tpe gp nsgaii qmc random",
     "optimizer": "sgd rmsprop adagrad adadelta adam adamax nadam",
@@ -82,8 +83,8 @@ DESIGN_NAMES = {
 
 def test_every_option_is_found() -> None:
     assert Counter(group for group, _ in OPTIONS) == FOUND
-    assert len(OPTIONS) == 118
-    assert len(MADE) == 76
+    assert len(OPTIONS) == 120
+    assert len(MADE) == 77
 
 
 @pytest.mark.parametrize("group", DESIGN_NAMES)
@@ -109,7 +110,8 @@ def disagreements(group: str, name: str, stated: dict[str, Any], target: Callabl
     if group == "data" and "root" in stated:  # the YAML looks into the environment first
         assert stated["root"] in (None, "${oc.env:CONVGRID_DATA,null}")
         stated = {**stated, "root": None}
-    stated = {key: value for key, value in stated.items() if key not in {"_target_", *BESIDE.get(group, set())}}
+    beside = BESIDE.get(group, set()) | ({"nodes"} if group == "sweep/executor" else set())  # by hand, any number
+    stated = {key: value for key, value in stated.items() if key not in {"_target_", *beside}}
     knobs = {key: value for key, value in knobs.items() if key not in PIPELINES.get(group, set())}
     # of these the plan gives pairs and a stride
     free = {"kernel_size", "stride", "dilation", "groups"} if group in ("layer/conv", "layer/pool") else set()
@@ -150,7 +152,8 @@ def missing_parts(target: Callable[..., Any], *, example: bool = True, source: b
 def test_what_an_option_names_is_documented(group: str, name: str) -> None:
     target = pkgutil.resolve_name(VALUES[group, name]["_target_"])
     needs_files = group == "data" and bool({"root", "path", "table"} & set(VALUES[group, name]))
-    assert missing_parts(target, example=not needs_files, source=name not in NO_SOURCE) == []
+    is_ours = name in NO_SOURCE or group == "sweep/executor"
+    assert missing_parts(target, example=not needs_files, source=not is_ours) == []
 
 
 # --- every option is held against an independent value

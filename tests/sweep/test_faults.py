@@ -243,7 +243,7 @@ def test_a_killed_race_goes_on_and_decides_the_same(folder: Path, monkeypatch: p
 HANG_UP = """
 import sys
 from convgrid.config import Composition, check
-from convgrid.sweep.executor import Local
+from convgrid.sweep.executors.local import Local
 from convgrid.sweep.messages import EpochEnded, Job
 from convgrid.sweep.grid_plan import plan_grid
 
@@ -255,9 +255,10 @@ if __name__ == "__main__":
     workers.give(worker, Job(trial, "a-sweep"))
     while not any(isinstance(event, EpochEnded) for _, event in workers.events(timeout=60)):
         pass
-    worker.connection.close()
-    worker.process.join(60)
-    print("ended with", worker.process.exitcode)
+    its = workers._processes[worker.number]
+    its.connection.close()
+    its.process.join(60)
+    print("ended with", its.process.exitcode)
 """
 
 

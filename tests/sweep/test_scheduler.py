@@ -9,7 +9,7 @@ import pytest
 
 from convgrid.runs.trial import Outcome
 from convgrid.sweep import scheduler
-from convgrid.sweep.executor import Died
+from convgrid.sweep.executors.interface import Died
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, Job, Noted
 from convgrid.sweep.scheduler import Rules, Scheduler
@@ -22,10 +22,7 @@ class Workers:
     """Two workers: the first says `news` of its trial, the second's trial trains until it is killed."""
 
     def __init__(self, news: object, stop: signal.Signals | None) -> None:
-        self.workers = [
-            SimpleNamespace(number=number, job=None, since=0.0, folder="", process=SimpleNamespace(join=lambda: None))
-            for number in range(2)
-        ]
+        self.workers = [SimpleNamespace(number=number, job=None, since=0.0, folder="") for number in range(2)]
         self.news, self.stop = [news], stop
 
     def free(self) -> list[Any]:
@@ -51,7 +48,19 @@ class Workers:
         pass
 
     def replace(self, worker: Any) -> None:
+        pass
+
+    def release(self, worker: Any) -> None:
         worker.job = None
+
+    def set_aside(self, worker: Any, reason: str) -> bool:
+        return False
+
+    def notes(self) -> list[str]:
+        return []
+
+    def hopeless(self) -> str:
+        return ""
 
 
 class Source:

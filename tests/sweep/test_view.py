@@ -60,7 +60,7 @@ def test_elsewhere_than_in_a_terminal_a_trial_is_one_line(make: Callable[..., Tr
     out = console()
     lines = view_for(out, *OBJECTIVE)
     assert isinstance(lines, LineView)
-    lines.start(Survey(5, tuple(trials), finished=frozenset({trials[3].key})), 2)
+    lines.start(Survey(5, tuple(trials), finished=frozenset({trials[3].key})))
     outcomes = [done(0.98765), FAILED, Outcome("pruned", metrics={"best/val/accuracy": 0.5}, epochs=4, seconds=0.5)]
     for trial, outcome in zip(trials[:3], outcomes, strict=True):
         lines.started(0, trial)
@@ -80,7 +80,7 @@ def test_trials_of_an_earlier_run_are_counted_once_and_not_told_again(make: Call
     trials = tuple(make(arch_n=str(n)) for n in range(3))
     out = console()
     lines = LineView(out, *OBJECTIVE)
-    lines.start(Survey(3, trials, finished=frozenset({trials[0].key, trials[1].key})), 1)
+    lines.start(Survey(3, trials, finished=frozenset({trials[0].key, trials[1].key})))
     lines.ended(0, trials[0], done(0.95))
     lines.started(0, trials[1])  # sweep.rerun=all
     lines.ended(0, trials[1], done(0.8))
@@ -153,7 +153,7 @@ def test_a_terminal_gets_a_live_view_that_is_cleared_and_keeps_failures(make: Ca
     out = console(terminal=True)
     live = view_for(out, *OBJECTIVE)
     assert isinstance(live, LiveView)
-    live.start(Survey(2, trials), 1)
+    live.start(Survey(2, trials))
     live.started(0, trials[0])
     live.ended(0, trials[0], FAILED)
     live.close()
@@ -167,7 +167,7 @@ def test_no_character_stops_a_sweep_on_an_ascii_console(in_tmp: Path, make: Call
     for terminal in (True, False):
         out = console(terminal=terminal, encoding="ascii")
         seen = view_for(out, *OBJECTIVE)
-        seen.start(Survey(1, (trial,)), 1)
+        seen.start(Survey(1, (trial,)))
         seen.started(0, trial)
         seen.ended(0, trial, Outcome("failed", "nicht möglich"))
         seen.close()

@@ -61,6 +61,10 @@ def _do(words: Sequence[str], typed: Sequence[str]) -> int:
             from convgrid.cli.sweeps import sweeps
 
             return sweeps()
+        case "node":
+            from convgrid.cli.node import node
+
+            return node(asked)
         case "sync":
             from convgrid.cli.sync import sync
 

@@ -236,6 +236,14 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", choices=("list", "clear"), default="list", help="list where not given")
 
 
+def _add_node(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Ctrl-C, SIGTERM and SIGUSR1 end it: its trials keep their finished epochs and go on elsewhere. "
+        "A scheduler that is started again finds it waiting."
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="sweeps/ID/scheduler.json, as the sweep prints it")
+
+
 def _add_sync(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking-uri", metavar="URI", help=f"send all there, not to where each belongs: {STORE}")
     parser.add_argument("--experiment", metavar="NAME", help="of that store; else each one's own")
@@ -256,6 +264,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = 
     "preview": ("draw what augmentation makes of training images", _add_preview),
     "cache": ("list the features that frozen layers have made of images, or remove them", _add_cache),
     "sweeps": ("list the sweeps of this folder, and the command that goes on with each", _add_nothing),
+    "node": ("train on this machine for a sweep that runs on another", _add_node),
     "sync": ("send to MLflow what it lacks of this folder's runs and sweeps", _add_sync),
     "ui": ("show MLflow's dashboard, with the last sweep's trials side by side", _add_ui),
 }

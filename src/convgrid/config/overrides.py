@@ -27,6 +27,7 @@ TEXTS = (
     "data.table",
     "tracking.uri",
     "tracking.experiment",
+    "sweep.executor.host",
     "sweep.where",
     "sweep.storage",
 )

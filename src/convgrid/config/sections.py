@@ -132,6 +132,17 @@ class SweepSettings:
         return self.max_seeds if self.seeds == "auto" else self.seeds
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutorSettings:
+    """How nodes and the scheduler find each other; the launcher that brings them is a component."""
+
+    host: str | None
+    port: int
+    lost_after: float
+    patience: float
+    nodes: int = 1
+
+
 def read_section(kind: type[Section], group: str, values: Mapping[str, Any], choices: Mapping[str, str]) -> Section:
     """Take out of a config what convgrid reads of one group.
 
@@ -142,9 +153,12 @@ def read_section(kind: type[Section], group: str, values: Mapping[str, Any], cho
     Raises:
         ConfigError: If the file of the chosen option lacks a key; it lists all that it lacks.
     """
-    node = values.get(group) or {}
+    node: Mapping[str, Any] = values
+    for part in group.split("/"):
+        node = node.get(part) or {}
+    stated = group.replace("/", ".")
     missing = [
-        f"{group}.{key}"
+        f"{stated}.{key}"
         for key, takes_null in _required(kind)
         if key not in node or (node[key] is None and not takes_null)
     ]
@@ -153,7 +167,7 @@ def read_section(kind: type[Section], group: str, values: Mapping[str, Any], cho
         raise ConfigError(
             f"{group}={choices[group]} has no {', '.join(missing)}. Add {them} to the file of that option."
         )
-    return kind(**{key: revealed(node[key], f"{group}.{key}") for key in _names(kind) if key in node})
+    return kind(**{key: revealed(node[key], f"{stated}.{key}") for key in _names(kind) if key in node})
 
 
 @cache

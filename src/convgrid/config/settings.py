@@ -16,6 +16,7 @@ from convgrid.config.secrets import secrets_kept
 from convgrid.config.sections import (
     ArchSettings,
     DataSettings,
+    ExecutorSettings,
     ImbalanceSettings,
     ObjectiveSettings,
     RegularizationSettings,
@@ -34,6 +35,7 @@ PIPELINES: Mapping[str, tuple[str, ...]] = {
     "loss": ("fit",),
     "data": ("batch_size", "limit_evaluation", "views"),
     "schedule": ("freeze_epochs",),
+    "sweep/executor": ("nodes", "host", "port", "lost_after", "patience"),
 }
 
 
@@ -121,6 +123,11 @@ class Settings:
         """The group `sweep`."""
         return self._section(SweepSettings, "sweep")
 
+    @cached_property
+    def executor(self) -> ExecutorSettings:
+        """The group `sweep/executor`, where it is not `local`."""
+        return self._section(ExecutorSettings, "sweep/executor")
+
     def _section(self, kind: type[Section], group: str) -> Section:
         return read_section(kind, group, self.values, self.choices)
 
@@ -162,7 +169,7 @@ def component(settings: Settings, group: str) -> Component | None:
         group: Such as "optimizer" or "layer/pool".
 
     Returns:
-        The component; None where the option is `none` or `auto` and names nothing.
+        The component; None where the option is `none`, `auto` or `local` and names nothing.
 
     Raises:
         ConfigError: If any other option says nothing of what it is.
@@ -175,7 +182,7 @@ def component(settings: Settings, group: str) -> Component | None:
     name, options = settings.choices[group], settings.values
     for part in group.split("/"):
         options = options.get(part) or {}
-    if "_target_" not in options and name not in ("none", "auto"):
+    if "_target_" not in options and name not in ("none", "auto", "local"):
         raise ConfigError(f"{group}={name} has no _target_. Add to its file: _target_: package.module.name")
     return _component(group, name, options)
 

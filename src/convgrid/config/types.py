@@ -26,6 +26,7 @@ NULLABLE: Mapping[str, type] = {
     "data.weight": str,
     "data.min_angle": float,
     "fold": list,
+    "sweep.executor.host": str,
     "sweep.where": str,
     "sweep.seeds": int,
     "sweep.tolerance": float,

@@ -50,6 +50,9 @@ LEAST: Mapping[str, float] = {
     "regularization.l1": 0,
     "schedule.freeze_epochs": 0,
     "sweep.folds": 2,
+    "sweep.executor.lost_after": 1,
+    "sweep.executor.patience": 0,
+    "sweep.executor.port": 0,
     "sweep.pruner.min_epochs": 1,
     "sweep.pruner.reduction_factor": 2,
     "sweep.pruner.startup_trials": 0,
@@ -69,7 +72,12 @@ LEAST: Mapping[str, float] = {
     "layer.norm.momentum": 0,
     "layer.norm.size": 1,
 }
-MOST: Mapping[str, float] = {"layer.norm.momentum": 1, "sweep.max_seeds": 20, "sweep.sampler.crossover_rate": 1}
+MOST: Mapping[str, float] = {
+    "layer.norm.momentum": 1,
+    "sweep.executor.port": 65535,
+    "sweep.max_seeds": 20,
+    "sweep.sampler.crossover_rate": 1,
+}
 ONE_OF: Mapping[str, Sequence[str | None]] = {
     "arch.init": ("glorot_uniform", "he_uniform", "he_normal", "normal", "lecun_1998", "torch"),
     "arch.init_residual": ("one", "zero"),

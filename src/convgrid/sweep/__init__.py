@@ -9,6 +9,7 @@ from convgrid.model.published import fetch_preset
 from convgrid.network.published import IMAGENET, PUBLISHED
 from convgrid.runs.source import check_source
 from convgrid.sweep.estimate import estimate_seconds
+from convgrid.sweep.executors.choice import launcher_of
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Survey
 from convgrid.sweep.once import features_once
@@ -34,6 +35,7 @@ def run(
     Raises:
         ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
     """
+    launcher = launcher_of(settings)
     if not settings.dry_run:
         warm_up()  # torch is imported while the grid is planned
     found = plan_search(grids[0], composition, settings) if settings.sweep.conditions is not None else None
@@ -54,7 +56,7 @@ def run(
     for trial in survey.trials:
         check_source(trial.settings, trial.plan)
     with preempted_as_interrupted():
-        return train_sweep(survey, settings, command, console, learns)
+        return train_sweep(survey, settings, command, console, launcher, learns)
 
 
 def _published(grids: Sequence[Grid], settings: Settings, survey: Survey) -> set[str]:

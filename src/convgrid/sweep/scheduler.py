@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from convgrid.runs.best import Setting, setting_of
 from convgrid.runs.trial import lock, read_epochs
-from convgrid.sweep.executor import Died, Local, Worker
+from convgrid.sweep.executors.interface import Died, Lost, Worker, Workers
 from convgrid.sweep.interfaces import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 from convgrid.system.processes import handled_by
@@ -21,9 +21,10 @@ LOOK = 0.25  # seconds between looks at the clock and at signals
 PAUSE = 1.0  # seconds before a trial that another process trains is asked for again
 GRACE = 10.0  # seconds for running trials to end by themselves after Ctrl-C
 MOST_PARTS = 8  # that a batch is divided into where memory is short
+MOST_LOSSES = 3  # of nodes with one trial: it may be what they die of
 FINAL = ("memory", "mistake")  # causes that would come again with the same bits
 
-Ending = Literal["complete", "interrupted", "failing", "disk"]
+Ending = Literal["complete", "interrupted", "failing", "disk", "alone"]
 
 
 class View(Protocol):
@@ -39,6 +40,14 @@ class View(Protocol):
 
     def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome."""
+        ...
+
+    def lost(self, worker: int) -> None:
+        """A worker is gone; its trial will go on elsewhere."""
+        ...
+
+    def crew(self, text: str) -> None:
+        """Who is there now."""
         ...
 
     def note(self, text: str) -> None:
@@ -92,7 +101,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, sweep: str, source: Source, workers: Local, rules: Rules, view: View, tracker: Tracker | None
+        self, sweep: str, source: Source, workers: Workers, rules: Rules, view: View, tracker: Tracker | None
     ) -> None:
         self._sweep, self._source, self._workers = sweep, source, workers
         self._rules, self._view, self._tracker = rules, view, tracker
@@ -103,6 +112,9 @@ class Scheduler:
         self._told: set[str] = set()  # notes, which many trials send
         self._ending: Ending = "complete"
         self._interrupts = 0
+        self._losses: dict[str, int] = {}  # nodes that fell silent with a trial
+        self._looked = 0.0  # at what takes too long
+        self.alone = ""  # why nobody trains any more
         self.outcomes: dict[str, tuple[Trial, Outcome]] = {}
 
     def run(self) -> Ending:
@@ -110,7 +122,7 @@ class Scheduler:
 
         Returns:
             "complete"; "interrupted" by Ctrl-C, SIGTERM or SIGUSR1; "failing" where the first settings all failed
-            alike; "disk" where it is full.
+            alike; "disk" where it is full; "alone" where nobody is left to train.
         """
         with handled_by(self._interrupt):
             self._loop()
@@ -130,8 +142,20 @@ class Scheduler:
             for worker, event in self._workers.events(timeout=LOOK):
                 self._handle(worker, event)
             self._kill_late()
-            for note in self._tracker.notes() if self._tracker else ():
-                self._view.note(note)
+            self._look_around()
+
+    def _look_around(self) -> None:
+        """Tell what workers and the tracking store have to say, and stop where nobody trains nor ever will."""
+        for note in self._tracker.notes() if self._tracker else ():
+            self._view.note(note)
+        notes = self._workers.notes()
+        for note in notes:
+            self._view.note(note)
+        if notes:
+            self._view.crew(self._workers.crew())
+        self.alone = self._workers.hopeless()
+        if self.alone and self._ending == "complete":
+            self._ending = "alone"
 
     def _fill(self) -> bool:
         """Give every free worker a job; whether there are or may be more."""
@@ -140,7 +164,12 @@ class Scheduler:
             if job is None or job == WAIT:
                 return job == WAIT
             self._workers.give(worker, job)
-        return True
+        if self._workers.busy() or self._queue:
+            return True
+        job = self._next()  # is there a reason to wait for workers?
+        if isinstance(job, Job):
+            self._queue.appendleft(job)
+        return job is not None
 
     def _next(self) -> Job | Wait | None:
         if self._queue:
@@ -161,10 +190,17 @@ class Scheduler:
                 self._workers.replace(worker)
             case Died(exitcode) if job is not None:
                 ended = self._bury(worker, job, self._death(worker, exitcode))
+                self._workers.release(worker)
                 self._workers.replace(worker)
                 self._end(worker.number, job, ended)
+            case Lost() if job is not None:
+                self._workers.release(worker)
+                self._go_on_elsewhere(worker, job, event)
+            case Ended(cause="disk") if job is not None and self._workers.set_aside(worker, event.outcome.reason):
+                self._workers.release(worker)
+                self._go_on_elsewhere(worker, job, Lost(event.outcome.reason, announced=True))
             case Ended() if job is not None:
-                worker.job = None
+                self._workers.release(worker)
                 if event.cause == "memory":  # what is left of it could hurt the next trial
                     self._workers.replace(worker)
                 self._end(worker.number, job, event)
@@ -208,6 +244,21 @@ class Scheduler:
         self._tell(outcome.folder)
         self._count(job.trial, outcome)
 
+    def _go_on_elsewhere(self, worker: Worker, job: Job, lost: Lost) -> None:
+        """Let a trial go on from its last epoch, on the next worker that is free: no attempt of its own is spent."""
+        key = job.trial.key
+        self._losses[key] = self._losses.get(key, 0) + (not lost.announced)
+        if self._ending != "complete":
+            self._end(worker.number, job, self._bury(worker, job, lost.reason))
+            return
+        if self._losses[key] >= MOST_LOSSES:
+            told = f"{MOST_LOSSES} nodes were lost with this trial: {lost.reason}"
+            self._end(worker.number, job, self._bury(worker, job, told))
+            return
+        self._view.lost(worker.number)
+        begun = bool(worker.folder)  # then what it had is not to be trained anew
+        self._queue.appendleft(replace(job, again=()) if begun else job)
+
     def _tell(self, folder: str) -> None:
         if self._tracker and folder:
             self._tracker.tell(Path(folder))
@@ -236,6 +287,9 @@ class Scheduler:
                 self._ending = "failing"
 
     def _kill_late(self) -> None:
+        if self._rules.trial_timeout is None or time.monotonic() - self._looked < LOOK:
+            return
+        self._looked = time.monotonic()
         for worker in self._workers.busy():
             if self._is_late(worker):
                 self._workers.kill(worker)
@@ -271,7 +325,7 @@ class Scheduler:
         """Let running trials end with what they have; a second Ctrl-C, or time, ends them at once."""
         if self._workers.busy() and self._ending == "interrupted":
             self._view.note("Stopping: running trials keep their finished epochs. Ctrl-C again stops at once.")
-        for worker in self._workers.busy():
+        for worker in [*self._workers.busy()]:
             self._workers.interrupt(worker)
         deadline = time.monotonic() + GRACE
         while self._workers.busy() and self._interrupts < 2 and time.monotonic() < deadline:
@@ -283,7 +337,15 @@ class Scheduler:
         reason = "interrupted" if self._ending == "interrupted" else "the sweep was stopped"
         for worker in self._workers.busy():
             self._workers.kill(worker)
-            worker.process.join()
-            assert worker.job is not None
+        deadline = time.monotonic() + GRACE
+        while self._workers.busy() and time.monotonic() < deadline:
+            for worker, event in self._workers.events(timeout=LOOK):
+                if isinstance(event, Died | Ended | Lost):
+                    self._end_one(worker, reason)
+        for worker in [*self._workers.busy()]:  # of a node that does not answer
+            self._end_one(worker, reason)
+
+    def _end_one(self, worker: Worker, reason: str) -> None:
+        if worker.job is not None:
             self._end(worker.number, worker.job, self._bury(worker, worker.job, reason))
-            worker.job = None
+            self._workers.release(worker)

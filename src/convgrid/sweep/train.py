@@ -14,7 +14,8 @@ from convgrid.config import Settings, component, digest_of
 from convgrid.config.address import shown
 from convgrid.runs.sweep import SweepFolder
 from convgrid.runs.trial import set_right
-from convgrid.sweep.executor import Local
+from convgrid.sweep.executors.choice import workers_of
+from convgrid.sweep.executors.interface import Launcher, Workers
 from convgrid.sweep.interfaces import Outcome, Source, Survey, Trial
 from convgrid.sweep.objectives import main_objective, objectives_of
 from convgrid.sweep.plan_table import show_front
@@ -39,6 +40,7 @@ SWEEP_STATUS: Mapping[Ending, str] = {
     "interrupted": "killed",
     "disk": "killed",
     "failing": "failed",
+    "alone": "killed",
 }
 AGAIN = {None: (), "failed": ("failed",), "all": ("finished", "pruned", "failed")}
 
@@ -51,7 +53,7 @@ class Crew:
         artifacts: What the winner gets in the tracking store.
     """
 
-    workers: Local
+    workers: Workers
     view: LineView | LiveView
     tracker: Writer | None
     artifacts: WinnerArtifacts
@@ -95,13 +97,19 @@ class Swept(NamedTuple):
 
 
 def train_sweep(
-    survey: Survey, settings: Settings, command: str, console: Console, search: SearchPlan | None = None
+    survey: Survey,
+    settings: Settings,
+    command: str,
+    console: Console,
+    launcher: Launcher | None = None,
+    search: SearchPlan | None = None,
 ) -> Swept:
     """Train what a survey found, each trial once, or what a search asks for; and show which is best.
 
     Args:
         settings: What is not swept, and the `sweep` group.
         command: As typed, which also continues the sweep.
+        launcher: Who brings machines; None trains on this one.
         search: Where a search looks that learns; None trains the survey's trials.
 
     Returns:
@@ -115,7 +123,7 @@ def train_sweep(
     with _folder(survey, settings, command, search) as folder:
         show_store(settings.tracking.uri, settings.tracking.experiment, console)
         asked = _ask(settings, folder.id, search) if search else None
-        with _crew(survey, settings, folder.path, console, is_search=search is not None) as crew:
+        with _crew(survey, settings, folder.path, console, launcher, is_search=search is not None) as crew:
             raced = _race(survey, settings, crew.view.look) if settings.sweep.is_race else None
             source = raced or _pruned(asked or GridSource(survey.trials), survey, settings)
             noted = NotedSource(source, folder, retention, crew.prepare_end)
@@ -134,12 +142,14 @@ def train_sweep(
             if asked:
                 _tell_search(asked, results, settings, console)
             unsent = crew.send_rest(winner)
-    _tell_ending(ending, results, unsent, settings, console)
+    _tell_ending(ending, scheduler.alone, results, unsent, settings, console)
     return Swept(folder.id, _exit_status(ending, results))
 
 
 @contextmanager
-def _crew(survey: Survey, settings: Settings, folder: Path, console: Console, *, is_search: bool) -> Iterator[Crew]:
+def _crew(
+    survey: Survey, settings: Settings, folder: Path, console: Console, launcher: Launcher | None, *, is_search: bool
+) -> Iterator[Crew]:
     """Open what a sweep works with; it is closed in the opposite order, whatever happens.
 
     The writer starts before the workers, which wait for the fork server: MLflow is imported all the while. The view
@@ -153,10 +163,11 @@ def _crew(survey: Survey, settings: Settings, folder: Path, console: Console, *,
         for other in set_right():
             if tracker:
                 tracker.tell(other, is_member=False)
-        workers = stack.enter_context(closing(_workers(settings)))
+        trained = [trial.settings for trial in survey.trials] or [settings]
+        workers = stack.enter_context(closing(workers_of(settings, launcher, folder, trained)))
         view = stack.enter_context(closing(view_for(console, *main_objective(settings))))
         begun = replace(survey, trials=(), finished=frozenset()) if settings.sweep.is_race else survey
-        view.start(begun, len(workers.workers), settings.sweep.max_trials if is_search else None)
+        view.start(begun, settings.sweep.max_trials if is_search else None)
         yield Crew(workers, view, tracker, artifacts)
 
 
@@ -197,15 +208,6 @@ def _close(folder: SweepFolder, ending: Ending, winner: Outcome | None, asked: "
 
 def _texts(skipped: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, list[str]]:
     return {reason: [" ".join(overrides) for overrides in points] for reason, points in skipped.items()}
-
-
-def _workers(settings: Settings) -> Local:
-    return Local(
-        workers=settings.sweep.workers,
-        trials_per_gpu=settings.sweep.trials_per_gpu,
-        threads=settings.trainer.threads,
-        accelerator=settings.trainer.accelerator,
-    )
 
 
 def _rules(settings: Settings, finished: frozenset[str]) -> Rules:
@@ -251,7 +253,12 @@ def _tell_search(asked: "Search", results: Sequence[Result], settings: Settings,
 
 
 def _tell_ending(
-    ending: Ending, results: Sequence[Result], unsent: Sequence[Path], settings: Settings, console: Console
+    ending: Ending,
+    alone: str,
+    results: Sequence[Result],
+    unsent: Sequence[Path],
+    settings: Settings,
+    console: Console,
 ) -> None:
     """Say what the user may do next."""
     lines: list[str] = []
@@ -264,6 +271,8 @@ def _tell_ending(
         )
     if ending == "disk":
         lines.append(f"Stopped: {reasons[0]}" if reasons else "Stopped: the disk cannot be written.")
+    if ending == "alone":
+        lines.append(f"Stopped: {alone}.")
     if unsent:
         place = shown(settings.tracking.uri or "")
         lines.append(f"{len(unsent)} runs are not in {place} yet. To send them: python -m convgrid sync")

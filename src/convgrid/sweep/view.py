@@ -56,6 +56,7 @@ class SweepProgress:
         self._cost_todo = sum(todo) if total is None else None
         self._cost_done, self._began, self._done_before = 0, time.monotonic(), len(survey.finished)
         self.race: Look | None = None
+        self.crew = ""  # nodes and workers, where those come and go
 
     def look(self, look: Look) -> None:
         """A race goes on with these settings and trials, all of which count anew."""
@@ -108,6 +109,10 @@ class SweepProgress:
             if self._cost_todo is not None:
                 self._cost_todo += trial.cost
 
+    def lost(self, worker: int) -> None:
+        """A worker is gone; its trial will go on elsewhere."""
+        self.running.pop(worker, None)
+
     def is_from_before(self, trial: Trial) -> bool:
         """Whether an earlier run finished a trial, which is counted from the start."""
         return trial.key in self._before
@@ -139,7 +144,7 @@ class LineView:
         self._console, self._metric = console, metric
         self._mode: Mode = mode
 
-    def start(self, survey: Survey, num_workers: int, total: int | None = None) -> None:
+    def start(self, survey: Survey, total: int | None = None) -> None:
         """Begin.
 
         Args:
@@ -164,6 +169,13 @@ class LineView:
         count, seconds = f"[{self.progress.done}/{self.progress.total}]", self.progress.seconds_left()
         told = f"{count} {setting(trial)}  {_outcome(outcome, self._metric)}  {outcome.seconds:.1f} s"
         self.note(f"{told}, about {duration(seconds)} left" if seconds and seconds >= WORTH_TELLING else told)
+
+    def lost(self, worker: int) -> None:
+        """A worker is gone; its trial will go on elsewhere."""
+        self.progress.lost(worker)
+
+    def crew(self, text: str) -> None:
+        """Who is there now, which notes tell."""
 
     def look(self, look: Look) -> None:
         """Print who is still in a race."""
@@ -196,7 +208,7 @@ class LiveView:
         )
         self._drawn = 0.0
 
-    def start(self, survey: Survey, num_workers: int, total: int | None = None) -> None:
+    def start(self, survey: Survey, total: int | None = None) -> None:
         """Begin to draw.
 
         Args:
@@ -222,6 +234,16 @@ class LiveView:
         self.progress.ended(worker, trial, outcome)
         if outcome.status == "failed":
             self.note(f"{setting(trial)}  {_outcome(outcome, self._metric)}")
+        self._draw()
+
+    def lost(self, worker: int) -> None:
+        """A worker is gone; its trial will go on elsewhere."""
+        self.progress.lost(worker)
+        self._draw()
+
+    def crew(self, text: str) -> None:
+        """Who is there now."""
+        self.progress.crew = text
         self._draw()
 
     def look(self, look: Look) -> None:
@@ -274,6 +296,7 @@ def screen(progress: SweepProgress, console: Console) -> Group:
     counts = [f"{progress.done}/{progress.total}"]
     counts += [f"{progress.counts[status]} {status}" for status in ("failed", "pruned") if progress.counts[status]]
     counts += [f"{len(progress.running)} running", f"{progress.left} left"]
+    counts += [progress.crew] if progress.crew else []
     head = Table.grid(padding=(0, 2))
     told = ["  ".join(counts), *([] if seconds is None else [f"about {duration(seconds)}"])]
     head.add_row(ProgressBar(max(1, progress.total), progress.done, width=BAR), Text("  ".join(told)))

@@ -22,6 +22,7 @@ from convgrid.features.extract import Watch
 from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, outcome
 from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
+from convgrid.sweep.executors.lease import LOOK, Lease
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted, Ready
 from convgrid.system.device import find_device
 from convgrid.system.memory import keep_freed_memory
@@ -37,16 +38,18 @@ from convgrid.training.setup import prepare, read
 from convgrid.training.unchanged import code_changes
 
 
-def work(scheduler: Connection, visible_gpu: str | None) -> None:
+def work(scheduler: Connection, visible_gpu: str | None, lease: str | None = None) -> None:
     """Take jobs until the scheduler hangs up.
 
     Args:
         scheduler: Jobs come in, what became of them goes out.
         visible_gpu: Index or name of the one GPU to use; None leaves all in sight.
+        lease: Of a node, the file that says until when it may train; None for a worker of the scheduler's machine.
     """
     os.setpgrp()  # Ctrl-C in the terminal is the scheduler's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
-    threading.Thread(target=_end_with_the_scheduler, daemon=True).start()
+    if lease is None:  # batch systems signal every process of a job, whose node process does what is to be done
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
+    threading.Thread(target=_end_with_the_scheduler, args=(lease,), daemon=True).start()
     if visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu
     keep_freed_memory()
@@ -57,10 +60,12 @@ def work(scheduler: Connection, visible_gpu: str | None) -> None:
             scheduler.send(_run(scheduler.recv(), scheduler, data, interrupts))
 
 
-def _end_with_the_scheduler() -> None:
-    parent = parent_process()
+def _end_with_the_scheduler(file: str | None) -> None:
+    parent, lease = parent_process(), None if file is None else Lease(Path(file))
     assert parent is not None
-    wait([parent.sentinel])
+    while not wait([parent.sentinel], None if lease is None else LOOK):
+        if lease is not None and lease.left < 0:  # the scheduler gives the trial to another: not a step more
+            break
     os._exit(1)
 
 

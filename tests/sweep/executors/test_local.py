@@ -1,11 +1,11 @@
 """Which worker sees which GPU, with a stand-in for how many torch finds."""
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from convgrid.sweep.executor import VISIBLE, Local, Worker
+from convgrid.sweep.executors.local import VISIBLE, Local
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ def test_workers_see_the_gpus_that_this_process_was_given_and_no_others(
         monkeypatch.setenv(VISIBLE, inherited)
     started: list[str | None] = []
 
-    def start(local: Any, number: int) -> Worker:
+    def start(local: Any, number: int) -> Any:
         started.append(local._slots[number])
-        return Worker(number, cast(Any, None), cast(Any, SimpleNamespace()))
+        return SimpleNamespace()
 
     monkeypatch.setattr(Local, "_start", start)
-    monkeypatch.setattr(Local, "_end", lambda *_: None)
+    monkeypatch.setattr(Local, "_end", lambda *_, **__: None)
     monkeypatch.setattr(Local, "_ready", lambda *_: count)
     Local(workers=None, trials_per_gpu=2, threads=1, accelerator="auto")
     assert started == [None, *slots]  # the first one sees them all, and counts

@@ -1,0 +1,126 @@
+"""Whether a node would train as the scheduler's machine does: the same code, the same packages, the data in sight."""
+
+import hashlib
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from re import match
+
+import convgrid
+from convgrid.config import PLACES, Settings, flatten
+
+PACKAGES = ("torch", "lightning", "numpy")  # where convgrid itself is not installed
+INSTALLED = {"site-packages", "dist-packages"}
+FEW = 3  # differences that are named
+
+
+@cache
+def code() -> Mapping[str, str]:
+    """Digest what trains: convgrid's source, and the versions of Python and of the packages that it needs.
+
+    Returns:
+        By name. How a package was built ("2.11.0+cpu") does not count: nodes may have GPUs that the scheduler lacks.
+    """
+    python = ".".join(platform.python_version_tuple()[:2])
+    found = {"Python": python, "convgrid": _digest(Path(convgrid.__file__).parent)}
+    for name in _packages():
+        try:
+            found[name] = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def own_modules(settings: Iterable[Settings]) -> dict[str, str]:
+    """Digest the user's own code that trials name, without importing it.
+
+    Returns:
+        By the name of the outermost package or module.
+    """
+    names = {
+        str(value).partition(".")[0].partition(":")[0]
+        for each in settings
+        for key, value in flatten(each.values)
+        if key.endswith("_target_") and not key.startswith("sweep.")
+    }
+    found = {name: own_module(name) for name in sorted(names - {"convgrid"})}
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def own_module(name: str) -> str:
+    """Digest a module or a package, all of its files.
+
+    Returns:
+        "" of one that is installed, or missing.
+    """
+    spec = None if name in sys.builtin_module_names else find_spec(name)
+    if spec is None or spec.origin is None or INSTALLED & {*Path(spec.origin).parts}:
+        return ""
+    file = Path(spec.origin)
+    if file.is_relative_to(sys.base_prefix):
+        return ""
+    return _digest(file.parent if file.name == "__init__.py" else file)
+
+
+def places(settings: Iterable[Settings]) -> list[str]:
+    """The files and folders that trials read, as far as they exist here.
+
+    Returns:
+        Absolute paths.
+    """
+    named: dict[Path, None] = {}
+    for each in settings:
+        data = each.values["data"]
+        texts = [data.get(key.removeprefix("data.")) for key in PLACES] + [each.values["arch"].get("weights")]
+        named |= {Path(text).absolute(): None for text in texts if isinstance(text, str)}
+    return [str(path) for path in named if path.exists()]
+
+
+def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str]) -> str:
+    """Find why this machine's trials would come out otherwise than those of the scheduler's machine.
+
+    Args:
+        wanted: What `code` gives there.
+        own: What `own_modules` gives there.
+        read: What `places` gives there.
+
+    Returns:
+        In a few words, with the fix; "" where nothing is wrong.
+    """
+    here = code()
+    other = [
+        f"{name} {'is another' if name == 'convgrid' else f'{here.get(name)} instead of {there}'}"
+        for name, there in wanted.items()
+        if here.get(name) != there
+    ]
+    other += [f"{name}.py, of your own, is another" for name, there in own.items() if own_module(name) != there]
+    if other:
+        more = f" and {len(other) - FEW} more" if len(other) > FEW else ""
+        return f"its code differs: {', '.join(other[:FEW])}{more}. Start it with the scheduler's Python environment"
+    missing = [path for path in read if not Path(path).exists()]
+    if missing:
+        return f"{missing[0]} is missing there. Put the data where all nodes see it"
+    return ""
+
+
+def _packages() -> Iterator[str]:
+    try:
+        needed = requires("convgrid") or PACKAGES
+    except PackageNotFoundError:
+        needed = PACKAGES
+    for line in needed:
+        name = match(r"[\w.-]+", line)
+        if name and "extra ==" not in line:
+            yield name[0]
+
+
+def _digest(place: Path) -> str:
+    total = hashlib.sha256()
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        total.update(f"{file.relative_to(place)}\0".encode())
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()[:12]
