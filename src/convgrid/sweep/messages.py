@@ -63,7 +63,7 @@ class Ended:
 
     Args:
         cause: What the scheduler reacts to: "memory", "disk", "busy" (another process trains it), "mistake" (or a
-            divergence: trained again, it would be the same), or "".
+            divergence: trained again, it would be the same), "lost" (with too many nodes), or "".
         earlier: Whether an earlier run had ended it.
     """
 

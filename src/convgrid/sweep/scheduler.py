@@ -22,7 +22,7 @@ PAUSE = 1.0  # seconds before a trial that another process trains is asked for a
 GRACE = 10.0  # seconds for running trials to end by themselves after Ctrl-C
 MOST_PARTS = 8  # that a batch is divided into where memory is short
 MOST_LOSSES = 3  # of nodes with one trial: it may be what they die of
-FINAL = ("memory", "mistake")  # causes that would come again with the same bits
+FINAL = ("memory", "mistake", "lost")  # causes that would come again with the same bits, or have come often enough
 
 Ending = Literal["complete", "interrupted", "failing", "disk", "alone"]
 
@@ -253,7 +253,7 @@ class Scheduler:
             return
         if self._losses[key] >= MOST_LOSSES:
             told = f"{MOST_LOSSES} nodes were lost with this trial: {lost.reason}"
-            self._end(worker.number, job, self._bury(worker, job, told))
+            self._end(worker.number, job, replace(self._bury(worker, job, told), cause="lost"))
             return
         self._view.lost(worker.number)
         begun = bool(worker.folder)  # then what it had is not to be trained anew

@@ -9,8 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from convgrid.features.extract import Watch
 from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, outcome
 from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
-from convgrid.sweep.executors.lease import LOOK, Lease
+from convgrid.sweep.executors.lease import end_with_parent_or_lease
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted, Ready
 from convgrid.system.device import find_device
 from convgrid.system.memory import keep_freed_memory
@@ -49,7 +48,7 @@ def work(scheduler: Connection, visible_gpu: str | None, lease: str | None = Non
     os.setpgrp()  # Ctrl-C in the terminal is the scheduler's to handle
     if lease is None:  # batch systems signal every process of a job, whose node process does what is to be done
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
-    threading.Thread(target=_end_with_the_scheduler, args=(lease,), daemon=True).start()
+    threading.Thread(target=end_with_parent_or_lease, args=(lease,), daemon=True).start()
     if visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu
     keep_freed_memory()
@@ -58,15 +57,6 @@ def work(scheduler: Connection, visible_gpu: str | None, lease: str | None = Non
         scheduler.send(Ready(torch.cuda.device_count()))
         while True:
             scheduler.send(_run(scheduler.recv(), scheduler, data, interrupts))
-
-
-def _end_with_the_scheduler(file: str | None) -> None:
-    parent, lease = parent_process(), None if file is None else Lease(Path(file))
-    assert parent is not None
-    while not wait([parent.sentinel], None if lease is None else LOOK):
-        if lease is not None and lease.left < 0:  # the scheduler gives the trial to another: not a step more
-            break
-    os._exit(1)
 
 
 class _Interrupts:

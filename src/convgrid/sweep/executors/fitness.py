@@ -1,6 +1,7 @@
 """Whether a node would train as the scheduler's machine does: the same code, the same packages, the data in sight."""
 
 import hashlib
+import json
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from re import match
+from typing import Any
 
 import convgrid
 from convgrid.config import PLACES, Settings, flatten
@@ -41,9 +43,10 @@ def own_modules(settings: Iterable[Settings]) -> dict[str, str]:
     Returns:
         By the name of the outermost package or module.
     """
+    alike = {json.dumps(dict(each.choices), sort_keys=True): each for each in settings}  # options have fixed targets
     names = {
         str(value).partition(".")[0].partition(":")[0]
-        for each in settings
+        for each in alike.values()
         for key, value in flatten(each.values)
         if key.endswith("_target_") and not key.startswith("sweep.")
     }
@@ -72,12 +75,13 @@ def places(settings: Iterable[Settings]) -> list[str]:
     Returns:
         Absolute paths.
     """
-    named: dict[Path, None] = {}
+    named: dict[Any, None] = {}
     for each in settings:
         data = each.values["data"]
-        texts = [data.get(key.removeprefix("data.")) for key in PLACES] + [each.values["arch"].get("weights")]
-        named |= {Path(text).absolute(): None for text in texts if isinstance(text, str)}
-    return [str(path) for path in named if path.exists()]
+        named |= dict.fromkeys(data.get(key.removeprefix("data.")) for key in PLACES)
+        named[each.values["arch"].get("weights")] = None
+    paths = [Path(text).absolute() for text in named if isinstance(text, str)]
+    return [str(path) for path in paths if path.exists()]
 
 
 def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str]) -> str:

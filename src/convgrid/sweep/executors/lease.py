@@ -4,8 +4,11 @@ The node may be stopped, or its link cut, while its workers train on: so they lo
 """
 
 import mmap
+import os
 import struct
 import time
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 
 LOOK = 0.5  # seconds between two looks of a worker
@@ -51,3 +54,17 @@ class Lease:
     @property
     def _until(self) -> float:
         return _MOMENT.unpack_from(self._shared, 0)[0]
+
+
+def end_with_parent_or_lease(file: str | None) -> None:
+    """Wait until this process must end, and end it: a worker's thread does.
+
+    Args:
+        file: Of the lease; None where the end of the parent is the only cause.
+    """
+    parent, lease = parent_process(), None if file is None else Lease(Path(file))
+    assert parent is not None
+    while not wait([parent.sentinel], None if lease is None else LOOK):
+        if lease is not None and lease.left < 0:  # the scheduler gives the trial to another: not a step more
+            break
+    os._exit(1)

@@ -20,7 +20,7 @@ from convgrid.sweep.executors.lease import Lease
 from convgrid.sweep.executors.local import Local
 from convgrid.sweep.executors.transport import Client
 from convgrid.sweep.executors.wire import event_said, job_heard, packed, unpacked
-from convgrid.system.processes import cooled_down, handled_by, warm_up
+from convgrid.system.processes import cooled_down, handled_by
 
 LOOK = 0.5  # seconds between looks at what nobody wakes for
 AGAIN = 1.0  # seconds between two attempts to reach a scheduler
@@ -42,7 +42,6 @@ def serve(file: Path) -> int:
     Raises:
         ConfigError: If the file cannot be read, or is none of a scheduler's.
     """
-    warm_up()
     with cooled_down(), TemporaryDirectory(prefix="convgrid-") as folder, _Signals() as signals:
         return _Node(file, Path(folder), signals).run()
 
@@ -120,6 +119,7 @@ class _Node:
             _tell(f"Refused by the scheduler at {address.at}: {fault}.")
             client.say(packed({"verb": "unfit", "reason": fault}))
             return "refused"
+        os.environ.update({name: text for name, text in terms["variables"].items() if name not in os.environ})
         local = Local(**terms["options"], lease=self._lease.file)
         try:
             client.say(packed({"verb": "ready", "workers": len(local.workers)}))

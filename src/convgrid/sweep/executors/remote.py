@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from convgrid.config import Settings
 from convgrid.config.sections import ExecutorSettings
 from convgrid.errors import ConfigError
+from convgrid.features.cache import LIMIT
 from convgrid.runs.files import write
 from convgrid.sweep.executors.address import FILE, Address, read_address
 from convgrid.sweep.executors.fitness import code, own_modules, places
@@ -25,6 +26,7 @@ from convgrid.sweep.executors.wire import Nonsense, event_heard, job_said, packe
 from convgrid.sweep.messages import Ended, EpochEnded, Job
 
 LOGS = "nodes"  # the folder, in the sweep's, of what node processes print
+VARIABLES = ("XDG_CACHE_HOME", LIMIT)  # of the environment: where the features of frozen layers are, which all share
 JOINED = "nodes.json"  # the nodes that may train for this scheduler, for the next one should it be killed
 
 
@@ -205,6 +207,8 @@ class Remote:
             return
         try:
             said = unpacked(frame.body)
+            if frame.is_first and node is not None:
+                raise Nonsense("hello twice")
             if frame.is_first:
                 yield from self._meet(frame.session, str(said["id"]), str(said["host"]))
             elif node is not None:
@@ -316,6 +320,7 @@ def _terms(address: Address, options: Options, trained: Sequence[Settings]) -> d
         "own": own_modules(trained),
         "read": places(trained),
         "path": [str(Path(place).absolute()) for place in shared],
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "options": vars(options),
     }
 

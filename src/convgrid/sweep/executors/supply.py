@@ -9,6 +9,7 @@ from convgrid.errors import ConvgridError
 from convgrid.sweep.executors.interface import Launcher
 
 LOOK = 3.0  # seconds between two questions to a launcher
+LAST = 10.0  # seconds for the last question to be answered
 SETTLED = 2  # answers in a row by which nobody waits, before that is believed
 
 
@@ -92,7 +93,7 @@ class Supply:
         """Take back all that was asked for."""
         self._ends.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout=LAST)
         self._launcher.stop()
 
     def _ask(self) -> None:

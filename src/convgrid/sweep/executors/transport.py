@@ -103,10 +103,10 @@ class Server:
         router.setsockopt(zmq.SNDHWM, 0)  # a node that hangs is lost, not waited for
         router.setsockopt(zmq.BACKLOG, 1024)
         router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)  # a stranger is not waited for either
-        router.setsockopt(zmq.IPV6, 1)
         router.setsockopt(zmq.CURVE_SERVER, 1)
         router.setsockopt(zmq.CURVE_SECRETKEY, secret)
         place = place_of(host)
+        router.setsockopt(zmq.IPV6, place.startswith("["))
         try:
             router.bind(f"tcp://{place}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -278,7 +278,7 @@ class Client:
         monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
         dealer.setsockopt(zmq.MAXMSGSIZE, LONGEST)
         dealer.setsockopt(zmq.RECONNECT_IVL, -1)  # that would be another session
-        dealer.setsockopt(zmq.IPV6, 1)
+        dealer.setsockopt(zmq.IPV6, self._address.at.startswith("tcp://["))
         dealer.setsockopt(zmq.CURVE_SERVERKEY, self._address.server.encode())
         dealer.setsockopt(zmq.CURVE_PUBLICKEY, self._address.public.encode())
         dealer.setsockopt(zmq.CURVE_SECRETKEY, self._address.secret.encode())

@@ -1,0 +1,133 @@
+"""Node processes and schedulers hurt in every way, on one machine: no trial is lost, none trained twice at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stand_in_nodes import JOURNAL, LOST_AFTER, noted, trained_twice_at_once
+
+PROGRAM = Path(__file__).parents[2] / "stand_in_nodes.py"
+
+
+class Stage:
+    """A folder with processes in it, all of which end with the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str, within: Sequence[str] = (), **env: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [*within, sys.executable, str(PROGRAM), *words],
+            cwd=self.folder,
+            env={**os.environ, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def scheduler(self, trials: int, epochs: int, seconds: float, *host: str, **more: Any) -> "subprocess.Popen[str]":
+        before = self.address()
+        process = self.start("scheduler", ".", str(trials), str(epochs), str(seconds), *host, **more)
+        wait_for(lambda: self.address() not in ("", before) or process.poll() is not None)
+        return process
+
+    def node(self, name: str, *words: str, **more: Any) -> "subprocess.Popen[str]":
+        return self.start("node", "scheduler.json", *words, SLURMD_NODENAME=name, **more)
+
+    def address(self) -> str:
+        file = self.folder / "scheduler.json"
+        return file.read_text() if file.exists() else ""
+
+    def lines(self, **having: Any) -> list[Mapping[str, Any]]:
+        """Lines of the journal that have these names, and where not None these values."""
+        found = noted(self.folder / JOURNAL)
+        return [line for line in found if all(k in line and v in (None, line[k]) for k, v in having.items())]
+
+    def notes(self) -> str:
+        return "\n".join(line["note"] for line in self.lines(note=None))
+
+    def outcomes(self) -> dict[str, str]:
+        return {line["trial"]: line["outcome"] for line in self.lines(outcome=None)}
+
+    def all_is_well(self, trials: int, epochs: int) -> None:
+        """Every trial has all its epochs, in order, none of them while another process was at it."""
+        assert self.outcomes() == {f"t{number}": "finished" for number in range(trials)}
+        assert trained_twice_at_once(self.lines(epoch=None)) == []
+        for number in range(trials):
+            trained = [line["epoch"] for line in self.lines(trial=f"t{number}", epoch=None) if "begins" not in line]
+            assert trained == [*range(1, epochs + 1)], trained
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.communicate(timeout=30)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def ends(process: "subprocess.Popen[str]", status: int = 0) -> str:
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    return output
+
+
+def test_killed_stopped_and_leaving_nodes_lose_no_trial_and_none_is_trained_twice_at_once(stage: Stage) -> None:
+    """Four nodes: one is killed, one stopped beyond the loss time, one told to leave; one has a clock an hour ahead."""
+    scheduler = stage.scheduler(8, 4, 0.4)
+    killed, stopped, leaving = (stage.node(name) for name in ("killed", "stopped", "leaving"))
+    wait_for(lambda: len({line["pid"] for line in stage.lines(epoch=None)}) == 3)
+    stage.node("ahead", "1")
+    stopped.send_signal(signal.SIGSTOP)
+    killed.kill()
+    leaving.send_signal(signal.SIGTERM)
+    assert "SIGTERM" not in ends(leaving)
+    wait_for(lambda: "stopped is lost" in stage.notes())
+    stopped.send_signal(signal.SIGCONT)
+    ends(scheduler)
+    ends(stopped)
+    stage.all_is_well(8, 4)
+    notes = stage.notes()
+    for line in (
+        f"killed is lost: silent for {LOST_AFTER:g} s",
+        f"stopped is lost: silent for {LOST_AFTER:g} s",
+        "leaving is leaving: SIGTERM. Its trials go on elsewhere.",
+        "ahead has come: 1 worker",
+    ):
+        assert line in notes
+    assert notes.count("stopped has come") >= 2
+
+
+def test_a_killed_scheduler_that_is_started_again_finds_its_nodes_waiting(stage: Stage) -> None:
+    killed = stage.scheduler(4, 4, 0.3)
+    nodes = [stage.node(name) for name in ("a", "b")]
+    wait_for(lambda: len({line["pid"] for line in stage.lines(epoch=None)}) == 2)
+    killed.kill()
+    killed.wait()
+    again = stage.scheduler(4, 4, 0.3)
+    ends(again)
+    for node in nodes:
+        assert "The sweep is over." in ends(node)
+    stage.all_is_well(4, 4)
+    assert "2 nodes of this sweep's earlier start may still train" in stage.notes()
+    assert not (stage.folder / "scheduler.json").exists()
