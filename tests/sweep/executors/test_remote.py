@@ -192,7 +192,7 @@ def test_nodes_that_have_ended_are_asked_for_again_as_long_as_they_get_something
 ) -> None:
     made = stage(Machines())
     node = made.node("a")
-    made.remote.give(*made.remote.free(), Job(trials(1)[0], "sweep"))
+    made.remote.give(next(iter(made.remote.free())), Job(trials(1)[0], "sweep"))
     node.tell(EpochEnded(1, {}))
     made.until(lambda: made.events)
     made.machines.left = 0
@@ -230,7 +230,7 @@ def test_a_node_that_comes_back_has_lost_what_it_had(stage: Callable[..., Stage]
 def test_a_node_that_speaks_nonsense_is_lost_alone(stage: Callable[..., Stage], said: dict[str, Any]) -> None:
     made = stage()
     other, node = made.node("other"), made.node("a")
-    workers = made.remote.free()
+    workers = [*made.remote.free()]
     for worker in workers:
         made.remote.give(worker, Job(trials(1)[0], "sweep"))
     node.say(**said)

@@ -289,7 +289,7 @@ class Client:
         try:
             began = due = clock()
             dealer.connect(self._address.at)
-            dealer.send_multipart((HELLO, self._hello))
+            dealer.send_multipart((HELLO, self._hello), zmq.NOBLOCK)
             number = 0
             while not self._ends and not self.ended:
                 now = clock()
@@ -308,11 +308,11 @@ class Client:
                 if clock() - began > self._address.lost_after and self._lease.left < 0:
                     self.ended = self.ended or "the scheduler does not answer"
             self._send(dealer)
-        except zmq.Again:
-            self.ended = "the scheduler takes nothing more"
+        except zmq.Again:  # the connection is gone already, or full of what nobody takes
+            self.ended = "the scheduler takes nothing more" if self.is_open else "nobody answers there"
         finally:
             dealer.disable_monitor()
-            context.destroy(linger=2000 if self._ends else 0)
+            context.destroy(linger=0 if self.ended else 2000)
             self.wake()
 
     def _send(self, dealer: zmq.Socket[bytes]) -> None:
