@@ -50,7 +50,7 @@ LEAST: Mapping[str, float] = {
     "regularization.l1": 0,
     "schedule.freeze_epochs": 0,
     "sweep.folds": 2,
-    "sweep.executor.lost_after": 1,
+    "sweep.executor.lost_after": 5,
     "sweep.executor.patience": 0,
     "sweep.executor.port": 0,
     "sweep.pruner.min_epochs": 1,

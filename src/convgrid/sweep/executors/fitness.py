@@ -101,7 +101,7 @@ def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str
         for name, there in wanted.items()
         if here.get(name) != there
     ]
-    other += [f"{name}.py, of your own, is another" for name, there in own.items() if own_module(name) != there]
+    other += [f"{name}, of your own, is another" for name, there in own.items() if own_module(name) != there]
     if other:
         more = f" and {len(other) - FEW} more" if len(other) > FEW else ""
         return f"its code differs: {', '.join(other[:FEW])}{more}. Start it with the scheduler's Python environment"

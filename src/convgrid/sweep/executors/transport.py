@@ -301,10 +301,10 @@ class Client:
                 ready = dict(poller.poll(int(1000 * max(0.0, min(due - clock(), 1.0))) + 1))
                 self._wake_thread.clear()
                 self._send(dealer)
-                if dealer in ready:
-                    self._receive(dealer, sent)
                 if monitor in ready:
                     self._look_at(recv_monitor_message(monitor)["event"])
+                if ready:  # the last words of a connection that has ended are still there
+                    self._receive(dealer, sent)
                 if clock() - began > self._address.lost_after and self._lease.left < 0:
                     self.ended = self.ended or "the scheduler does not answer"
             self._send(dealer)
@@ -330,7 +330,6 @@ class Client:
                         del sent[older]
                 elif kind == GONE:
                     self.ended = "the scheduler had not heard of it for too long"
-                    self.wake()
                 elif kind == SAID:
                     self._inbox.append(body)
                     self.wake()
@@ -342,4 +341,3 @@ class Client:
             self.ended = "the connection is broken"
         else:
             self.ended = "nobody answers there"
-        self.wake()
