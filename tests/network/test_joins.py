@@ -176,19 +176,34 @@ def test_norm_and_pool_may_name_their_kind_and_their_own_arguments():
         ("NORM(bacth)",
          "type=bacth of norm1 is not an option of layer/norm. Use one of batch, group, local_response."),
         ("POOL(2, type=mean)", "type=mean of pool1 is not an option of layer/pool. Use one of average, l2, max."),
-        ("NORM(batch, alpha=1)", "alpha is not an argument of norm1: layer/norm=batch takes momentum, eps."),
+        ("NORM(batch, alpha=1)", "alpha=1 of norm1 has no effect: layer/norm=batch takes momentum, eps."),
         ("NORM(group)", "num_groups=8 of norm1 must divide its 3 channels. Use num_groups=3."),
         ("NORM(group, num_groups=0)", "num_groups=0 of norm1 must divide its 3 channels. Use num_groups=1."),
         ("NORM(batch, eps=-1)", "eps=-1 of norm1 must be at least 0."),
-        ("NORM(eps=0.1)",
-         "layer/norm=none, but arch.pattern says NORM, not NORM?. "
-         "Use layer/norm=batch, or write NORM? in arch.pattern."),
     ],
 )  # fmt: skip
-def test_an_argument_that_does_not_work_out_says_what_does(layer: str, message: str):
+def test_an_argument_that_does_not_work_out_says_what_does_under_its_layer(layer: str, message: str):
+    with pytest.raises(PatternError) as caught:
+        lay_out(f"INPUT -> RELU -> {layer} -> FC")
+    assert str(caught.value) == f"arch.pattern: {message}\n  INPUT -> RELU -> {layer} -> FC\n{' ' * 19}^"
+
+
+def test_a_norm_with_arguments_needs_an_option_or_a_name():
     with pytest.raises(PlanError) as caught:
-        lay_out(f"INPUT -> {layer} -> FC")
-    assert str(caught.value) == message
+        lay_out("INPUT -> NORM(eps=0.1) -> FC")
+    assert str(caught.value) == (
+        "layer/norm=none, but arch.pattern says NORM, not NORM?. Use layer/norm=batch, or write NORM? in arch.pattern."
+    )
+
+
+def test_an_argument_in_a_definition_is_shown_in_the_definition():
+    with pytest.raises(PatternError) as caught:
+        lay_out("block(c) = CONV(c) -> NORM(group, num_groups=5);\nINPUT -> block(8) -> FC")
+    assert str(caught.value) == (
+        "arch.pattern: num_groups=5 of norm1 must divide its 8 channels. Use num_groups=4.\n"
+        "  block(c) = CONV(c) -> NORM(group, num_groups=5);\n"
+        "                        ^"
+    )
 
 
 # Shapes that do not meet.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convgrid.component import Component
-from convgrid.errors import PlanError
+from convgrid.errors import PatternError, PlanError
 from convgrid.network.build import build
 from convgrid.network.plan import Architecture, Plan, plan
 from convgrid.network.planned import Groups
@@ -587,24 +587,6 @@ GROWTH = "must be above 0 and finite: it multiplies the filters from stage to st
         (CONVNET, {"shape": (3, 32)}, "data.shape=[3, 32] must be [channels,height,width], each at least 1."),
         (CONVNET, {"shape": (3, 0, 32)}, "data.shape=[3, 0, 32] must be [channels,height,width], each at least 1."),
         (CONVNET, {"outputs": 0}, "data.num_classes=0 must be at least 1."),
-        ("INPUT -> CONV(0) -> FC", {}, "filters=0 of conv1 must be a whole number of at least 1."),
-        ("INPUT -> FC(0) -> FC", {}, "width=0 of fc1 must be a whole number of at least 1."),
-        (
-            "INPUT -> CONV(kernel=0) -> FC", {},
-            "kernel_size=0 of conv1 must be a whole number of at least 1, or two such as [3,5].",
-        ),
-        (
-            "INPUT -> CONV(stride=(1, 0)) -> FC", {},
-            "stride=(1, 0) of conv1 must be a whole number of at least 1, or two such as [3,5].",
-        ),
-        (
-            "INPUT -> CONV -> CONV(dilation=-1) -> FC", {},
-            "dilation=-1 of conv2 must be a whole number of at least 1, or two such as [3,5].",
-        ),
-        (
-            "INPUT -> CONV(padding=-1) -> FC", {},
-            "padding=-1 of conv1 must be same, valid, a whole number of at least 0, or two such as [3,5].",
-        ),
         (
             CONVNET, {"conv": {"padding": "full"}},
             "layer.conv.padding=full of conv1 must be same, valid, a whole number of at least 0, or two such as [3,5].",
@@ -621,18 +603,9 @@ GROWTH = "must be above 0 and finite: it multiplies the filters from stage to st
             CONVNET, {"pool_options": {"stride": 0}},
             "layer.pool.stride=0 of pool1 must be a whole number of at least 1, or two such as [3,5].",
         ),
-        ("INPUT -> POOL(3, padding=2) -> FC", {}, "padding=2 of pool1 must be at most 1, half its kernel."),
         (
             CONVNET, {"pool_options": {"padding": 2}},
             "layer.pool.padding=2 of pool1 must be at most 1, half its kernel.",
-        ),
-        (
-            "INPUT -> CONV(4, groups=2) -> FC", {},
-            "groups=2 of conv1 must divide its 3 input channels and its 4 filters. Use groups=1.",
-        ),
-        (
-            "INPUT -> CONV(12) -> CONV(18, groups=5) -> FC", {},
-            "groups=5 of conv2 must divide its 12 input channels and its 18 filters. Use groups=3.",
         ),
         (
             CONVNET, {"conv": {"groups": 8}},
@@ -640,16 +613,9 @@ GROWTH = "must be above 0 and finite: it multiplies the filters from stage to st
             "Use layer.conv.groups=3.",
         ),
         (
-            "INPUT -> CONV(4, groups=depthwise) -> FC", {},
-            "groups=3 of conv1 must divide its 3 input channels and its 4 filters. Use groups=1.",
-        ),
-        ("INPUT -> CONV(groups=0) -> FC", {}, "groups=0 of conv1 must be depthwise or a whole number of at least 1."),
-        (
             CONVNET, {"conv": {"groups": "deep"}},
             "layer.conv.groups=deep of conv1 must be depthwise or a whole number of at least 1.",
         ),
-        ("INPUT -> DROPOUT(1.0) -> FC", {}, "p=1.0 of dropout1 must be in [0, 1): it is the share dropped."),
-        ("INPUT -> DROPOUT(-0.1) -> FC", {}, "p=-0.1 of dropout1 must be in [0, 1): it is the share dropped."),
         (
             "INPUT -> POOL -> FC", {"pool": None},
             "layer/pool=none, but arch.pattern says POOL, not POOL?. "
@@ -677,6 +643,69 @@ GROWTH = "must be above 0 and finite: it multiplies the filters from stage to st
 )  # fmt: skip
 def test_a_value_out_of_range_names_its_key_as_typed_and_the_range(pattern: str, options: dict[str, Any], message: str):
     assert refused(pattern, **options) == message
+
+
+@pytest.mark.parametrize(
+    ("pattern", "column", "message"),
+    [
+        (
+            "INPUT -> CONV(0) -> FC", 9,
+            "filters=0 of conv1 must be a whole number of at least 1.",
+        ),
+        (
+            "INPUT -> FC(0) -> FC", 9,
+            "width=0 of fc1 must be a whole number of at least 1.",
+        ),
+        (
+            "INPUT -> POOL(3, padding=2) -> FC", 9,
+            "padding=2 of pool1 must be at most 1, half its kernel.",
+        ),
+        (
+            "INPUT -> CONV(groups=0) -> FC", 9,
+            "groups=0 of conv1 must be depthwise or a whole number of at least 1.",
+        ),
+        (
+            "INPUT -> DROPOUT(1.0) -> FC", 9,
+            "p=1.0 of dropout1 must be in [0, 1): it is the share dropped.",
+        ),
+        (
+            "INPUT -> DROPOUT(-0.1) -> FC", 9,
+            "p=-0.1 of dropout1 must be in [0, 1): it is the share dropped.",
+        ),
+        (
+            "INPUT -> CONV(kernel=0) -> FC", 9,
+            "kernel_size=0 of conv1 must be a whole number of at least 1, or two such as [3,5].",
+        ),
+        (
+            "INPUT -> CONV(stride=(1, 0)) -> FC", 9,
+            "stride=(1, 0) of conv1 must be a whole number of at least 1, or two such as [3,5].",
+        ),
+        (
+            "INPUT -> CONV -> CONV(dilation=-1) -> FC", 17,
+            "dilation=-1 of conv2 must be a whole number of at least 1, or two such as [3,5].",
+        ),
+        (
+            "INPUT -> CONV(padding=-1) -> FC", 9,
+            "padding=-1 of conv1 must be same, valid, a whole number of at least 0, or two such as [3,5].",
+        ),
+        (
+            "INPUT -> CONV(4, groups=2) -> FC", 9,
+            "groups=2 of conv1 must divide its 3 input channels and its 4 filters. Use groups=1.",
+        ),
+        (
+            "INPUT -> CONV(12) -> CONV(18, groups=5) -> FC", 21,
+            "groups=5 of conv2 must divide its 12 input channels and its 18 filters. Use groups=3.",
+        ),
+        (
+            "INPUT -> CONV(4, groups=depthwise) -> FC", 9,
+            "groups=3 of conv1 must divide its 3 input channels and its 4 filters. Use groups=1.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_value_in_the_pattern_that_its_layer_cannot_take_is_shown_there(pattern: str, column: int, message: str):
+    with pytest.raises(PatternError) as caught:
+        lay_out(pattern)
+    assert str(caught.value) == f"arch.pattern: {message}\n  {pattern}\n  {' ' * column}^"
 
 
 def test_a_plan_that_was_written_as_json_is_the_same_plan() -> None:

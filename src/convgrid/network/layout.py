@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from convgrid.network.joins import End, joined, padded, projection, strides_between
-from convgrid.network.pattern import SKIP, Join, Layer, Step, is_skip
-from convgrid.network.planned import PLANNERS, Place, PlannedLayer, Walk
+from convgrid.network.pattern import SKIP, Join, Layer, Step, error_at, is_skip
+from convgrid.network.planned import PLANNERS, ArgumentError, Place, PlannedLayer, Walk
 
 Measure = Callable[[PlannedLayer], PlannedLayer]
 
@@ -37,7 +37,11 @@ class Layout:
 
     def _planned(self, layer: Layer) -> PlannedLayer:
         label = (layer.activation or self._walk.groups.activation.name) if layer.kind == "ACT" else layer.kind.lower()
-        return _with_costs(PLANNERS[layer.kind](self._name(label), layer, self._walk), self._measure)
+        try:
+            planned = PLANNERS[layer.kind](self._name(label), layer, self._walk)
+        except ArgumentError as error:
+            raise error_at(self._text, layer.column, str(error)) from None
+        return _with_costs(planned, self._measure)
 
     def _name(self, label: str) -> str:
         number = self._seen[label] = self._seen.get(label, 0) + 1

@@ -115,6 +115,10 @@ class Walk:
         self.source, self.shape, self.view, self.jump, self.pools = place
 
 
+class ArgumentError(PlanError):
+    """A value in the pattern that its layer cannot take; the layout shows where it stands."""
+
+
 class TooSmall(Exception):
     """A window that does not fit its input: not yet the user's mistake, `plan` looks for the fix first."""
 
@@ -141,11 +145,9 @@ def conv(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
     _at_least(1, filters, "filters", name, layer)
     if filters % groups or channels % groups:
         common = channels if written is None else math.gcd(channels, filters)
-        key = _key("groups", layer)
-        raise PlanError(
-            f"{key}={groups} of {name} must divide its {channels} input channels and its {filters} filters. "
-            f"Use {key}={_largest_divisor(common, groups)}."
-        )
+        fix = f"Use {_key('groups', layer)}={_largest_divisor(common, groups)}."
+        must = f"must divide its {channels} input channels and its {filters} filters. {fix}"
+        raise _wrong("groups", groups, name, layer, must)
     options, padding, sides = _slide(name, layer, walk, options)
     weights = filters * channels // groups * math.prod(options["kernel_size"])
     return _planned(
@@ -173,7 +175,7 @@ def _default_filters(groups: Groups, stage: int, conv_groups: int) -> int:
 def pool(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
     """No parameters; a size without a stride moves by its size, as torch's."""
     written = dict(layer.args)
-    component = _named(walk.groups.pools, walk.groups.pool, written.pop("type", None), "pool", name)
+    component = _named(walk.groups.pools, walk.groups.pool, written.pop("type", None), name, layer)
     component = component or (MAX_POOL if layer.args else None)
     if component is None:
         raise _absent("pool", "POOL", "max")
@@ -189,34 +191,36 @@ def pool(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
 def norm(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
     """Two parameters a channel, scale and shift, where there are any."""
     written = dict(layer.args)
-    component = _named(walk.groups.norms, walk.groups.norm, written.pop("type", None), "norm", name)
+    component = _named(walk.groups.norms, walk.groups.norm, written.pop("type", None), name, layer)
     if component is None:
         raise _absent("norm", "NORM", "batch")
     channels = walk.shape[0]
     if layer.args:
-        component = _with_arguments(name, component, written, channels)
+        component = _with_arguments(name, layer, component, written, channels)
     else:
         walk.normed[name] = channels
     parameters = NORM_PARAMETERS.get(component.target, 0) * channels
     return _planned(name, layer, walk, component, walk.shape, parameters=parameters)
 
 
-def _with_arguments(name: str, component: Component, written: Mapping[str, Value], channels: int) -> Component:
+def _with_arguments(
+    name: str, layer: Layer, component: Component, written: Mapping[str, Value], channels: int
+) -> Component:
     """A norm with what the pattern gives it; `check_num_groups` and the config's ranges see to the group's own."""
-    for argument in written:
+    for argument, value in written.items():
         if argument not in component.options:
             takes = f"takes {', '.join(component.options)}" if component.options else "takes no arguments"
-            raise PlanError(f"{argument} is not an argument of {name}: layer/norm={component.name} {takes}.")
+            must = f"has no effect: layer/norm={component.name} {takes}."
+            raise _wrong(argument, value, name, layer, must)
     options = {**component.options, **written}
     num_groups = options.get("num_groups", 1)
     if num_groups < 1 or channels % num_groups:
         works = _largest_divisor(channels, num_groups)
-        raise PlanError(
-            f"num_groups={num_groups} of {name} must divide its {channels} channels. Use num_groups={works}."
-        )
+        must = f"must divide its {channels} channels. Use num_groups={works}."
+        raise _wrong("num_groups", num_groups, name, layer, must)
     for argument, least in {"eps": 0, "momentum": 0, "size": 1}.items():
         if options.get(argument, least) < least:
-            raise PlanError(f"{argument}={options[argument]} of {name} must be at least {least}.")
+            raise _wrong(argument, options[argument], name, layer, f"must be at least {least}.")
     return replace(component, options=options)
 
 
@@ -239,7 +243,7 @@ def dropout(name: str, layer: Layer, walk: Walk) -> PlannedLayer:
         raise _absent("dropout", "DROPOUT", "plain")
     options = {**component.options, **dict(layer.args)}
     if not 0 <= options.get("p", 0) < 1:  # a user's own dropout may have no p
-        raise PlanError(f"{_key('p', layer)}={options['p']} of {name} must be in [0, 1): it is the share dropped.")
+        raise _wrong("p", options["p"], name, layer, "must be in [0, 1): it is the share dropped.")
     return _planned(name, layer, walk, replace(component, options=options), walk.shape)
 
 
@@ -285,15 +289,14 @@ PLANNERS: Mapping[str, Callable[[str, Layer, Walk], PlannedLayer]] = {
 
 
 def _named(
-    options: Mapping[str, Component], of_group: Component | None, type_: Value | None, group: str, name: str
+    options: Mapping[str, Component], of_group: Component | None, type_: Value | None, name: str, layer: Layer
 ) -> Component | None:
     """The option that a pattern names, such as NORM(batch); else the group's choice."""
     if type_ is None or (of_group is not None and of_group.name == type_):
         return of_group
     if type_ not in options:
-        raise PlanError(
-            f"type={type_} of {name} is not an option of layer/{group}. Use one of {', '.join(sorted(options))}."
-        )
+        must = f"is not an option of layer/{layer.kind.lower()}. Use one of {', '.join(sorted(options))}."
+        raise _wrong("type", type_, name, layer, must)
     return options[str(type_)]
 
 
@@ -352,9 +355,7 @@ def _pad(padding: Any, axis: int, side: int, span: Pair, stride: Pair, name: str
         return (total // 2, total - total // 2)
     amount = _at_least_pair(0, padding, "padding", name, layer)[axis]
     if layer.kind == "POOL" and 2 * amount > span[axis]:
-        raise PlanError(
-            f"{_key('padding', layer)}={padding} of {name} must be at most {span[axis] // 2}, half its kernel."
-        )
+        raise _wrong("padding", padding, name, layer, f"must be at most {span[axis] // 2}, half its kernel.")
     return (amount, amount)
 
 
@@ -367,17 +368,22 @@ def _see_all(walk: Walk) -> None:
 
 def _key(argument: str, layer: Layer) -> str:
     """The key that the user would type for an argument: the pattern's where it stands there, else the group's."""
-    if argument in dict(layer.args):
+    if argument in dict(layer.args) or (layer.kind == "NORM" and layer.args):  # one of its own takes no keys
         return argument
     return {"filters": "arch.filters", "width": "arch.hidden"}.get(argument, f"layer.{layer.kind.lower()}.{argument}")
+
+
+def _wrong(argument: str, value: Any, name: str, layer: Layer, must: str) -> PlanError:
+    """Name the value under the key that was typed; an error of the pattern where it stands there."""
+    key = _key(argument, layer)
+    return (ArgumentError if key == argument else PlanError)(f"{key}={value} of {name} {must}")
 
 
 def _at_least(least: int, value: Any, argument: str, name: str, layer: Layer) -> int:
     if type(value) is int and value >= least:  # True is not a number
         return value
     words = "depthwise or " if argument == "groups" else ""
-    key = _key(argument, layer)
-    raise PlanError(f"{key}={value} of {name} must be {words}a whole number of at least {least}.")
+    raise _wrong(argument, value, name, layer, f"must be {words}a whole number of at least {least}.")
 
 
 def _at_least_pair(least: int, value: Any, argument: str, name: str, layer: Layer) -> Pair:
@@ -390,8 +396,8 @@ def _at_least_pair(least: int, value: Any, argument: str, name: str, layer: Laye
     ):
         return (value[0], value[1])
     words = "same, valid, " if argument == "padding" else ""
-    key = _key(argument, layer)
-    raise PlanError(f"{key}={value} of {name} must be {words}a whole number of at least {least}, or two such as [3,5].")
+    must = f"must be {words}a whole number of at least {least}, or two such as [3,5]."
+    raise _wrong(argument, value, name, layer, must)
 
 
 def _largest_divisor(number: int, limit: int) -> int:
