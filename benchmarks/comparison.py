@@ -15,7 +15,8 @@ worse by so much, as all others are, is called worse, and how often all are.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy as np
 from convgrid.compare.multiple_comparisons import fixed, overlap
 from many_sweeps import half_widths, noise, worse
 
-TURNS = {2: 20_000, 6: 8_000, 16: 6_000, 54: 1_500}  # by settings
+TURNS = {2: 200_000, 6: 20_000, 16: 10_000, 54: 4_000}  # by settings
 SEEDS, FOLDS = (2, 3, 5, 10), (3, 5, 10)
 RATIOS = (2.0, 3.0, 5.0)
 BEHIND = (1.5, 3.0, 5.0, 8.0, 150.0)  # in standard deviations of the quieter settings
@@ -99,26 +100,35 @@ def power(settings: int, difference: float, repetitions: int, turns: int) -> tup
     return called[:, 1:].mean(), (called.sum(axis=1) == settings - 1).mean()
 
 
-def errors(turns: dict[int, int], repetitions: Iterable[int], kind: str, *, folds: bool) -> Iterator[Rates]:
+def worst(settings: int, repetitions: int, turns: int, kind: str, folds: bool) -> tuple[Rates, str]:
+    """The worst rates of all scenes, and the scene of the false winners."""
+    found = [(measure(scene, repetitions, turns, kind, folds=folds), scene.name) for scene in scenes(settings)]
+    rates = [each for each, _ in found]
+    return (
+        Rates(
+            max(each.false_winner for each in rates),
+            max(each.best_lost for each in rates),
+            min(each.coverage for each in rates),
+        ),
+        max(found)[1],
+    )
+
+
+def errors(
+    processes: Executor, turns: dict[int, int], repetitions: Iterable[int], kind: str, *, folds: bool
+) -> Iterator[Rates]:
     """Print a line for so many settings and repetitions; give the worst of each."""
     word = "folds" if folds else "seeds"
-    for settings in turns:
-        for count in repetitions:
-            found = [
-                (measure(scene, count, turns[settings], kind, folds=folds), scene.name) for scene in scenes(settings)
-            ]
-            rates, where = [each for each, _ in found], max(found)[1]
-            worst = Rates(
-                max(each.false_winner for each in rates),
-                max(each.best_lost for each in rates),
-                min(each.coverage for each in rates),
-            )
-            print(
-                f"{settings:>8}  {count:>5} {word}  {kind:<6}   {worst.false_winner:>12.3f}  {worst.best_lost:>9.3f}  "
-                f"{worst.coverage:>8.3f}  {np.sqrt(0.05 * 0.95 / turns[settings]):>9.3f}  {where}",
-                flush=True,
-            )
-            yield worst
+    cases = [(settings, count) for settings in turns for count in repetitions]
+    found = [processes.submit(worst, settings, count, turns[settings], kind, folds) for settings, count in cases]
+    for (settings, count), future in zip(cases, found, strict=True):
+        rates, where = future.result()
+        print(
+            f"{settings:>8}  {count:>5} {word}  {kind:<6}   {rates.false_winner:>12.4f}  {rates.best_lost:>9.4f}  "
+            f"{rates.coverage:>8.4f}  {np.sqrt(0.05 * 0.95 / turns[settings]):>9.4f}  {where}",
+            flush=True,
+        )
+        yield rates
 
 
 def main() -> None:
@@ -126,19 +136,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="does it run? Few turns; no true rates")
     quick = parser.parse_args().quick
-    turns, seeds = ({2: 20, 6: 20}, (3,)) if quick else (TURNS, SEEDS)
+    with ThreadPoolExecutor() if quick else ProcessPoolExecutor() as processes:
+        report(processes, *(({2: 20, 6: 20}, (3,), (3,)) if quick else (TURNS, SEEDS, FOLDS)))
+
+
+def report(processes: Executor, turns: dict[int, int], seeds: Sequence[int], folds: Sequence[int]) -> None:
+    """Print a line a case."""
     print(HEADS)
-    found = [*errors(turns, seeds, "normal", folds=False), *errors(turns, seeds, "heavy", folds=False)]
-    found += errors(
-        {count: turns[count] for count in turns if count > 2}, (3,) if quick else FOLDS, "normal", folds=True
-    )
+    found = [
+        *errors(processes, turns, seeds, "normal", folds=False),
+        *errors(processes, turns, seeds, "heavy", folds=False),
+        *errors(processes, {count: turns[count] for count in turns if count > 2}, folds, "normal", folds=True),
+    ]
     print(
-        f"at worst: false winner {max(each.false_winner for each in found):.3f} (at most 0.05), "
-        f"best lost {max(each.best_lost for each in found):.3f} (at most 0.05), "
-        f"coverage {min(each.coverage for each in found):.3f} (at least 0.95)"
+        f"at worst: false winner {max(each.false_winner for each in found):.4f} (at most 0.05), "
+        f"best lost {max(each.best_lost for each in found):.4f} (at most 0.05), "
+        f"coverage {min(each.coverage for each in found):.4f} (at least 0.95)"
     )
     print("beyond what is promised, noise with a long tail to one side:")
-    [*_] = errors(turns, seeds, "skewed", folds=False)
+    [*_] = errors(processes, turns, seeds, "skewed", folds=False)
     print("power: one setting is seen (all are), by the difference in standard deviations and by seeds")
     for settings in turns:
         for difference in DIFFERENCES:

@@ -46,7 +46,7 @@ def test_many_sweeps_are_decided_as_one(
         order = sweep.mean(axis=1).argsort()[::-1]
         samples = [*sweep[order]]
         p = compare_paired(samples) if paired else compare_independent(samples, levels, tolerance=tolerance)
-        row[order[1:]] = p <= used.step_down
+        row[order[1:]] = p <= (levels.step_down if levels else multiple_comparisons.LEVEL)
     assert (worse(values, used, paired=paired, tolerance=tolerance) == one_by_one).all()
     assert 0 < one_by_one.mean() < 0.9  # some are told, some are not
 

@@ -13,6 +13,7 @@ from convgrid.compare.multiple_comparisons import (
 )
 
 GENERATOR = np.random.default_rng
+TOLD = 5 / 4.6  # times a p that is computed: decisions are at 4.6 %, so that simulated rates stay below 5 %
 
 
 def test_two_settings_are_compared_as_by_welch_with_fewer_degrees_of_freedom() -> None:
@@ -21,15 +22,15 @@ def test_two_settings_are_compared_as_by_welch_with_fewer_degrees_of_freedom() -
     error = first.var(ddof=1) / 4, second.var(ddof=1) / 4
     welch = sum(error) ** 2 / (error[0] ** 2 / 3 + error[1] ** 2 / 3)
     assert 2 * stats.t.sf(ratio, welch) == pytest.approx(p)
-    assert compare_independent([first, second]) == pytest.approx([2 * stats.t.sf(ratio, (welch + 3) / 2)])
+    assert compare_independent([first, second]) == pytest.approx([TOLD * 2 * stats.t.sf(ratio, (welch + 3) / 2)])
 
 
 def test_equal_spreads_in_many_settings_come_near_tukeys_range() -> None:
     values = [GENERATOR(1).standard_normal(200) + mean for mean in (0.25, 0.1, 0.0)]
     tukey = stats.tukey_hsd(*values).pvalue[0]
     p = compare_independent(values)
-    assert p[1] == pytest.approx(tukey[2], rel=0.1)  # the clearest is judged as the range of all
-    assert p[0] == pytest.approx(stats.ttest_ind(values[0], values[1])[1], rel=0.1)  # the last one by itself
+    assert p[1] == pytest.approx(TOLD * tukey[2], rel=0.1)  # the clearest is judged as the range of all
+    assert p[0] == pytest.approx(TOLD * stats.ttest_ind(values[0], values[1])[1], rel=0.1)  # the last one by itself
 
 
 def test_the_adjusted_p_of_a_nearer_setting_is_never_smaller() -> None:
@@ -75,7 +76,7 @@ def test_folds_are_paired_and_their_overlap_counts() -> None:
     apart = first - second
     t = apart.mean() / (apart.std(ddof=1) * np.sqrt(1 / 5 + 1 / 4))  # Nadeau and Bengio: held out to trained is 1 to 4
     assert overlap(np.array([5])) == pytest.approx([1 / 5 + 1 / 4])
-    assert compare_paired([first, second]) == pytest.approx([2 * stats.t.sf(t, 4)])
+    assert compare_paired([first, second]) == pytest.approx([TOLD * 2 * stats.t.sf(t, 4)])
     assert compare_independent([first, second])[0] > 0.5
 
 

@@ -31,7 +31,8 @@ CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, wh
 OFF = 0.05  # of a step, that a value may be off by and still be a multiple
 NEGLIGIBLE = 1e-12  # of the largest value: a spread that cannot be told from none
 LIKELY = 0.5  # of a p so large nobody needs to know how much larger the next one is
-LEVEL = 0.05
+LEVEL = 0.05  # that is promised
+STEP_DOWN_LEVEL = 0.046  # that keeps it where two settings tie and all others are far behind
 WINNER_LEVEL, SETTINGS = 0.03, 16  # of the winner step, of up to so many settings
 
 # Settings still in question -> differences to the best over their standard errors, and degrees of freedom.
@@ -84,9 +85,9 @@ def fixed(settings: int) -> Levels:
     """Settle the levels of a comparison whose number of repetitions was fixed beforehand.
 
     Returns:
-        Those that keep false winners at 5 %: the more settings, the stricter the winner step.
+        Those that keep false winners below 5 %: the more settings, the stricter the winner step.
     """
-    return Levels(LEVEL, WINNER_LEVEL * min(1.0, SETTINGS / settings))
+    return Levels(STEP_DOWN_LEVEL, WINNER_LEVEL * min(1.0, SETTINGS / settings))
 
 
 def spreads(variance: np.ndarray, freedom: np.ndarray, trust: Trust) -> Spreads:
@@ -146,11 +147,12 @@ def compare_independent(
         tolerance: What is asked is whether a setting is better than the best by so much, and not whether it is worse.
 
     Returns:
-        How easily chance makes such a difference to the best, adjusted for all comparisons, shape (S - 1,).
+        How easily chance makes such a difference to the best, adjusted for all comparisons, shape (S - 1,). A setting
+        is worse where it is at most `levels.step_down`; without `levels`, at most `LEVEL`.
 
     Example:
         >>> compare_independent([np.array([0.93, 0.92, 0.94]), np.array([0.86, 0.86, 0.85])]).round(4)
-        array([0.003])
+        array([0.0033])
     """
     mean = np.array([sample.mean() for sample in samples])
     count = np.array([len(sample) for sample in samples])
@@ -161,7 +163,9 @@ def compare_independent(
         error = found.variance / count[[0, *left]]
         return _welch(mean[0] - mean[left] + tolerance, error, found.freedom)
 
-    return _step_down(len(samples), differences, levels or fixed(len(samples)))
+    if levels is not None:
+        return _step_down(len(samples), differences, levels)
+    return _told(_step_down(len(samples), differences, fixed(len(samples))))
 
 
 def compare_paired(samples: Sequence[np.ndarray]) -> np.ndarray:
@@ -175,11 +179,11 @@ def compare_paired(samples: Sequence[np.ndarray]) -> np.ndarray:
             a fold is missing.
 
     Returns:
-        As of `compare_independent`; NaN where a setting shares fewer than two folds with the best.
+        As of `compare_independent` without levels; NaN where a setting shares fewer than two folds with the best.
 
     Example:
         >>> compare_paired([np.array([0.93, 0.82, 0.74]), np.array([0.92, 0.80, 0.73])]).round(4)
-        array([0.1271])
+        array([0.1382])
     """
     apart = [samples[0] - sample for sample in samples[1:]]
     apart = [difference[~np.isnan(difference)] for difference in apart]
@@ -196,7 +200,7 @@ def compare_paired(samples: Sequence[np.ndarray]) -> np.ndarray:
         error = raised.variance * overlap(count[left - 1])
         return _ratio(mean[left - 1], error), raised.freedom
 
-    found[usable] = _step_down(len(kept) + 1, differences, fixed(len(samples)))
+    found[usable] = _told(_step_down(len(kept) + 1, differences, fixed(len(samples))))
     return found
 
 
@@ -267,6 +271,11 @@ def _welch(apart: np.ndarray, error: np.ndarray, freedom: np.ndarray) -> tuple[n
 
 def _ratio(apart: np.ndarray, error: np.ndarray) -> np.ndarray:
     return np.divide(apart, np.sqrt(error), out=np.zeros_like(apart), where=error > 0)
+
+
+def _told(p: np.ndarray) -> np.ndarray:
+    """A little larger, so that those up to the promised level are worse."""
+    return np.minimum(p * LEVEL / STEP_DOWN_LEVEL, 1.0)
 
 
 def _step_down(count: int, differences: Differences, levels: Levels) -> np.ndarray:
