@@ -24,7 +24,7 @@ import numpy as np
 from convgrid.compare.multiple_comparisons import fixed, overlap
 from many_sweeps import half_widths, noise, worse
 
-TURNS = {2: 200_000, 6: 20_000, 16: 10_000, 54: 4_000}  # by settings
+TURNS = {2: 200_000, 6: 40_000, 16: 20_000, 54: 8_000}  # by settings
 SEEDS, FOLDS = (2, 3, 5, 10), (3, 5, 10)
 RATIOS = (2.0, 3.0, 5.0)
 BEHIND = (1.5, 3.0, 5.0, 8.0, 150.0)  # in standard deviations of the quieter settings

@@ -59,18 +59,30 @@ def _step_down(left: np.ndarray, levels: Levels, compare: Decide) -> np.ndarray:
     called, left = np.zeros_like(left), left.copy()
     rows = np.flatnonzero(left.any(axis=1))
     while len(rows):
-        ratio, freedom = compare(rows, left[rows])
-        alone = np.where(left[rows], 2 * stdtr(freedom, -ratio), np.inf)
-        place, count = alone.argmin(axis=1), left[rows].sum(axis=1)
-        least = np.take_along_axis(alone, place[:, None], axis=1)[:, 0]
+        there = left[rows]
+        ratio, freedom = compare(rows, there)
+        clarity = _as_normal(ratio, freedom)
+        place, last = np.where(there, clarity, -np.inf).argmax(axis=1), np.where(there, clarity, np.inf).argmin(axis=1)
+        least, most = (_alone(ratio, freedom, at) for at in (place, last))
         its_ratio, its_freedom = (np.take_along_axis(each, place[:, None], axis=1)[:, 0] for each in (ratio, freedom))
-        is_clear = _is_clear(least, its_ratio, its_freedom, count + 1, levels.step_down)
-        wins = ~is_clear & (np.where(left[rows], alone, 0).max(axis=1) <= levels.winner)
-        called[rows[wins]] |= left[rows[wins]]
+        is_clear = _is_clear(least, its_ratio, its_freedom, there.sum(axis=1) + 1, levels.step_down)
+        wins = ~is_clear & (most <= levels.winner)
+        called[rows[wins]] |= there[wins]
         goes_on, place = rows[is_clear], place[is_clear]
         called[goes_on, place], left[goes_on, place] = True, False
         rows = goes_on[left[goes_on].any(axis=1)]
     return called
+
+
+def _as_normal(ratio: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+    """About the normal quantile of a t ratio (Wallace 1959): it orders them, at a tenth of the cost of their p."""
+    return (8 * freedom + 1) / (8 * freedom + 3) * np.sqrt(freedom * np.log1p(ratio**2 / freedom))
+
+
+def _alone(ratio: np.ndarray, freedom: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The two-sided p of one setting of each sweep."""
+    ratio, freedom = (np.take_along_axis(each, place[:, None], axis=1)[:, 0] for each in (ratio, freedom))
+    return 2 * stdtr(freedom, -ratio)
 
 
 def _is_clear(
