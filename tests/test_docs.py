@@ -51,6 +51,7 @@ ELSEWHERE = (  # what other tests and benchmarks run
     ("python -c ", "benchmarks/serving.py"),
     ("curl ", "benchmarks/serving.py"),
     ("make ", "Makefile"),
+    ("pip install ", "pyproject.toml"),
     ("python -m convgrid ui", "tests/tracking/test_dashboard.py"),
     ("eval ", "tests/cli/test_run.py"),
 )
