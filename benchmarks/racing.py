@@ -25,7 +25,7 @@ from many_sweeps import noise, worse
 TOLERANCE = 1.0
 MAX_SEEDS = max(LOOKS)
 TRIED = (3, 5, 8, 10, 13, 16, 20)  # seeds each, fixed beforehand
-SETTINGS = {6: 2000, 16: 1500, 54: 1000}  # races of so many
+SETTINGS = {6: 4000, 16: 2000, 54: 1000}  # races of so many
 HEADS = (
     "settings  spreads    truth       seeds each  conclusive  fixed, as many  fixed, as conclusive  false winner  "
     "good left"
