@@ -1,9 +1,10 @@
-"""A trial into MLflow on sqlite: what the sweep's writer takes, over MLflow's fluent calls of the same content.
+"""A trial into MLflow on sqlite: what the writer takes, one by one and a sweep's 16 at once, beside MLflow's own calls.
 
 Usage: python benchmarks/tracking.py [--quick]
 
-60 parameters, 16 tags, 20 epochs of 8 metrics, 3 files. The two take turns in one process and one store; time is
-also given as the CPU's alone, since much of the wall time is the disk's, which a commit waits for.
+The content is the same: 60 parameters, 16 tags, 20 epochs of 8 metrics, 3 files. The three take turns in one process
+and one store; time is also given as the CPU's alone, since much of the wall time is the disk's, which a commit waits
+for.
 """
 
 import argparse
@@ -20,13 +21,14 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import mlflow
 
 from convgrid.tracking.store import Store
-from convgrid.tracking.sync import sync
+from convgrid.tracking.sync import sync, sync_together
 
 EPOCHS = 20
 PARAMS = {f"group.key_{number}": str(number) for number in range(60)}
 TAGS = {f"tag_{number}": "of the environment" for number in range(16)}
 FILES = ("config.yaml", "plan.json", "environment.json")
 EXPERIMENT = "benchmark"
+TOGETHER = 16
 
 Metrics = dict[str, float]
 
@@ -68,32 +70,41 @@ def fluent(path: Path) -> None:
             mlflow.log_artifact(str(path / name))
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Milliseconds of the wall and of the CPU."""
+def timed(work: Callable[[], object], trials: int) -> tuple[float, float]:
+    """Milliseconds a trial, of the wall and of the CPU."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
+    return 1e3 * (time.perf_counter() - wall) / trials, 1e3 * (time.process_time() - cpu) / trials
 
 
 def main() -> None:
     """Time both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="does it run? Two trials; no true times")
-    trials = 2 if parser.parse_args().quick else 30
+    turns = 1 if parser.parse_args().quick else 10
+    sides: dict[str, list[tuple[float, float]]] = {"one by one": [], f"{TOGETHER} at once": [], "MLflow's fluent": []}
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         store = Store.open(uri, EXPERIMENT)
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(EXPERIMENT)
-        ours, theirs = [], []
-        for number in range(trials + 1):
-            path = make_folder(Path(folder) / "runs" / str(number))
-            ours.append(timed(lambda path=path: sync(path, store)))
-            theirs.append(timed(lambda path=path: fluent(path)))
+        for turn in range(turns + 1):
+            alone, together, by_hand = (
+                [make_folder(Path(folder) / "runs" / f"{turn}-{side}-{number}") for number in range(count)]
+                for side, count in enumerate((2, TOGETHER, 2))
+            )
+            times = [
+                timed(lambda alone=alone: [sync(path, store) for path in alone], len(alone)),
+                timed(lambda together=together: sync_together(together, store), len(together)),
+                timed(lambda by_hand=by_hand: [fluent(path) for path in by_hand], len(by_hand)),
+            ]
+            for found, each in zip(sides.values(), times, strict=True):
+                found.append(each)
     for place, name in enumerate(("wall", "CPU")):
-        each = [statistics.median(times[place] for times in side[1:]) for side in (ours, theirs)]
-        ratio = statistics.median(b[place] / a[place] for a, b in zip(ours[1:], theirs[1:], strict=True))
-        print(f"{name:<4}  writer {each[0]:6.1f} ms a trial   fluent {each[1]:6.1f} ms   ratio {ratio:.1f}")
+        each = {side: statistics.median(times[place] for times in found[1:]) for side, found in sides.items()}
+        one_by_one, at_once, their = each.values()
+        told = "   ".join(f"{side} {milliseconds:6.1f} ms" for side, milliseconds in each.items())
+        print(f"{name:<4}  {told}   ratios {their / one_by_one:.1f} and {their / at_once:.1f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event
 
 from convgrid.errors import TrackingError
 from convgrid.system import mlflow_database
@@ -92,6 +92,19 @@ def test_a_full_disk_leaves_no_store(in_tmp: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="No space left"):
         make_sound(in_tmp / "mlflow.db")
     assert sorted(file.name for file in in_tmp.glob("*mlflow.db*")) == ["mlflow.db.lock"]
+
+
+def test_only_the_file_that_is_being_made_does_not_wait_for_the_disk(in_tmp: Path) -> None:
+    def waits(name: str) -> int:
+        engine = create_engine(f"sqlite:///{in_tmp / name}")
+        with engine.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+        engine.dispose()
+        return found
+
+    with mlflow_database._written_at_leisure(in_tmp / "new.db"):
+        assert (waits("new.db"), waits("other.db")) == (0, 2)  # OFF, FULL: https://sqlite.org/pragma.html
+    assert waits("new.db") == 2
 
 
 def test_a_failure_lets_the_file_go_and_the_next_attempt_succeeds(in_tmp: Path, request: pytest.FixtureRequest) -> None:

@@ -1,8 +1,10 @@
 import getpass
 import json
+import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from convgrid.errors import ModelError
 from convgrid.runs.trial import run_id_of, set_right
 from convgrid.tracking import sync as sync_module
 from convgrid.tracking.store import Store
-from convgrid.tracking.sync import set_sweeps_right, sync, sync_sweep
+from convgrid.tracking.sync import Parent, set_sweeps_right, sync, sync_sweep, sync_together
 from sweep_folders import STARTED, epoch_line, finish, make_sweep, make_trial, write_record
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
@@ -123,10 +125,19 @@ def test_a_trial_that_began_anew_gets_a_run_of_its_own(opened: Store) -> None:
 CALLS = ["create_run", "log_batch", "log_artifact", "set_terminated"]
 
 
+def alone(folder: Path, store: Store) -> None:
+    sync(folder, store)
+
+
+def together(folder: Path, store: Store) -> None:
+    sync_together([folder], store)
+
+
+@pytest.mark.parametrize("send", [alone, together])
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_that_dies_at_a_call_is_replaced_without_a_second_run_or_value(
-    opened: Store, monkeypatch: pytest.MonkeyPatch, call: str, when: str
+    opened: Store, monkeypatch: pytest.MonkeyPatch, call: str, when: str, send: Callable[[Path, Store], None]
 ) -> None:
     folder = make_trial(RUNS, "abc", epochs=3, params={"arch.n": 1})
     finish(folder)
@@ -140,13 +151,51 @@ def test_a_process_that_dies_at_a_call_is_replaced_without_a_second_run_or_value
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, dies)
         with pytest.raises(KeyboardInterrupt):
-            sync(folder, opened)
+            send(folder, opened)
     assert sync(folder, opened)
     run = the_run(opened)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"arch.n": "1"}
     assert points(opened, run.info.run_id, "val/accuracy") == expected(3)
     assert points(opened, run.info.run_id, "best/val/accuracy") == [(3, 0.9, STARTED + 60_000)]
+
+
+def test_trials_sent_together_stand_in_a_database_like_those_sent_one_by_one(opened: Store, store: str) -> None:
+    params = {f"key.{number}": number for number in range(150)}  # MLflow takes 100 a call
+    folders = [make_trial(RUNS, name, epochs=3, params=params, sweep="s1") for name in ("t0", "t1", "t2", "t3")]
+    for folder, metrics in zip(folders, ({"test/loss": math.nan}, {"test/loss": 1.0}, {}, {}), strict=True):
+        finish(folder, metrics=metrics)
+    finish(folders[2], status="failed", reason="it diverged")
+    (folders[2] / "log.txt").write_text("Traceback")
+    sweep = make_sweep(SWEEPS, "s1", [folder.name for folder in folders])
+    others = Store.open(store, "others")
+    parents = [sync_sweep(sweep, each) for each in (opened, others)]
+    assert sync_together(folders[:3], opened, parents[0]) == folders[:3]
+    assert sync_together(folders, opened, parents[0]) == folders[3:]
+    for folder in folders:
+        sync(folder, others, parents[1])
+    found, expected = ({run.data.tags["convgrid.trial"]: run for run in members_of(each)} for each in (opened, others))
+    assert [*found] == [*expected]
+    for name, run in found.items():
+        assert contents(opened, run, parents[0]) == contents(others, expected[name], parents[1])
+
+
+def members_of(store: Store) -> list[MlflowRun]:
+    runs = [run for run in runs_of(store) if "convgrid.trial" in run.data.tags]
+    return sorted(runs, key=lambda run: run.data.tags["convgrid.trial"])
+
+
+def contents(store: Store, run: MlflowRun, parent: Parent) -> dict[str, Any]:
+    """All that a run holds, but for its own name and its parent's."""
+    info, data, client = run.info, run.data, store.client
+    histories = {metric: [str(point) for point in points(store, info.run_id, metric)] for metric in data.metrics}
+    tags = {key: value.replace(parent.run_id, "parent") for key, value in data.tags.items()}
+    files = {file.path: Path(client.download_artifacts(info.run_id, file.path)).read_text()
+             for file in client.list_artifacts(info.run_id)}  # fmt: skip
+    assert run.inputs is not None
+    inputs = [(each.dataset, [(tag.key, tag.value) for tag in each.tags]) for each in run.inputs.dataset_inputs]
+    times = (info.status, info.start_time, info.end_time, info.run_name, info.user_id, info.lifecycle_stage)
+    return {"info": times, "params": data.params, "tags": tags, "metrics": histories, "files": files, "inputs": inputs}
 
 
 def test_a_trial_that_has_arrived_costs_no_call(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -8,6 +11,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from convgrid.runs.trial import set_right
+from convgrid.tracking import sync as sync_module
 from convgrid.tracking import writer_process
 from convgrid.tracking.writer_process import Sender
 from sweep_folders import epoch_line, finish, make_sweep, make_trial
@@ -41,6 +45,14 @@ def run_of(store: str, tag: str = "convgrid.trial") -> MlflowRun:
     assert experiment is not None
     (run,) = [run for run in client.search_runs([experiment.experiment_id]) if tag in run.data.tags]
     return run
+
+
+def statuses(store: str) -> dict[str, str]:
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("trials")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`convgrid.trial` != ''")
+    return {run.data.tags["convgrid.trial"]: run.info.status for run in runs}
 
 
 def steps(store: str) -> list[int]:
@@ -78,8 +90,6 @@ def test_values_arrive_within_seconds_while_the_trial_runs(store: str, clock: Cl
 def test_a_trial_is_sent_at_most_once_a_second_and_at_once_when_it_ends(
     store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convgrid.tracking import sync as sync_module
-
     times: list[float] = []
     monkeypatch.setattr(sync_module, "sync", lambda folder, *_, **__: times.append(clock.now))
     folder = make_trial(RUNS, "t0")
@@ -101,8 +111,6 @@ def test_a_trial_is_sent_at_most_once_a_second_and_at_once_when_it_ends(
 def test_a_trial_of_a_sweep_that_is_over_in_a_moment_is_sent_once(
     store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convgrid.tracking import sync as sync_module
-
     times: list[float] = []
     monkeypatch.setattr(sync_module, "sync", lambda folder, *_, **__: times.append(clock.now))
     folder = make_trial(RUNS, "t0", epochs=2)
@@ -112,8 +120,46 @@ def test_a_trial_of_a_sweep_that_is_over_in_a_moment_is_sent_once(
     work(sender, clock, 1.5)
     finish(folder, epochs=2)
     sender.follow(folder)
-    work(sender, clock, 0.1)
-    assert times == [start + 1.5]
+    work(sender, clock, 1.0)
+    assert times == [start + 2.0]
+
+
+def test_short_trials_of_a_sweep_arrive_together_within_a_second_and_a_failure_among_them_alone(
+    store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions: list[int] = []
+    one_transaction, log_batch = sync_module.one_transaction, MlflowClient.log_batch
+
+    @contextmanager
+    def counted(client: MlflowClient) -> Iterator[None]:
+        transactions.append(0)
+        with one_transaction(client):
+            yield
+
+    def counting(client: MlflowClient, run_id: str, *args: Any, **kwargs: Any) -> None:
+        transactions[-1] += 1
+        if client.get_run(run_id).data.tags["convgrid.trial"] == "bad":
+            raise OSError("a disk's bad block")
+        log_batch(client, run_id, *args, **kwargs)
+
+    names = ["t0", "t1", "t2"]
+    folders = [make_trial(RUNS, name, epochs=2) for name in [*names, "bad", "t3"]]
+    sender, notes = new_sender(store, make_sweep(SWEEPS, "s1", [*names]))
+    work(sender, clock, 0)
+    monkeypatch.setattr(sync_module, "one_transaction", counted)
+    monkeypatch.setattr(MlflowClient, "log_batch", counting)
+    for folder in folders[:3]:
+        finish(folder, epochs=2)
+        sender.follow(folder)
+    work(sender, clock, 1.0)
+    assert transactions == [3]
+    for folder in folders[3:]:
+        finish(folder, epochs=2)
+        sender.follow(folder)
+    work(sender, clock, 10)
+    assert statuses(store) == dict.fromkeys([*names, "t3"], "FINISHED") | {"bad": "RUNNING"}
+    assert len(transactions) == 2
+    assert "OSError: a disk's bad block" in notes[0]
 
 
 def test_an_error_is_told_once_and_what_is_new_is_sent_when_the_store_is_there_again(

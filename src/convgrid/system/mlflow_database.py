@@ -3,8 +3,10 @@
 import glob
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -56,9 +58,31 @@ def _create(path: Path) -> None:
 
     uri = f"sqlite:///{path}"
     try:
-        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        with _written_at_leisure(path):
+            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     finally:
         close_database(uri)
+    with path.open("rb+") as file:
+        os.fsync(file)
+
+
+@contextmanager
+def _written_at_leisure(path: Path) -> Iterator[None]:
+    """Of a hundred steps that make the tables none waits for the disk: a file that is not whole is made again."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def begin(connection: Any, _record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            ((_, _, file), *_) = connection.execute("PRAGMA database_list")
+            if file and Path(file) == path.resolve():
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", begin)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", begin)
 
 
 def _is_empty(path: Path) -> bool:

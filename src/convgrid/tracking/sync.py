@@ -7,7 +7,7 @@ that is sent again is the same value.
 import getpass
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,7 @@ from convgrid.model.store import store as store_model
 from convgrid.runs.files import write
 from convgrid.runs.sweep import TRACKED_SWEEP, read_sweep
 from convgrid.runs.trial import BEST, CURVES, RUNS, TRACKED, now, read_record, read_tracked
+from convgrid.system.mlflow_internals import know_artifacts, one_transaction
 from convgrid.tracking.run_contents import (
     BEST_EPOCH_TAG,
     OUTCOME_TAG,
@@ -125,6 +126,49 @@ def sync(
         return wanted.status != "RUNNING"
 
 
+def sync_together(folders: Sequence[Path], store: Store, parent: Parent | None = None) -> list[Path]:
+    """Bring trials of which a database has nothing yet into it, in one transaction.
+
+    Of short trials, sent one by one, MLflow's own reading and the disk take longer than what there is to be written.
+
+    Args:
+        folders: Of trials that have ended.
+        parent: The sweep that they belong to.
+
+    Returns:
+        Those that it has now; not what another process was about to send.
+
+    Raises:
+        Exception: Whatever the store or the disk raises; `sync` sends each by itself then, and nothing twice.
+    """
+    with ExitStack() as locks:
+        for folder in sorted(folders):  # always in one order: of two processes, one waits
+            locks.enter_context(FileLock(folder / LOCK))
+        wanted = {folder: _wanted_whole(folder, parent) for folder in folders if is_to_be_sent_whole(folder)}
+        tracked = dict.fromkeys(wanted, _Tracked(store.place, shown(store.uri)))
+        for folder in wanted:
+            tracked[folder].write(folder / TRACKED)
+        with one_transaction(store.client):
+            for folder in wanted:
+                tracked[folder] = _created(store, tracked[folder], wanted[folder])
+                _send_values(store, tracked[folder], wanted[folder])
+                _send_end(store, tracked[folder], wanted[folder])
+        for folder in wanted:
+            files = _send_files(store, tracked[folder], wanted[folder])
+            _with_sent(tracked[folder], wanted[folder], files).write(folder / TRACKED)
+        return [*wanted]
+
+
+def _wanted_whole(folder: Path, parent: Parent | None) -> Wanted:
+    record = read_record(folder)
+    return _member(wanted_of_trial(folder, record, whole=False), record, None, parent)
+
+
+def is_to_be_sent_whole(folder: Path) -> bool:
+    """Whether a trial has ended, and no store is known to have anything of it."""
+    return not (folder / TRACKED).exists() and read_record(folder).get("status", "running") != "running"
+
+
 def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
     """Bring a sweep's MLflow run, the parent of its trials' runs, up to its folder.
 
@@ -206,8 +250,17 @@ def _bring(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) -
 
 
 def _send(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) -> _Tracked:
-    client, tracked = store.client, _opened(file, store, tracked, wanted)
-    run_id, has_new_end = tracked.run_id, (wanted.status, wanted.ended) != (tracked.status, tracked.ended)
+    tracked = _opened(file, store, tracked, wanted)
+    _send_values(store, tracked, wanted)
+    files = _send_files(store, tracked, wanted)
+    _send_end(store, tracked, wanted)
+    tracked = _with_sent(tracked, wanted, files)
+    tracked.write(file)
+    return tracked
+
+
+def _send_values(store: Store, tracked: _Tracked, wanted: Wanted) -> None:
+    client, run_id, has_new_end = store.client, tracked.run_id, _has_new_end(tracked, wanted)
     if has_new_end and wanted.status == "RUNNING":
         client.update_run(run_id, status="RUNNING")
     epochs = [epoch for epoch in wanted.epochs if epoch["epoch"] > tracked.sent]
@@ -225,16 +278,36 @@ def _send(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) ->
     )
     if wanted.data and not tracked.has_data:
         client.log_inputs(run_id, [_dataset(wanted)])
-    over = [key for key in (OUTCOME_TAG, REASON_TAG, BEST_EPOCH_TAG) if key in tracked.tags and key not in wanted.tags]
-    for key in over:
+    for key in _over(tracked, wanted):
         client.delete_tag(run_id, key)
+
+
+def _send_files(store: Store, tracked: _Tracked, wanted: Wanted) -> dict[str, int]:
+    """Those that are new, by name, and when they were written."""
     written = {path: path.stat().st_mtime_ns for path in wanted.files if path.exists()}
     files = {path: at for path, at in written.items() if tracked.files.get(path.name) != at}
     for path in files:
-        client.log_artifact(run_id, str(path))
-    if has_new_end and wanted.status != "RUNNING":
-        client.set_terminated(run_id, wanted.status, wanted.ended)
-    tracked = replace(
+        store.client.log_artifact(tracked.run_id, str(path))
+    return {path.name: at for path, at in files.items()}
+
+
+def _send_end(store: Store, tracked: _Tracked, wanted: Wanted) -> None:
+    if _has_new_end(tracked, wanted) and wanted.status != "RUNNING":
+        store.client.set_terminated(tracked.run_id, wanted.status, wanted.ended)
+
+
+def _has_new_end(tracked: _Tracked, wanted: Wanted) -> bool:
+    return (wanted.status, wanted.ended) != (tracked.status, tracked.ended)
+
+
+def _over(tracked: _Tracked, wanted: Wanted) -> list[str]:
+    """Tags of an end that was none."""
+    return [key for key in (OUTCOME_TAG, REASON_TAG, BEST_EPOCH_TAG) if key in tracked.tags and key not in wanted.tags]
+
+
+def _with_sent(tracked: _Tracked, wanted: Wanted, files: Mapping[str, int]) -> _Tracked:
+    over = _over(tracked, wanted)
+    return replace(
         tracked,
         has_params=tracked.has_params or bool(wanted.params),
         has_data=tracked.has_data or bool(wanted.data),
@@ -244,11 +317,9 @@ def _send(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) ->
         status=wanted.status,
         ended=wanted.ended,
         tags={**{key: value for key, value in tracked.tags.items() if key not in over}, **wanted.tags},
-        files={**tracked.files, **{path.name: at for path, at in files.items()}},
+        files={**tracked.files, **files},
         totals=dict(wanted.totals),
     )
-    tracked.write(file)
-    return tracked
 
 
 def _opened(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) -> _Tracked:
@@ -264,11 +335,16 @@ def _opened(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) 
     tracked.write(file)
     if made:
         return replace(tracked, run_id=made[0].info.run_id, tags=dict(made[0].data.tags))
-    tags = {key: str(value) for key, value in {**_usual(wanted.tags), **wanted.tags}.items()}
-    run = store.client.create_run(store.experiment_id, wanted.started, tags, wanted.name)
-    tracked = replace(tracked, run_id=run.info.run_id, status="RUNNING", tags=tags)
+    tracked = _created(store, tracked, wanted)
     tracked.write(file)
     return tracked
+
+
+def _created(store: Store, tracked: _Tracked, wanted: Wanted) -> _Tracked:
+    tags = {key: str(value) for key, value in {**_usual(wanted.tags), **wanted.tags}.items()}
+    run = store.client.create_run(store.experiment_id, wanted.started, tags, wanted.name)
+    know_artifacts(store.client, run)
+    return replace(tracked, run_id=run.info.run_id, status="RUNNING", tags=tags)
 
 
 def _usual(tags: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from convgrid.tracking.sync import Parent
     from convgrid.tracking.system_metrics import Watch
 
-INTERVAL = 1.0  # seconds between two looks at a running trial
+INTERVAL = 1.0  # seconds between two looks at a running trial, and for which a sweep's short ones gather
+TOGETHER = 32  # trials that are sent in one transaction, of a second
 PATIENCE = 2.0  # seconds before the first look at a sweep's: of a shorter one, everything is sent at once
 SHARE = 0.05  # of the time that one trial's values may take the store
 PARENT_INTERVAL = 10.0  # seconds between two totals of the sweep
@@ -85,10 +87,11 @@ class _Followed:
 
     earliest: float
     is_member: bool
-    due: float = 0.0
+    due: float = math.inf
     whole: bool = False
     parts: Path | None = None
     size: int = -1  # of what was sent of its metrics
+    is_alone: bool = False  # not to be sent with others, which failed
 
 
 class Sender:
@@ -144,7 +147,9 @@ class Sender:
         now = time.monotonic()
         earliest = now + (PATIENCE if self._sweep else INTERVAL)
         known = self._followed.setdefault(folder, _Followed(earliest, is_member=False))
-        known.whole, known.is_member, known.due = known.whole or whole, known.is_member or is_member, now
+        known.whole, known.is_member = known.whole or whole, known.is_member or is_member
+        gathers = self._sweep and not known.whole and known.size < 0  # of a short one, nothing is sent before its end
+        known.due = min(known.due, now + INTERVAL) if gathers else now
         known.parts = Path(parts) if parts else known.parts
         if self._has_system and self._watching is None:
             from convgrid.tracking.system_metrics import Watch
@@ -177,6 +182,8 @@ class Sender:
                 self._open()
             elif folder is None:
                 self._send_totals()
+            elif len(together := self._together()) > 1:
+                self._send_together(together)
             else:
                 self._send(folder, last)
         except ModelError as error:
@@ -241,6 +248,32 @@ class Sender:
         else:
             trial.earliest = trial.due = now + max(INTERVAL, (time.monotonic() - now) / SHARE)
             trial.size = size
+
+    def _together(self) -> list[Path]:
+        """The sweep's trials that are due, have ended, and of which a database has nothing yet."""
+        from convgrid.system.mlflow_internals import has_transactions
+        from convgrid.tracking.sync import is_to_be_sent_whole
+
+        assert self._store is not None
+        if not has_transactions(self._store.client):
+            return []
+        now = time.monotonic()
+        due = (
+            folder
+            for folder, trial in self._followed.items()
+            if trial.due <= now and trial.is_member and not trial.whole and not trial.is_alone
+        )
+        return list(islice(filter(is_to_be_sent_whole, due), TOGETHER))
+
+    def _send_together(self, folders: list[Path]) -> None:
+        from convgrid.tracking.sync import sync_together
+
+        assert self._store is not None
+        for folder in folders:
+            self._followed[folder].is_alone = True  # from now on, should this fail
+        for folder in sync_together(folders, self._store, self._parent):
+            del self._followed[folder]
+        self._totals_due = min(self._totals_due, time.monotonic() + PARENT_INTERVAL)
 
     def _stop_watching(self) -> None:
         if self._watching is not None:
