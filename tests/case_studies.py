@@ -8,9 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from convgrid.config import CONF, Settings, architecture, from_hydra
+from conftest import compose_settings
+from convgrid.config import CONF, architecture
 from convgrid.network.plan import Plan, plan
 from convgrid.network.planned import IMAGE, Shape
 
@@ -32,11 +31,10 @@ class Study:
     shape: Shape
     classes: int
     counts: tuple[int, int]  # parameters and multiply-adds that the comment states
-    settings: Settings
 
     @functools.cached_property
     def plan(self) -> Plan:
-        return plan(architecture(self.settings), self.shape, self.classes)
+        return plan(architecture(compose_settings(f"arch={self.name}")), self.shape, self.classes)
 
     @property
     def depth(self) -> int:
@@ -62,20 +60,18 @@ class Study:
 @functools.cache
 def studies() -> dict[str, Study]:
     """By name: the oldest first, smaller ones before larger ones."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = [_study(path) for path in CONF.glob("arch/*.yaml") if path.stem not in OF_THE_COURSE]
+    found = [_study(path) for path in CONF.glob("arch/*.yaml") if path.stem not in OF_THE_COURSE]
     return {study.name: study for study in sorted(found, key=lambda study: (study.year, study.counts))}
 
 
 def _study(path: Path) -> Study:
     head = HEAD.match(path.read_text(encoding="utf-8"))
     assert head, f"{path.name} does not begin as the others do"
-    cfg = compose("config", [f"arch={path.stem}"], return_hydra_config=True)
     known = head.groupdict()
     shape = tuple(map(int, known["shape"].split("x")))
     parameters, multiply_adds, classes = (_number(known[key]) for key in ("parameters", "multiply_adds", "classes"))
     words = (path.stem, known["title"], known["year"], known["idea"].rstrip("."))
-    return Study(*words, shape, classes, (parameters, multiply_adds), from_hydra(cfg, cfg.hydra))
+    return Study(*words, shape, classes, (parameters, multiply_adds))
 
 
 def _number(text: str) -> int:

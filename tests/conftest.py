@@ -3,19 +3,22 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from convgrid.config import CONF, Composer, Settings, command, from_hydra
+from convgrid.config import Composer, Settings, command, from_hydra
 from convgrid.config import files as places
 from convgrid.config.address import EXPERIMENT_NAME, TRACKING_URI
+from convgrid.config.composer import find_options
+from convgrid.config.line import is_group
 from convgrid.features import cache
 from convgrid.runs import files
+from convgrid.system.memory import uncollected
 
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
 NO_LITE0 = "convgrid[lite0] is not installed"  # why the test of its weights is skipped
@@ -25,6 +28,13 @@ def pytest_configure() -> None:
     """Hear Ctrl-C, as processes that tests start shall: a job in a shell's background is deaf to it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules of tests import all that is large: without the collector, which would look through it many times."""
+    with uncollected():
+        return (yield)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -37,11 +47,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"!!! published weights were NOT tried: {NO_LITE0}", red=True, bold=True)
 
 
+COMPOSED: dict[tuple[str, ...], DictConfig] = {}
+EXPERIMENTS = places.EXPERIMENTS
+
+
+def composer_of(config_name: str, loader: ConfigLoader) -> Composer:
+    """What one test has composed of the project's own options, the next has at once: composing takes 70 ms."""
+    made = Composer(config_name, loader)
+    own = any(entry.provider == "command-line" for entry in loader.get_search_path().get_path())
+    if config_name == "config" and not own and places.EXPERIMENTS == EXPERIMENTS:
+        made._composed = COMPOSED
+    return made
+
+
 def compose_settings(*overrides: str) -> Settings:
     """Compose like `python run.py OVERRIDES`, less its checks."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", list(overrides), return_hydra_config=True)
-        return from_hydra(cfg, cfg.hydra)
+    composer = composer_of("config", find_options(None))
+    parsed = OverridesParser.create().parse_overrides([*overrides])
+    texts = [str(each.input_line) for each in parsed if is_group(each, composer)]
+    cfg = composer.compose(texts, [each for each in parsed if not is_group(each, composer)])
+    return from_hydra(cfg, cfg.hydra)
 
 
 @pytest.fixture
@@ -49,22 +74,9 @@ def settings() -> Callable[..., Settings]:
     return compose_settings
 
 
-COMPOSED: dict[tuple[str, ...], DictConfig] = {}
-EXPERIMENTS = places.EXPERIMENTS
-
-
 @pytest.fixture(autouse=True)
 def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test has composed of the project's own options, the next has at once: composing takes 70 ms."""
-
-    def composer(config_name: str, loader: ConfigLoader) -> Composer:
-        made = Composer(config_name, loader)
-        own = any(entry.provider == "command-line" for entry in loader.get_search_path().get_path())
-        if config_name == "config" and not own and places.EXPERIMENTS == EXPERIMENTS:
-            made._composed = COMPOSED
-        return made
-
-    monkeypatch.setattr(command, "Composer", composer)
+    monkeypatch.setattr(command, "Composer", composer_of)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,10 @@ import numpy as np
 from rich.console import Console
 
 from conftest import compose_settings
-from convgrid.training.trial import run
+from convgrid.system.imports import import_lightning
+
+import_lightning()
+from convgrid.training.trial import run  # noqa: E402  (as in a run: without what its import would take longer with)
 
 SMALL = ("tracking=none", "trainer.max_epochs=6", "optimizer.lr=0.01", "arch.filters=4", "data.limit=200")
 PHOTOS = (3, 12, 12)  # channels, height, width
