@@ -1,16 +1,12 @@
-"""Train, SIGKILL the training at a moment, resume it; for every moment print what the run came to, as JSON.
+"""Train, SIGKILL the training at a moment, resume it: what the run came to, for every moment."""
 
-test_resume.py runs this as a process of its own: the imports are paid once, then every training is a forked child.
-"""
-
+import contextlib
 import io
 import json
 import os
 import shutil
 import signal
-import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from convgrid.runs.find import find_to_resume
 from convgrid.training.checkpoints import Keep
 from convgrid.training.learner import Learner
 from convgrid.training.trial import run
+from forks import fork
 
 EPOCHS = 4
 SILENT = Console(file=io.StringIO())
@@ -87,16 +84,11 @@ def folder_has(name: str) -> bool:
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """The wait status of a forked child."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
-    try:
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+    """How a fork ended: below 0, the signal that killed it."""
+    child = fork(work)
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
 
 
 def result() -> dict[str, Any]:
@@ -109,20 +101,16 @@ def result() -> dict[str, Any]:
     }
 
 
-def main(overrides: list[str]) -> None:
+def kill_and_resume(folder: Path, overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What each run came to, by the moment at which it was killed; each has a folder of its own below one."""
     settings = compose_settings("tracking=none", f"trainer.max_epochs={EPOCHS}", *overrides)
     results = {}
-    for number, (moment, arm) in enumerate(MOMENTS.items()):
-        os.mkdir(str(number))
-        os.chdir(str(number))
-        status = in_child(lambda arm=arm: (arm(), run(settings, SILENT))[-1])
-        had_checkpoint = folder_has("last.ckpt")
-        assert in_child(lambda: run(settings, SILENT, find_to_resume(str(run_folder())))) == 0
-        results[moment] = {"signal": os.WTERMSIG(status), "had checkpoint": had_checkpoint, **result()}
-        os.chdir("..")
-    print(json.dumps(results))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)  # a forked child must not wait for its parent's threads
-    main(sys.argv[1:])
+    for moment, arm in MOMENTS.items():
+        (own := folder / moment).mkdir()
+        with contextlib.chdir(own):
+            status = in_child(lambda arm=arm: (arm(), run(settings, SILENT)))
+            had_checkpoint = folder_has("last.ckpt")
+            if status:
+                assert in_child(lambda: run(settings, SILENT, find_to_resume(str(run_folder())))) == 0
+            results[moment] = {"signal": -status, "had checkpoint": had_checkpoint, **result()}
+    return results

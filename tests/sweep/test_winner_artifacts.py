@@ -1,7 +1,6 @@
 """A winner's curves and model are made beside the sweep, and the writer makes what was not."""
 
 import json
-import multiprocessing
 import shutil
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -11,18 +10,12 @@ import pytest
 
 from convgrid.sweep import winner_artifacts
 from convgrid.sweep.winner_artifacts import WinnerArtifacts
-
-
-def started(target: Any, *args: Any) -> BaseProcess:
-    """A bare process, which starts sooner than a fork server does."""
-    process = multiprocessing.get_context("spawn").Process(target=target, args=args, daemon=True)
-    process.start()
-    return process
+from forks import fork
 
 
 @pytest.fixture
 def folder(trained_digits: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(winner_artifacts, "start", started)
+    monkeypatch.setattr(winner_artifacts, "start", fork)  # as the fork server's, which imports first
     return Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
 
 
@@ -49,7 +42,7 @@ def test_parts_are_there_also_where_they_were_made_long_before_they_are_asked_fo
     processes: list[BaseProcess] = []
 
     def noted(*args: Any) -> BaseProcess:
-        processes.append(started(*args))
+        processes.append(fork(*args))
         return processes[-1]
 
     monkeypatch.setattr(winner_artifacts, "start", noted)

@@ -23,7 +23,10 @@ def tell_place(connection: Any) -> None:
 
 @pytest.fixture
 def place_of_a_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[str, str, str | None, int]]:
+    """By a server that does not import torch, which takes seconds."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(forking, "PRELOAD", "convgrid.system.processes")
+    monkeypatch.setattr(forking, "SERVER", forking.Server())
 
     def ask() -> tuple[str, str, str | None, int]:
         from test_processes import tell_place  # by a name that another process finds as well
@@ -117,10 +120,8 @@ main()
 """
 
 
-@pytest.mark.parametrize("how", ["script", "stdin"])
-def test_a_sweep_of_a_program_without_a_main_guard_is_trained_once(in_tmp: Path, how: str) -> None:
-    (in_tmp / "sweep.py").write_text(SWEEP)
-    command, text = ([sys.executable, "sweep.py"], None) if how == "script" else ([sys.executable, "-"], SWEEP)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
+def test_a_sweep_of_a_program_from_stdin_is_trained_once(in_tmp: Path) -> None:
+    """It has no file, and no main guard; tests/test_api.py has a script."""
+    done = subprocess.run([sys.executable, "-"], input=SWEEP, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("is best") == 1

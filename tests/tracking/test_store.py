@@ -1,6 +1,4 @@
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,17 +7,22 @@ from mlflow.tracking import MlflowClient
 from convgrid.config.address import check_uri, knock
 from convgrid.errors import TrackingError
 from convgrid.tracking.store import Store
+from forks import fork
 
 
 def test_processes_that_open_a_new_store_at_once_all_get_the_experiment(in_tmp: Path) -> None:
     uri = f"sqlite:///{in_tmp / 'new.db'}"
-    code = f"from convgrid.tracking.store import Store; print(Store.open({uri!r}, 'trials').experiment_id)"
-    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)]
-    ids = {process.communicate(timeout=120)[0] for process in started}
-    assert [process.returncode for process in started] == [0, 0]
+
+    def note(name: str) -> None:
+        Path(name).write_text(Store.open(uri, "trials").experiment_id)
+
+    started = [fork(note, name) for name in "ab"]
+    for process in started:
+        process.join(120)
+        assert process.exitcode == 0
     experiment = MlflowClient(uri).get_experiment_by_name("trials")
     assert experiment is not None
-    assert ids == {f"{experiment.experiment_id}\n".encode()}
+    assert Path("a").read_text() == Path("b").read_text() == experiment.experiment_id
 
 
 def test_artifacts_of_a_local_store_lie_beside_it(store: str, in_tmp: Path) -> None:

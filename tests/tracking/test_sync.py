@@ -1,8 +1,6 @@
 import getpass
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from convgrid.runs.trial import run_id_of, set_right
 from convgrid.tracking import sync as sync_module
 from convgrid.tracking.store import Store
 from convgrid.tracking.sync import Parent, set_sweeps_right, sync, sync_sweep, sync_together
+from forks import fork
 from sweep_folders import STARTED, epoch_line, finish, make_sweep, make_trial, write_record
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
@@ -373,21 +372,20 @@ def test_a_trial_that_failed_before_its_network_was_built_stands_in_mlflow(opene
     assert the_run(opened).data.params == {"arch.n": "1"}
 
 
-def test_two_processes_that_start_one_sweep_make_one_parent_and_one_child(opened: Store, store: str) -> None:
+def test_two_processes_that_start_one_sweep_make_one_parent_and_one_child(store: str) -> None:
     make_sweep(SWEEPS, "s1", ["abc"])
     finish(make_trial(RUNS, "abc", epochs=3))
-    code = (
-        "from pathlib import Path; from convgrid.tracking.store import Store; "
-        "from convgrid.tracking.sync import sync, sync_sweep; "
-        f"store = Store.open({store!r}, 'trials'); parent = sync_sweep(Path('sweeps/s1'), store); "
-        "print(sync(Path('runs/abc'), store, parent))"
-    )
-    started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]
+
+    def start() -> None:
+        opened = Store.open(store, "trials")
+        sync(RUNS / "abc", opened, sync_sweep(SWEEPS / "s1", opened))
+
+    started = [fork(start) for _ in range(2)]
     for process in started:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-    labels = sorted(next(key for key in run.data.tags if key in LABELS) for run in runs_of(opened))
-    assert labels == ["convgrid.sweep", "convgrid.trial"]
+        process.join(60)
+        assert process.exitcode == 0
+    runs = runs_of(Store.open(store, "trials"))
+    assert sorted(next(key for key in run.data.tags if key in LABELS) for run in runs) == [*LABELS]
 
 
 LABELS = ("convgrid.sweep", "convgrid.trial")

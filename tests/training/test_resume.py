@@ -1,11 +1,9 @@
-import json
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kill_and_resume import kill_and_resume
 
 PATTERN = "INPUT -> CONV -> [SUM[CONV -> NORM -> DROPOUT | SKIP] -> ACT -> POOL]*M -> CONCAT[CONV(4) | SKIP] -> FC"
 OVERRIDES = [
@@ -39,17 +37,7 @@ KILLED = [
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    script = Path(__file__).parents[1] / "kill_and_resume.py"
-    done = subprocess.run(
-        [sys.executable, str(script), *OVERRIDES],
-        cwd=tmp_path_factory.mktemp("killed"),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return kill_and_resume(tmp_path_factory.mktemp("killed"), OVERRIDES)
 
 
 def test_every_moment_was_tried(results: dict[str, Any]) -> None:
