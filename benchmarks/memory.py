@@ -44,34 +44,36 @@ if sys.argv[1] == "kept":
     keep_freed_memory()
 def stage(inputs, outputs):
     return nn.Conv2d(inputs, outputs, 3), nn.ReLU(), nn.MaxPool2d(2)
-network = nn.Sequential(*stage(3, 32), *stage(32, 32), *stage(32, 64), nn.Flatten(), nn.Linear(64 * 17 * 17, 1))
+steps, pixels = map(int, sys.argv[2:])
+network = nn.Sequential(*stage(3, 32), *stage(32, 32), *stage(32, 64), nn.Flatten(), nn.LazyLinear(1))
+images = torch.rand(16, 3, pixels, pixels).to(memory_format=torch.channels_last)
+network(images)
 network.to(memory_format=torch.channels_last)
 optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3)
-images = torch.rand(16, 3, 150, 150).to(memory_format=torch.channels_last)
 def step():
     optimizer.zero_grad()
     network(images).square().mean().backward()
     optimizer.step()
 step()
 started = time.perf_counter()
-steps = int(sys.argv[2])
 for _ in range(steps):
     step()
 print((time.perf_counter() - started) / steps)
 """
 
 
-def seconds(side: str, steps: int) -> float:
+def seconds(side: str, steps: int, pixels: int) -> float:
     """Time the steps of one side in a process of its own.
 
     Args:
         side: "kept" or "returned".
+        pixels: A side of the images.
 
     Returns:
         Seconds a step.
     """
-    done = subprocess.run([sys.executable, "-c", SIDE, side, str(steps)], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    command = [sys.executable, "-c", SIDE, side, str(steps), str(pixels)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def estimate_and_peak(overrides: Sequence[str]) -> tuple[int, int]:
@@ -112,11 +114,18 @@ def estimate_and_peak(overrides: Sequence[str]) -> tuple[int, int]:
     return training_bytes(plan, size, optimizer), peak
 
 
-def show_estimate(name: str, size: int) -> None:
-    """Print the estimate of a network at a size of a batch, beside what was measured."""
-    command = [sys.executable, __file__, "--step", *NETWORKS[name], f"data.batch_size={size}"]
+def measured_alone(overrides: Sequence[str]) -> tuple[int, int]:
+    """`estimate_and_peak` in a process of its own."""
+    command = [sys.executable, __file__, "--step", *overrides]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
     estimate, peak = map(int, printed.split())
+    return estimate, peak
+
+
+def show_estimate(name: str, size: int, *, alone: bool) -> None:
+    """Print the estimate of a network at a size of a batch, beside what was measured."""
+    measure = measured_alone if alone else estimate_and_peak
+    estimate, peak = measure([*NETWORKS[name], f"data.batch_size={size}"])
     sizes = f"{estimate / 2**20:7.2f} MiB foreseen, {peak / 2**20:7.2f} MiB measured"
     print(f"{name:<18} batches of {size:>3}: {sizes}, ratio {estimate / peak:.3f} (at most {LIMIT} from 1)", flush=True)
 
@@ -124,7 +133,11 @@ def show_estimate(name: str, size: int) -> None:
 def main() -> None:
     """Print estimates and what they are held against, then both times and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one estimate, one turn of two steps, to see that it runs")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="to see that it runs: one estimate, in this process, one turn, small images",
+    )
     parser.add_argument("--step", nargs="*", metavar="KEY=VALUE", help="one estimate and its peak, in bytes")
     args = parser.parse_args()
     if args.step is not None:
@@ -132,9 +145,9 @@ def main() -> None:
         return
     for name in [*NETWORKS][:1] if args.quick else NETWORKS:
         for size in BATCHES[:1] if args.quick else BATCHES:
-            show_estimate(name, size)
-    rounds, steps = (1, 2) if args.quick else (3, 20)
-    turns = [(seconds("returned", steps), seconds("kept", steps)) for _ in range(rounds)]
+            show_estimate(name, size, alone=not args.quick)
+    rounds, steps, pixels = (1, 2, 30) if args.quick else (3, 20, 150)
+    turns = [(seconds("returned", steps, pixels), seconds("kept", steps, pixels)) for _ in range(rounds)]
     for returned, kept in turns:
         print(f"returned to the kernel {1000 * returned:6.1f} ms a step   kept {1000 * kept:6.1f} ms a step")
     print(f"ratio {statistics.median(returned / kept for returned, kept in turns):.2f}")

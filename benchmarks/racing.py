@@ -116,8 +116,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="does it run? Few turns; no true rates")
     quick, worst = parser.parse_args().quick, {"normal": (0.0, 1.0), "heavy": (0.0, 1.0), "skewed": (0.0, 1.0)}
     print(HEADS)
-    for settings in (6,) if quick else SETTINGS:
-        turns = 20 if quick else SETTINGS[settings]
+    for settings in (3,) if quick else SETTINGS:
+        turns = 4 if quick else SETTINGS[settings]
         cases = [(*one, *other) for one in spreads(settings) for other in truths(settings)]
         for spread, sd, truth, mean in cases:
             for kind, (false_before, good_before) in worst.items():

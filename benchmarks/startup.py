@@ -78,8 +78,9 @@ def timed(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[
 def main() -> None:
     """Time every command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="does it run? One round; no true times")
-    rounds = 1 if parser.parse_args().quick else 15
+    parser.add_argument("--quick", action="store_true", help="does it run? One round of the commands; no true times")
+    quick = parser.parse_args().quick
+    rounds = 1 if quick else 15
     heavy = {name: heavy_imports(arguments) for name, arguments in COMMANDS.items()}
     times = timed(COMMANDS, rounds)
     base = times.pop("import hydra")
@@ -89,9 +90,10 @@ def main() -> None:
         told = f"imports {', '.join(heavy[name])}, which it must not" if heavy[name] else f"imports no {_listed(HEAVY)}"
         median = f"median {statistics.median(values) * 1e3:.0f} ms"
         print(f"{name:<13} ratio {ratio:.2f} (at most {LIMIT:.0f})  {median}, {told}")
-    plain, lean = timed(TRAINING, rounds).values()
-    ratio = statistics.median(slow / fast for slow, fast in zip(plain, lean, strict=True))
-    print(f"imports of a training: ratio {ratio:.2f}  median {statistics.median(lean) * 1e3:.0f} ms")
+    if not quick:
+        plain, lean = timed(TRAINING, rounds).values()
+        ratio = statistics.median(slow / fast for slow, fast in zip(plain, lean, strict=True))
+        print(f"imports of a training: ratio {ratio:.2f}  median {statistics.median(lean) * 1e3:.0f} ms")
 
 
 def _listed(names: set[str]) -> str:

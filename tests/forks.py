@@ -15,7 +15,7 @@ def fork(work: Callable[..., object], *args: Any) -> BaseProcess:
 
     Its torch takes one thread: it lacks the threads of the process that it is a copy of, and would wait for them.
     """
-    process = multiprocessing.get_context("fork").Process(target=_alone, args=(work, *args), daemon=True)
+    process = multiprocessing.get_context("fork").Process(target=_alone, args=(work, *args))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: there are threads, such as pytest-xdist's
         process.start()

@@ -1,35 +1,36 @@
 """The benchmarks run to their ends; no time is asserted."""
 
+import contextlib
 import re
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from forks import fork
+
 Run = Callable[..., list[str]]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def lines_of(name: str, *arguments: str) -> list[str]:
-    command = [sys.executable, str(BENCHMARKS / name), "--quick", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 @pytest.fixture
-def run(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """Like `lines_of`, but in this process, which has imported torch already."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
+def run(in_tmp: Path) -> Run:
+    """What a benchmark prints, line by line; it has a process to itself."""
+
+    def main(name: str, *arguments: str) -> None:
+        sys.path.insert(0, str(BENCHMARKS))
+        sys.argv = [name, "--quick", *arguments]
+        with Path("printed").open("w") as file, contextlib.redirect_stdout(file):
+            runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
 
     def lines(name: str, *arguments: str) -> list[str]:
-        monkeypatch.setattr("sys.argv", [name, "--quick", *arguments])
-        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
-        return capsys.readouterr().out.splitlines()
+        process = fork(main, name, *arguments)
+        process.join()
+        assert process.exitcode == 0
+        return Path("printed").read_text().splitlines()
 
     return lines
 
@@ -45,18 +46,17 @@ def test_overhead_prints_the_ratios_of_steps_and_epochs_for_each_network(run: Ru
     assert kept == "  memory kept from the way forward for the way back: ratio 1.000 (at most 1)"
 
 
-def test_commands_that_train_nothing_import_nothing_heavy() -> None:
-    first, *others, imports = lines_of("startup.py")
+def test_commands_that_train_nothing_import_nothing_heavy(run: Run) -> None:
+    first, *others = run("startup.py")
     assert re.fullmatch(r"import hydra: median \d+ ms of 1", first)
     assert [line.partition(" ratio ")[0].strip() for line in others] == ["--help", "--cfg job", "dry_run=true"]
     for line in others:
         told = r".* ratio \d+\.\d\d \(at most 3\)  median \d+ ms, imports no lightning, mlflow, sklearn, torch"
         assert re.fullmatch(told, line)
-    assert re.fullmatch(r"imports of a training: ratio \d+\.\d\d  median \d+ ms", imports)
 
 
-def test_memory_prints_estimates_that_hold_and_the_ratio_of_steps() -> None:
-    *estimates, turn, ratio = lines_of("memory.py")
+def test_memory_prints_estimates_that_hold_and_the_ratio_of_steps(run: Run) -> None:
+    *estimates, turn, ratio = run("memory.py")
     found = [re.fullmatch(r".* MiB measured, ratio (\d\.\d{3}) \(at most 0\.25 from 1\)", line) for line in estimates]
     assert len(found) == 1
     assert all(each is not None and abs(float(each[1]) - 1) <= 0.25 for each in found)
@@ -64,26 +64,22 @@ def test_memory_prints_estimates_that_hold_and_the_ratio_of_steps() -> None:
     assert re.fullmatch(r"ratio \d+\.\d\d", ratio)
 
 
-def test_tracking_prints_the_ratios_to_mlflows_own_calls() -> None:
-    wall, cpu = lines_of("tracking.py")
+def test_tracking_prints_the_ratios_to_mlflows_own_calls(run: Run) -> None:
+    wall, cpu = run("tracking.py")
     sides = "   ".join(rf"{side} +\d+\.\d ms" for side in ("one by one", "16 at once", "MLflow's fluent"))
     for name, line in (("wall", wall), ("CPU", cpu)):
         assert re.fullmatch(rf"{name} +{sides}   ratios \d+\.\d and \d+\.\d", line)
 
 
-def test_report_prints_time_and_size_of_two_counts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["report.py", "--quick"])  # in this process: its imports take longer than it does
-    runpy.run_path(str(BENCHMARKS / "report.py"), run_name="__main__")
-    few, many = capsys.readouterr().out.splitlines()
+def test_report_prints_time_and_size_of_two_counts(run: Run) -> None:
+    few, many = run("report.py")
     told = r" +{} trials: written in \d+\.\d s, 0\.\d\d MB, not opened \(at most 5 MB and 2 s\)"
     assert re.fullmatch(told.format(30), few)
     assert re.fullmatch(told.format(60), many)
 
 
-def test_plan_prints_time_and_memory_of_two_sizes() -> None:
-    small, joins, large = lines_of("plan.py")
+def test_plan_prints_time_and_memory_of_two_sizes(run: Run) -> None:
+    small, joins, large = run("plan.py")
     assert re.fullmatch(r" +200 points: median \d+\.\d\d s \(at most 5 s for 1,000\), \d+ MiB", small)
     assert re.fullmatch(r" +200 with joins: median \d+\.\d\d s \(at most 5 s for 1,000\), \d+ MiB", joins)
     assert re.fullmatch(r" +400 points: median \d+\.\d\d s, \d+ MiB", large)
@@ -143,3 +139,14 @@ def test_sliding_prints_the_ratio_of_one_pass_to_all_windows(run: Run) -> None:
     turn, ratio = run("sliding.py")
     assert re.fullmatch(r"one pass +\d+\.\d ms   36 windows +\d+\.\d ms", turn)
     assert re.fullmatch(r"ratio \d+\.\d", ratio)
+
+
+def test_augment_prints_the_ratios_of_both_sizes_and_says_where_kornia_is_missing(run: Run) -> None:
+    lines = run("augment.py")
+    assert [line.partition(" a batch")[0] for line in lines[::4]] == ["128 images of 3x32x32", "32 images of 3x150x150"]
+    ratio = r"[\d,]+ images/s   convgrid is \d+\.\d\d times as fast \(half of the turns \d+\.\d\d to \d+\.\d\d\)"
+    for ours, kornias, pillows in (lines[1:4], lines[5:8]):
+        assert re.fullmatch(r"  convgrid +[\d,]+ images/s", ours)
+        assert re.fullmatch(rf"  kornia +(not installed, left out: pip install kornia|{ratio})", kornias)
+        assert re.fullmatch(rf"  Pillow +{ratio}", pillows)
+    assert len(lines) == 8

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import os
@@ -5,7 +6,6 @@ import platform
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -34,9 +34,9 @@ from convgrid.tracking.writer import following
 from convgrid.training.evaluation import Evaluation
 from convgrid.training.setup import read
 from convgrid.training.trial import run
+from forks import fork
 
 SettingsMaker = Callable[..., Settings]
-ROOT = Path(__file__).parents[2]
 SMALL = ("data.limit=100", "trainer.max_epochs=2", "arch.filters=4", "arch.hidden=8")
 
 
@@ -290,30 +290,6 @@ def test_debug_sees_little_data(settings: SettingsMaker, in_tmp: Path, screen: S
     assert screen.row("best epoch").startswith(("1 of 2", "2 of 2"))
 
 
-def _interrupt(signal_number: signal.Signals, folder: Path, migrated_store: Path) -> tuple[MlflowClient, str]:
-    """Start a run, send it a signal in its training, and see that it ends as a killed one."""
-    (folder / "mlflow.db").write_bytes(migrated_store.read_bytes())
-    out = folder / "out.txt"
-    with out.open("w") as file:
-        child = subprocess.Popen(
-            [sys.executable, str(ROOT / "run.py"), "trainer.max_epochs=30", "data.limit=100"],
-            cwd=folder,
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        deadline = time.monotonic() + 60
-        while "epoch  3/30" not in out.read_text() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        child.send_signal(signal_number)
-        assert child.wait(timeout=90) == 130
-    assert "Traceback" not in out.read_text()
-    (run_id,) = re.findall(r"To go on: python run.py resume=(\w+)", out.read_text())
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    assert client.get_run(run_id).info.status == "KILLED"
-    return client, run_id
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_run_that_a_cluster_stops_goes_on_bit_by_bit(
     number: signal.Signals, in_tmp: Path, screen: Screen, settings: SettingsMaker, monkeypatch: pytest.MonkeyPatch
@@ -353,11 +329,29 @@ def test_a_cluster_around_a_run_is_not_looked_at(
     assert not list(path.glob("hpc_ckpt*"))
 
 
-def test_a_run_interrupted_by_ctrl_c_goes_on(migrated_store: Path, in_tmp: Path) -> None:
-    client, run_id = _interrupt(signal.SIGINT, in_tmp, migrated_store)
-    command = [sys.executable, str(ROOT / "run.py"), f"resume={run_id}"]
-    done = subprocess.run(command, cwd=in_tmp, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def _type(out: Path, *words: str) -> None:
+    """What `python run.py` does, in a process of its own."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with out.open("w", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        status = main(["run", *words])
+    sys.exit(status)
+
+
+def test_a_run_interrupted_by_ctrl_c_goes_on(store: str, in_tmp: Path) -> None:
+    (out := in_tmp / "out.txt").touch()
+    child = fork(_type, out, "trainer.max_epochs=30", "data.limit=100")
+    deadline = time.monotonic() + 60
+    while "epoch  3/30" not in out.read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGINT)
+    child.join(90)
+    assert child.exitcode == 130
+    assert "Traceback" not in out.read_text()
+    (run_id,) = re.findall(r"To go on: python run.py resume=(\w+)", out.read_text())
+    client = MlflowClient(store)
+    assert client.get_run(run_id).info.status == "KILLED"
+    assert main(["run", f"resume={run_id}"]) == 0
     assert client.get_run(run_id).info.status == "FINISHED"
     assert [value.step for value in client.get_metric_history(run_id, "train/loss")] == list(range(1, 31))
     tracked = json.loads(next((in_tmp / "runs").glob("*/tracked.json")).read_text())
