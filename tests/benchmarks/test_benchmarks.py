@@ -120,8 +120,8 @@ def test_comparison_prints_how_often_it_errs_and_what_it_sees(run: Run) -> None:
         ["6", "3", "seeds", "heavy"], ["6", "3", "folds", "normal"],
     ]  # fmt: skip
     assert re.fullmatch(
-        r"at worst: false winner 0\.\d{3} \(at most 0\.05\), best lost 0\.\d{3} \(at most 0\.05\), "
-        r"coverage \d\.\d{3} \(at least 0\.95\)",
+        r"at worst: false winner 0\.\d{4} \(at most 0\.05\), best lost 0\.\d{4} \(at most 0\.05\), "
+        r"coverage \d\.\d{4} \(at least 0\.95\)",
         lines[at_worst],
     )
     assert re.fullmatch(r" +6  4 sd  3 \d\.\d\d \(\d\.\d\d\)", lines[-1])
