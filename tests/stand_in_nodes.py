@@ -5,14 +5,13 @@ is so many hours off.
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -31,6 +30,7 @@ from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 from convgrid.sweep.scheduler import Rules, Scheduler
 from convgrid.sweep.sources import GridSource
+from convgrid.system import forking
 
 JOURNAL = "journal.jsonl"
 LOST_AFTER = 3.0  # seconds
@@ -101,11 +101,6 @@ def trained_twice_at_once(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 def work(scheduler: Connection, _gpu: str | None, lease: str | None) -> None:
     """Take jobs like a real worker: an epoch is a line of the journal, from which a later attempt goes on."""
     os.setpgrp()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    for fd in {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, scheduler.fileno(), parent.sentinel}:
-        with suppress(OSError):  # a fork has all that the node has, the other end of its own pipe among it
-            os.close(fd)
     interrupted = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -144,13 +139,6 @@ def _train(job: Job, number: int, interrupted: threading.Event) -> Iterator[Any]
     yield Ended(Outcome("finished", epochs=settings.trainer.max_epochs, metrics={"best/val/accuracy": 0.5}))
 
 
-def start(target: Any, *args: Any) -> Any:
-    """Start a worker without a fork server, which would import torch."""
-    process = multiprocessing.get_context("fork").Process(target=work, args=args, daemon=True)
-    process.start()
-    return process
-
-
 @contextmanager
 def scheduler(folder: Path, todo: Sequence[Trial], **settings: Any) -> Iterator[Scheduler]:
     """A scheduler in this process, with nodes that come by hand."""
@@ -175,7 +163,11 @@ def main(what: str, *words: str) -> int:
             Path(), [each for each in todo if each.key not in done], host=(host or ["127.0.0.1"])[0]
         ) as loop:
             return int(loop.run() != "complete")
-    local.start = start
+    import stand_in_nodes  # under the name that forks find it by
+
+    local._work = stand_in_nodes.work
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    forking.SERVER._server.set_forkserver_preload(["stand_in_preload"])
     file, *hours = words
     if hours:
         real = time.time

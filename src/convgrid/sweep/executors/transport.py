@@ -277,7 +277,7 @@ class Client:
         dealer = context.socket(zmq.DEALER)
         monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
         dealer.setsockopt(zmq.MAXMSGSIZE, LONGEST)
-        dealer.setsockopt(zmq.RECONNECT_IVL, -1)  # that would be another session
+        dealer.setsockopt(zmq.RECONNECT_IVL, 3_600_000)  # never: that would be another session
         dealer.setsockopt(zmq.IPV6, self._address.at.startswith("tcp://["))
         dealer.setsockopt(zmq.CURVE_SERVERKEY, self._address.server.encode())
         dealer.setsockopt(zmq.CURVE_PUBLICKEY, self._address.public.encode())
@@ -312,6 +312,7 @@ class Client:
             self.ended = "the scheduler takes nothing more" if self.is_open else "nobody answers there"
         finally:
             dealer.disable_monitor()
+            monitor.close(linger=0)
             context.destroy(linger=0 if self.ended else 2000)
             self.wake()
 
