@@ -21,6 +21,7 @@ from convgrid.runs import files
 from convgrid.system.memory import uncollected
 
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
+NO_NAMESPACES = "no network namespaces"  # why the test of a pulled cable is skipped
 NO_LITE0 = "convgrid[lite0] is not installed"  # why the test of its weights is skipped
 
 
@@ -42,6 +43,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [each for each in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(each.longrepr)]
     if skipped:
         words = f"{len(skipped)} tests of the report's page did NOT run: {NO_BROWSER} (apt-get install chromium)"
+        terminalreporter.write_line(f"!!! {words}", red=True, bold=True)
+    if any(NO_NAMESPACES in str(each.longrepr) for each in terminalreporter.stats.get("skipped", [])):
+        words = f"a pulled cable was NOT tried: {NO_NAMESPACES} can be made here (that takes root, and ip of iproute2)"
         terminalreporter.write_line(f"!!! {words}", red=True, bold=True)
     if any(NO_LITE0 in str(each.longrepr) for each in terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(f"!!! published weights were NOT tried: {NO_LITE0}", red=True, bold=True)

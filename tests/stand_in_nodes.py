@@ -1,7 +1,7 @@
 """Schedulers and nodes in processes of their own, real but for their workers, which train nothing and write it down.
 
-As a program: `scheduler FOLDER TRIALS EPOCHS SECONDS` runs a sweep, `node FILE [HOURS]` trains for it with a clock that
-is so many hours off.
+As a program: `scheduler FOLDER TRIALS EPOCHS SECONDS [HOST]` runs a sweep, `node FILE` trains for it: with a clock
+that is `--ahead HOURS`, or with another version of `--numpy`.
 """
 
 import json
@@ -22,7 +22,7 @@ from typing import Any
 from convgrid.config import Settings, planned
 from convgrid.config.sections import ExecutorSettings
 from convgrid.runs.trial import Outcome
-from convgrid.sweep.executors import local, node
+from convgrid.sweep.executors import fitness, local, node
 from convgrid.sweep.executors.hand import Hand
 from convgrid.sweep.executors.lease import end_with_parent_or_lease
 from convgrid.sweep.executors.remote import Options, Remote
@@ -168,10 +168,14 @@ def main(what: str, *words: str) -> int:
     local._work = stand_in_nodes.work
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     forking.SERVER._server.set_forkserver_preload(["stand_in_preload"])
-    file, *hours = words
-    if hours:
-        real = time.time
-        time.time = lambda: real() + 3600 * float(hours[0])
+    file, *pretended = words
+    match pretended:
+        case ["--ahead", hours]:
+            real = time.time
+            time.time = lambda: real() + 3600 * float(hours)
+        case ["--numpy", version]:
+            code = {**fitness.code(), "numpy": version}
+            fitness.code = lambda: code
     return node.serve(Path(file))
 
 

@@ -1,16 +1,19 @@
 """Node processes and schedulers hurt in every way, on one machine: no trial is lost, none trained twice at once."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import NO_NAMESPACES
 from stand_in_nodes import JOURNAL, LOST_AFTER, noted, trained_twice_at_once
 
 PROGRAM = Path(__file__).parents[2] / "stand_in_nodes.py"
@@ -41,8 +44,8 @@ class Stage:
         wait_for(lambda: self.address() not in ("", before) or process.poll() is not None)
         return process
 
-    def node(self, name: str, *words: str, **more: Any) -> "subprocess.Popen[str]":
-        return self.start("node", "scheduler.json", *words, SLURMD_NODENAME=name, **more)
+    def node(self, name: str, *words: str, file: str = "scheduler.json", **more: Any) -> "subprocess.Popen[str]":
+        return self.start("node", file, *words, SLURMD_NODENAME=name, **more)
 
     def address(self) -> str:
         file = self.folder / "scheduler.json"
@@ -97,7 +100,7 @@ def test_killed_stopped_and_leaving_nodes_lose_no_trial_and_none_is_trained_twic
     scheduler = stage.scheduler(8, 4, 0.4)
     killed, stopped, leaving = (stage.node(name) for name in ("killed", "stopped", "leaving"))
     wait_for(lambda: len({line["pid"] for line in stage.lines(epoch=None)}) == 3)
-    stage.node("ahead", "1")
+    stage.node("ahead", "--ahead", "1")
     stopped.send_signal(signal.SIGSTOP)
     killed.kill()
     leaving.send_signal(signal.SIGTERM)
@@ -131,3 +134,66 @@ def test_a_killed_scheduler_that_is_started_again_finds_its_nodes_waiting(stage:
     stage.all_is_well(4, 4)
     assert "2 nodes of this sweep's earlier start may still train" in stage.notes()
     assert not (stage.folder / "scheduler.json").exists()
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@contextmanager
+def two_machines() -> Iterator[tuple[str, str]]:
+    """Two network namespaces, at 10.213.0.1 and .2, with a cable between them that is called "cable" in both."""
+    names = (f"convgrid{os.getpid()}a", f"convgrid{os.getpid()}b")
+    try:
+        try:
+            for name in names:
+                ip("netns", "add", name)
+            ip("link", "add", "cable", "netns", names[0], "type", "veth", "peer", "name", "cable", "netns", names[1])
+            for name, address in zip(names, ("10.213.0.1/24", "10.213.0.2/24"), strict=True):
+                ip("-n", name, "addr", "add", address, "dev", "cable")
+                for link in ("lo", "cable"):
+                    ip("-n", name, "link", "set", link, "up")
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"{NO_NAMESPACES}: {error}")
+        yield names
+    finally:
+        for name in names:
+            with suppress(OSError, subprocess.CalledProcessError):
+                ip("netns", "del", name)
+
+
+def test_a_pulled_cable_loses_no_trial_and_the_node_comes_back_once_it_is_plugged_in(stage: Stage) -> None:
+    """Neither side hears that the connection is gone: both go by the silence, the node first."""
+    with two_machines() as (here, there):
+        within = {name: ("ip", "netns", "exec", name) for name in (here, there)}
+        scheduler = stage.scheduler(6, 4, 0.5, "10.213.0.1", within=within[here])
+        stage.node("near", within=within[here])
+        far = stage.node("far", within=within[there])
+        wait_for(lambda: len({line["pid"] for line in stage.lines(epoch=None)}) == 2)
+        ip("-n", there, "link", "set", "cable", "down")
+        wait_for(lambda: "far is lost" in stage.notes())
+        ip("-n", there, "link", "set", "cable", "up")
+        wait_for(lambda: stage.notes().count("far has come") == 2)
+        ends(scheduler)
+        ends(far)
+    stage.all_is_well(6, 4)
+    assert f"far is lost: silent for {LOST_AFTER:g} s" in stage.notes()
+
+
+def test_a_node_that_is_not_the_schedulers_like_is_refused_and_no_trial_is_blamed(stage: Stage) -> None:
+    """Another version of a package; another folder under the same name; and one node that is fit."""
+    scheduler = stage.scheduler(2, 1, 0.0)
+    (stage.folder / "mounted").mkdir()
+    elsewhere = {**json.loads(stage.address()), "sweep": str(stage.folder / "mounted")}
+    (stage.folder / "copied.json").write_text(json.dumps(elsewhere))
+    for node, name, reason in (
+        (stage.node("old", "--numpy", "1.0"), "old", "its code differs: numpy 1.0 instead of"),
+        (stage.node("apart", file="copied.json"), "apart", f"{stage.folder} is another folder there"),
+    ):
+        assert reason in ends(node, status=1)
+        wait_for(lambda name=name, reason=reason: f"{name} is refused: {reason}" in stage.notes())
+    assert stage.outcomes() == {}
+    fit = stage.node("fit")
+    ends(scheduler)
+    ends(fit)
+    stage.all_is_well(2, 1)
