@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from convgrid.config import Settings, component, counted_for_plan
-from convgrid.config.address import shown
+from convgrid.config.address import database, shown
 from convgrid.network.advice import advice
 from convgrid.network.memory import training_bytes
 from convgrid.network.plan import Plan
 from convgrid.network.planned import IMAGE, PlannedLayer
 from convgrid.runs.trial import read_record, run_id_of
+from convgrid.system.filesystem import network_filesystem
 from convgrid.system.text import escaped
 
 Row = tuple[str, ...]
@@ -84,6 +85,14 @@ def show_store(uri: str | None, experiment: str, console: Console) -> None:
     """
     if uri:
         _write(console, printable(f"tracked in {shown(uri)}, experiment {experiment}", console))
+        path = database(uri)
+        kind = network_filesystem(path) if path else None
+        if kind:
+            _write(
+                console,
+                f"The database lies on a network file system ({kind}), where sqlite cannot lock it safely. "
+                "Use it from one machine at a time, or name a server: tracking.uri=http://HOST:PORT.",
+            )
 
 
 def plan_notes(plan: Plan, settings: Settings) -> list[str]:
