@@ -55,9 +55,11 @@ def trials(count: int, *, epochs: int = 3, seconds: float = 0.0) -> tuple[Trial,
     return tuple(replace(trial(), overrides=(n,), key=n, varying={"n": n}, settings=settings) for n in names)
 
 
-def executor(*, lost_after: float = LOST_AFTER, host: str = "127.0.0.1", patience: float = 20.0) -> ExecutorSettings:
+def executor(
+    *, lost_after: float = LOST_AFTER, host: str = "127.0.0.1", patience: float = 20.0, nodes: int = 1
+) -> ExecutorSettings:
     """Settings that suit a test."""
-    return ExecutorSettings(host=host, port=0, lost_after=lost_after, patience=patience)
+    return ExecutorSettings(host=host, port=0, lost_after=lost_after, patience=patience, nodes=nodes)
 
 
 class View:

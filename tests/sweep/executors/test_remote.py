@@ -33,16 +33,20 @@ class Machines:
     """A launcher that keeps what it is asked."""
 
     left: int = 1
+    may_follow: bool = True
+    looks: int = 0
     asked: list[int] = field(default_factory=list)
     command: Sequence[str] = ()
     stopped: bool = False
 
-    def start(self, command: Sequence[str], nodes: int, logs: Path) -> None:
+    def start(self, command: Sequence[str], nodes: int, logs: Path) -> int:
         assert logs.is_dir()
         self.command = command
         self.asked.append(nodes)
+        return nodes if self.may_follow else 0
 
     def waiting(self) -> int:
+        self.looks += 1
         return self.left
 
     def notes(self) -> list[str]:
@@ -200,7 +204,41 @@ def test_nodes_that_have_ended_are_asked_for_again_as_long_as_they_get_something
     assert made.events[-1] == (0, Lost("a has left", announced=True))
     made.until(made.remote.hopeless)  # no epoch has ended since
     assert made.machines.asked == [1, 1]
-    assert any("Asking for 1 more node" in note for note in made.told)
+    assert any("Asked for 1 more node" in note for note in made.told)
+
+
+def test_nodes_that_end_before_they_come_are_not_asked_for_over_and_over(stage: Callable[..., Stage]) -> None:
+    made = stage(Machines(left=2), nodes=2)
+    gone, other = made.node("a"), made.node("b")
+    for worker in [*made.remote.free()]:
+        made.remote.give(worker, Job(trials(1)[0], "sweep"))
+    made.machines.left = 1  # and no job that follows comes so far as to start a node
+    gone.say(verb="left")
+    for epoch in (1, 2, 3):
+        other.tell(EpochEnded(epoch, {}))
+        looks = made.machines.looks
+        made.until(lambda looks=looks: made.machines.looks > looks + 3)
+    assert made.machines.asked == [2, 1]
+
+
+def test_a_node_that_nobody_may_follow_is_not_asked_for_again(stage: Callable[..., Stage]) -> None:
+    made = stage(Machines(left=2), nodes=2)
+    gone, other = made.node("a"), made.node("b")
+    for worker in [*made.remote.free()]:
+        made.remote.give(worker, Job(trials(1)[0], "sweep"))
+    made.machines.left, made.machines.may_follow = 1, False  # as where somebody has cancelled its job
+    gone.say(verb="left")
+    other.tell(EpochEnded(1, {}))
+    made.until(lambda: len(made.machines.asked) == 2)
+    other.tell(EpochEnded(2, {}))
+    made.until(lambda: len(made.events) == 3)
+    looks = made.machines.looks
+    made.until(lambda: made.machines.looks > looks + 3)
+    assert made.machines.asked == [2, 1]
+    made.machines.left = 0
+    other.say(verb="left")
+    made.until(made.remote.hopeless)
+    assert not any("Asked for" in note for note in made.told)
 
 
 def test_a_node_that_comes_back_has_lost_what_it_had(stage: Callable[..., Stage]) -> None:

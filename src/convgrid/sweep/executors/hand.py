@@ -11,6 +11,7 @@ class Hand:
     Example:
         >>> hand = Hand()
         >>> hand.start(["python", "-m", "convgrid", "node", "/shared/sweeps/1f0c/scheduler.json"], 1, Path("nodes"))
+        1
         >>> hand.notes()
         ['Start on each machine: python -m convgrid node /shared/sweeps/1f0c/scheduler.json']
     """
@@ -18,9 +19,10 @@ class Hand:
     def __init__(self) -> None:
         self._notes: list[str] = []
 
-    def start(self, command: Sequence[str], nodes: int, logs: Path) -> None:
+    def start(self, command: Sequence[str], nodes: int, logs: Path) -> int:
         """Say what to start on each machine."""
         self._notes.append(f"Start on each machine: {shlex.join(command)}")
+        return nodes
 
     def waiting(self) -> int:
         """The user may start one at any time."""

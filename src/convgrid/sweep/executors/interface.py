@@ -136,13 +136,17 @@ class Launcher(Protocol):
     It is made before anything is planned: what it lacks (a package, a program) it says then, as a `ConfigError`.
     """
 
-    def start(self, command: Sequence[str], nodes: int, logs: Path) -> None:
+    def start(self, command: Sequence[str], nodes: int, logs: Path) -> int:
         """Ask for node processes, the first time before any training, later again where some have ended.
 
         Args:
             command: What each of them is to run, in any folder.
             nodes: How many more.
             logs: An existing folder for what they print, shared by all machines.
+
+        Returns:
+            How many were asked for: fewer where a limit is reached, or where somebody cancelled one, who wants none in
+            its place.
 
         Raises:
             ConfigError: If they are refused, such as for an unknown partition.

@@ -26,7 +26,8 @@ class Supply:
         self._launcher, self._command, self._logs, self._wanted = launcher, command, logs, nodes
         self._notes: list[str] = []
         self._waiting, self._answers = nodes, 0  # as last told, and how often since the last start
-        self._to_start, self._has_progressed, self._has_joined = 0, False, False
+        self._to_start, self._has_joined = 0, False
+        self._has_come, self._has_progressed = False, False  # anybody, anything, since the last start
         self._refused: Counter[str] = Counter()
         self._failure = ""
         self._ends = threading.Event()
@@ -41,13 +42,13 @@ class Supply:
         """
         count = max(0, self._wanted - at_least)
         if count:
-            self._launcher.start(self._command, count, self._logs)
-        self._has_progressed = not count  # should they not come back
+            self._wanted -= count - self._launcher.start(self._command, count, self._logs)
+        self._has_come = self._has_progressed = not count  # should they not come back
         self._thread.start()
 
     def joined(self) -> None:
         """A node has come."""
-        self._has_joined = True
+        self._has_joined = self._has_come = True
 
     def refused(self, host: str) -> None:
         """A node was sent away."""
@@ -66,9 +67,9 @@ class Supply:
         """
         with self._lock:
             missing = self._wanted - max(self._waiting, nodes)
-            is_due = self._has_progressed and self._answers >= SETTLED and not self._to_start
+            is_due = self._has_come and self._has_progressed and self._answers >= SETTLED and not self._to_start
             if missing > 0 and is_due and not has_free:
-                self._to_start, self._has_progressed = missing, False
+                self._to_start, self._has_come, self._has_progressed = missing, False, False
 
     def hopeless(self) -> str:
         """Why nobody comes any more; "" where somebody may. Asked where nobody is there."""
@@ -102,7 +103,7 @@ class Supply:
             waiting, notes = self._launcher.waiting(), self._launcher.notes()
             with self._lock:
                 self._waiting = waiting
-                self._answers = self._answers + 1 if waiting < self._wanted else 0
+                self._answers = self._answers + 1 if waiting < max(1, self._wanted) else 0
                 self._notes += notes
             self._ends.wait(LOOK)
 
@@ -110,11 +111,13 @@ class Supply:
         with self._lock:
             count = self._to_start
         if count:
-            told = f"Asking for {count} more node{'s' * (count > 1)}: so many have ended."
+            taken, told = count, ""
             try:
-                self._launcher.start(self._command, count, self._logs)
+                taken = self._launcher.start(self._command, count, self._logs)
             except ConvgridError as error:
-                self._failure, told = str(error), str(error)
+                self._failure = told = str(error)
             with self._lock:
-                self._notes.append(told)
+                self._wanted -= count - taken
+                if taken:
+                    self._notes.append(told or f"Asked for {taken} more node{'s' * (taken > 1)}: so many have ended.")
                 self._to_start, self._answers = 0, 0
