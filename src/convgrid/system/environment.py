@@ -10,6 +10,8 @@ from pathlib import Path
 
 from convgrid import __version__
 
+# How many cores are this process' own, as Ray's places, Slurm, Grid Engine, LSF and PBS say: many do not confine it.
+CORES = ("CONVGRID_CORES", "SLURM_CPUS_ON_NODE", "NSLOTS", "LSB_DJOB_NUMPROC", "NCPUS")
 PACKAGES = ("torch", "lightning", "hydra-core", "mlflow", "numpy")
 
 
@@ -35,7 +37,7 @@ def environment() -> dict[str, str]:
 
 
 def cores() -> int:
-    """Count the CPU cores that this process may use.
+    """Count the CPU cores that this process may use, as the system and a batch system say.
 
     Returns:
         At least 1.
@@ -44,7 +46,9 @@ def cores() -> int:
         >>> cores() >= 1
         True
     """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = [int(text) for name in CORES if (text := os.environ.get(name, "")).isdecimal()]
+    return max(1, min(seen, *given)) if given else seen
 
 
 def _git() -> dict[str, str]:
