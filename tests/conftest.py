@@ -23,6 +23,8 @@ from convgrid.system.memory import uncollected
 NO_BROWSER = "no Chromium to drive"  # why tests of the report's page are skipped
 NO_NAMESPACES = "no network namespaces"  # why the test of a pulled cable is skipped
 NO_LITE0 = "convgrid[lite0] is not installed"  # why the test of its weights is skipped
+NO_SLURM = "no Slurm to run"  # why tests of sweeps under it are skipped
+NO_RAY = "convgrid[ray] is not installed"
 
 
 def pytest_configure() -> None:
@@ -39,7 +41,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Nobody overlooks that the report's page, or published weights, were not tried."""
+    """Nobody overlooks that the report's page, published weights, Slurm or Ray were not tried."""
     skipped = [each for each in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(each.longrepr)]
     if skipped:
         words = f"{len(skipped)} tests of the report's page did NOT run: {NO_BROWSER} (apt-get install chromium)"
@@ -47,6 +49,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if any(NO_NAMESPACES in str(each.longrepr) for each in terminalreporter.stats.get("skipped", [])):
         words = f"a pulled cable was NOT tried: {NO_NAMESPACES} can be made here (that takes root, and ip of iproute2)"
         terminalreporter.write_line(f"!!! {words}", red=True, bold=True)
+    for reason, fix in ((NO_SLURM, "apt-get install slurm-wlm slurmctld slurmd munge"), (NO_RAY, "pip install ray")):
+        count = sum(reason in str(each.longrepr) for each in terminalreporter.stats.get("skipped", []))
+        if count:
+            words = f"{count} tests of sweeps over machines did NOT run: {reason} ({fix})"
+            terminalreporter.write_line(f"!!! {words}", red=True, bold=True)
     if any(NO_LITE0 in str(each.longrepr) for each in terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(f"!!! published weights were NOT tried: {NO_LITE0}", red=True, bold=True)
 

@@ -54,6 +54,9 @@ ELSEWHERE = (  # what other tests and benchmarks run
     ("pip install ", "pyproject.toml"),
     ("python -m convgrid ui", "tests/tracking/test_dashboard.py"),
     ("eval ", "tests/cli/test_run.py"),
+    ("sbatch ", "tests/sweep/executors/test_slurm.py"),
+    ("ray start ", "tests/sweep/executors/test_ray.py"),
+    ("ssh ", "tests/sweep/executors/test_nodes.py"),
 )
 UNTRACKED = ("tracked in ", "MLflow run ", "dashboard ")  # lines that tests/training/test_trial.py shows
 

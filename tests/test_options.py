@@ -40,7 +40,7 @@ RNG = np.random.default_rng(0)
 
 FOUND = {
     "activation": 11, "arch": 26, "augment": 4, "data": 10, "layer/conv": 3, "layer/dropout": 3, "layer/norm": 7,
-    "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "sweep": 3, "sweep/executor": 2, "sweep/pruner": 4,
+    "layer/pool": 4, "loss": 14, "optimizer": 7, "schedule": 5, "sweep": 3, "sweep/executor": 7, "sweep/pruner": 4,
     "sweep/sampler": 5, "target": 5, "tracking": 2, "trainer": 5,
 }  # fmt: skip
 PATHS = sorted(path for path in CONF.glob("[!h]*/**/*.yaml"))  # hydra/ is Hydra's own
@@ -48,7 +48,9 @@ OPTIONS = [(path.parent.relative_to(CONF).as_posix(), path.stem) for path in PAT
 VALUES: dict[tuple[str, str], dict[str, Any]] = {
     option: yaml.safe_load(path.read_text()) or {} for option, path in zip(OPTIONS, PATHS, strict=True)
 }
-MADE = [option for option in OPTIONS if "_target_" in VALUES[option]]
+TARGETS = {option: VALUES[option]["_target_"] for option in OPTIONS if "_target_" in VALUES[option]}
+PROVIDERS = [option for option in TARGETS if TARGETS[option].startswith("parsl.")]  # not convgrid's own
+MADE = [option for option in TARGETS if option not in PROVIDERS]
 BESIDE = {  # in the YAML only
     "data": {"batch_size", "limit_evaluation", "views"}, "layer/conv": {"padding"}, "layer/pool": {"padding"},
     "schedule": {"freeze_epochs"}, "sweep/executor": {"host", "port", "lost_after", "patience"},
@@ -72,7 +74,7 @@ DESIGN_NAMES = {
     "binary_crossentropy kullback_leibler_divergence poisson cosine_proximity",
     "target": "auto standardize minmax log none",
     "sweep": "grid random optuna",
-    "sweep/executor": "local hand",
+    "sweep/executor": "local hand slurm pbs lsf sge ray",
     "sweep/pruner": "none median successive_halving hyperband",
     "sweep/sampler": "tpe gp nsgaii qmc random",
     "optimizer": "sgd rmsprop adagrad adadelta adam adamax nadam",
@@ -83,8 +85,8 @@ DESIGN_NAMES = {
 
 def test_every_option_is_found() -> None:
     assert Counter(group for group, _ in OPTIONS) == FOUND
-    assert len(OPTIONS) == 120
-    assert len(MADE) == 77
+    assert len(OPTIONS) == 125
+    assert len(MADE) == 78
 
 
 @pytest.mark.parametrize("group", DESIGN_NAMES)
@@ -130,6 +132,13 @@ def disagreements(group: str, name: str, stated: dict[str, Any], target: Callabl
 def test_an_options_keys_and_defaults_are_those_of_what_it_names(group: str, name: str) -> None:
     target = pkgutil.resolve_name(VALUES[group, name]["_target_"])
     assert disagreements(group, name, VALUES[group, name], target) == []
+
+
+@pytest.mark.parametrize(("group", "name"), PROVIDERS)
+def test_the_keys_of_a_provider_are_those_that_parsl_knows(group: str, name: str) -> None:
+    known = inspect.signature(pkgutil.resolve_name(TARGETS[group, name])).parameters
+    stated = {*VALUES[group, name]} - {"_target_"}
+    assert stated - {*known} == BESIDE[group] | {"nodes"}
 
 
 def missing_parts(target: Callable[..., Any], *, example: bool = True, source: bool = True) -> list[str]:

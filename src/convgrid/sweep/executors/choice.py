@@ -6,6 +6,7 @@ from pathlib import Path
 
 from convgrid.config import Settings, component
 from convgrid.errors import ConfigError
+from convgrid.sweep.executors.batch import make_launcher
 from convgrid.sweep.executors.interface import Launcher, Workers
 from convgrid.sweep.executors.local import Local
 
@@ -24,7 +25,7 @@ def launcher_of(settings: Settings) -> Launcher | None:
         return None
     if find_spec("zmq") is None:
         raise ConfigError(f"{chosen.option} needs pyzmq, which is not installed: pip install 'convgrid[cluster]'")
-    return chosen.bind()()
+    return make_launcher(chosen)
 
 
 def workers_of(settings: Settings, launcher: Launcher | None, folder: Path, trained: Sequence[Settings]) -> Workers:

@@ -1,0 +1,268 @@
+"""Node processes as jobs of a batch system, each a job of one node: Parsl's providers know how each system is asked."""
+
+import inspect
+import logging
+import re
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+from convgrid.component import Component
+from convgrid.errors import ConfigError
+from convgrid.sweep.executors.interface import Launcher
+from convgrid.system.text import one_line
+
+EXTRAS = {"parsl": "cluster", "ray": "ray"}  # which of convgrid's brings a package
+NAME = "convgrid"  # what the queue shows, with a number
+LATE = 30.0  # seconds for which a batch system may not know of a job that it has just taken
+PURGED = 900.0  # seconds after its time limit for which a job may still be said to run
+PARTING = 5.0  # seconds for jobs to end by themselves at the end
+PAUSE = 0.5  # seconds between two looks at them
+TAIL = 4096  # bytes of a log that are looked at
+# What Slurm, LSF and PBS write into the log of a job that they end, and that somebody has cancelled.
+ENDED = re.compile(r"\*\*\* (JOB|STEP) |\bTERM_[A-Z]+|=>> PBS: ")
+CANCELLED = re.compile(r"\*\*\* JOB .* CANCELLED AT \S+ \*\*\*|\bTERM_(OWNER|ADMIN|FORCE_OWNER|FORCE_ADMIN)\b")
+
+
+class Provider(Protocol):
+    """What is used of a provider of Parsl's, `parsl.providers.base.ExecutionProvider`."""
+
+    script_dir: str | None
+    resources: dict[Any, Any]
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = ...) -> Any:
+        """Submit a job; its id, or nothing where it is refused."""
+        ...
+
+    def status(self, job_ids: Sequence[Any]) -> Sequence[Any]:
+        """What became of jobs."""
+        ...
+
+    def cancel(self, job_ids: Sequence[Any]) -> Sequence[bool]:
+        """Take jobs back."""
+        ...
+
+
+def make_launcher(option: Component) -> Launcher:
+    """Make what an option of `sweep/executor` names: a launcher, or a provider of Parsl's, whose jobs are nodes.
+
+    Raises:
+        ConfigError: If its package is not installed, or it does not take its values.
+    """
+    package = option.target.partition(".")[0]
+    if package in EXTRAS and find_spec(package) is None:
+        raise ConfigError(f"{option.option} needs {package}: pip install 'convgrid[{EXTRAS[package]}]'")
+    make = option.bind()
+    if package == "parsl" and "launcher" in inspect.signature(make).parameters:
+        from parsl.launchers import SimpleLauncher  # others start the command several times, by shells in between
+
+        make = partial(make, launcher=SimpleLauncher())
+    with option.blamed():
+        made = make()
+    return Batch(made, option.option) if hasattr(made, "submit") else made
+
+
+@dataclass
+class _Job:
+    """A job that has not ended, as far as is known.
+
+    Args:
+        name: Of its script and its logs, with the time behind it.
+        status: The last that did not say it had ended.
+        running: Since when, in seconds of the monotonic clock; None while it waits.
+    """
+
+    id: Any
+    name: str
+    status: Any
+    submitted: float = field(default_factory=time.monotonic)
+    running: float | None = None
+
+
+class Batch:
+    """Jobs of one node each. A job that somebody has cancelled is not submitted again: who did so knows why.
+
+    Args:
+        option: As typed, such as "sweep/executor=slurm", for messages.
+
+    Raises:
+        ConfigError: If the jobs' time limit is none.
+    """
+
+    def __init__(self, provider: Provider, option: str) -> None:
+        self._provider, self._option = provider, option
+        self._limit = _seconds(getattr(provider, "walltime", None))
+        self._command, self._logs = "", Path()
+        self._jobs: dict[Any, _Job] = {}
+        self._count = self._cancelled = 0
+        self._notes: list[str] = []
+        self._lock = Lock()  # the end may come while the states of jobs are asked for
+
+    def start(self, command: Sequence[str], nodes: int, logs: Path) -> int:
+        """Submit a job for each node, less those in whose place one was cancelled.
+
+        Returns:
+            How many jobs the batch system has taken.
+
+        Raises:
+            ConfigError: If it takes none at all.
+        """
+        self._command, self._logs = f"exec {shlex.join(command)}", logs
+        self._provider.script_dir = str(logs)
+        taken = [int(found[1]) for path in logs.iterdir() if (found := re.search(rf"\b{NAME}-(\d+)\.", path.name))]
+        self._count = max([self._count, *taken])
+        with self._lock:
+            wanted = max(0, nodes - self._cancelled)
+            self._cancelled = 0
+            refusals = [refusal for _ in range(wanted) if (refusal := self._submit())]
+        if refusals and not self._jobs:
+            raise ConfigError(f"{self._option}: no job is taken. {refusals[0]}")
+        if refusals:
+            self._notes.append(f"{len(refusals)} of {wanted} jobs are not taken: {refusals[0]}")
+        return wanted - len(refusals)
+
+    def waiting(self) -> int:
+        """Count the jobs that are queued or run."""
+        with self._lock:
+            for job, status in self._states():
+                self._look(job, status)
+            return len(self._jobs)
+
+    def notes(self) -> list[str]:
+        """Take what became of jobs."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def stop(self) -> None:
+        """Cancel the jobs that wait; the others have a moment to end by themselves."""
+        with self._lock:
+            self._cancel([job for job in self._jobs.values() if job.running is None])
+            end = time.monotonic() + PARTING
+            while self._jobs and time.monotonic() < end:
+                time.sleep(PAUSE)
+                for job, status in self._states():
+                    if status.terminal:
+                        del self._jobs[job.id]
+            self._cancel([*self._jobs.values()])
+
+    def _submit(self) -> str:
+        """Submit one more job.
+
+        Returns:
+            Why it is refused; "" where it is not.
+        """
+        self._count += 1
+        name = f"{NAME}-{self._count}"
+        with _complaints() as complaints:
+            try:
+                made = self._provider.submit(self._command, 1, name)
+            except Exception as error:  # each provider has its own
+                return _sentence(getattr(error, "stderr", None) or str(error) or type(error).__name__)
+        if not made:  # some only log it
+            return _sentence(complaints[-1] if complaints else "The batch system says nothing.")
+        self._jobs[made] = _Job(made, name, self._provider.resources[made]["status"])
+        return ""
+
+    def _states(self) -> list[tuple[_Job, Any]]:
+        """Ask what became of all jobs; where the batch system is away, nothing new."""
+        try:
+            return [*zip(self._jobs.values(), self._provider.status([*self._jobs]), strict=True)]
+        except Exception:  # such as a command that takes too long
+            return []
+
+    def _cancel(self, jobs: Sequence[_Job]) -> None:
+        if jobs:
+            self._provider.cancel([job.id for job in jobs])
+        for job in jobs:
+            del self._jobs[job.id]
+
+    def _look(self, job: _Job, status: Any) -> None:
+        now, state = time.monotonic(), status.state.name
+        if state == "COMPLETED" and now < job.submitted + LATE and not self._logs_of(job):
+            # Parsl says so of a job that is not listed, and asks no more: accounting may know of it later.
+            self._provider.resources[job.id]["status"] = job.status
+            return
+        if status.terminal or (job.running and self._limit and now > job.running + self._limit + PURGED):
+            self._over(job, state)
+            return
+        if state == "PENDING" and job.running:
+            self._notes.append(f"Job {job.id} waits again: {self._last_words(job) or 'the batch system requeued it'}")
+        job.status = status
+        job.running = (job.running or now) if state == "RUNNING" else None
+
+    def _over(self, job: _Job, state: str) -> None:
+        del self._jobs[job.id]
+        words = self._last_words(job)
+        if state == "CANCELLED" or CANCELLED.search(words) or not (job.running or words):
+            self._cancelled += 1
+            end = "was cancelled, and no other takes its place"
+        else:
+            end = "has ended"
+        if not words:
+            words = f"{self._logs} says nothing of it" if job.running else "it left the queue before it began"
+        self._notes.append(f"Job {job.id} {end}: {words}")
+
+    def _last_words(self, job: _Job) -> str:
+        """What the job's log says at its end: a batch system that has ended it says so there."""
+        lines = [line for path in self._logs_of(job) for line in _tail(path)]
+        ends = [line for line in lines if ENDED.search(line)]
+        return one_line([*ends, *lines][0]) if lines else ""
+
+    def _logs_of(self, job: _Job) -> list[Path]:
+        return sorted(self._logs.glob(f"*{job.name}.*std*"))  # errors stand before output
+
+
+def _tail(path: Path) -> list[str]:
+    """The last lines of a file, the last one first."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line.strip() for line in reversed(lines) if line.strip()]
+
+
+def _seconds(walltime: str | None) -> float:
+    """Read a time limit; 0 where there is none.
+
+    Example:
+        >>> _seconds("04:30:00")
+        16200.0
+    """
+    if walltime is None:
+        return 0.0
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d)", walltime)
+    if not found or walltime < "00:01:00":
+        raise ConfigError(
+            f"sweep.executor.walltime={walltime} is no time limit of a minute or more. "
+            "Give hours, minutes and seconds: sweep.executor.walltime=04:00:00."
+        )
+    hours, minutes, seconds = map(int, found.groups())
+    return 3600.0 * hours + 60 * minutes + seconds
+
+
+def _sentence(text: str) -> str:
+    words = " ".join(text.split())
+    return one_line(words if words.endswith(".") else f"{words}.")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Hear what Parsl logs of what goes wrong."""
+    found: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: found.append(record.getMessage())
+    logger = logging.getLogger("parsl")
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)

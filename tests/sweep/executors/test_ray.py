@@ -1,0 +1,69 @@
+"""Sweeps in a real Ray cluster of two raylets on this machine; one is taken away."""
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import NO_RAY
+from machines import SOON, Start, hears, make_desk, results, said, sweeps, trained, wait_for
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with sweeps() as made:
+        yield made
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    if not find_spec("ray"):
+        pytest.skip(NO_RAY)
+    from ray.cluster_utils import Cluster
+
+    options = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=options)
+    yield made
+    made.shutdown()
+
+
+def test_a_sweep_in_a_ray_cluster_outlives_a_machine_and_equals_that_of_one_machine(
+    cluster: Any, start: Start, tmp_path: Path
+) -> None:
+    alone = make_desk(tmp_path / "alone")
+    (alone / "go").touch()
+    reference = start(alone, os.environ, "sweep.workers=1")
+
+    folder = make_desk(tmp_path / "ray")
+    one = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    process = start(
+        folder,
+        {**os.environ, "RAY_ADDRESS": cluster.address},
+        *("sweep/executor=ray", "sweep.executor.nodes=2", "sweep.executor.host=127.0.0.1"),
+        "sweep.executor.lost_after=5",
+    )
+
+    hears(folder, "has come", 2)
+    wait_for(lambda: trained(folder) == 2, "epochs", SOON)
+    cluster.remove_node(one)
+    hears(folder, "is lost: silent for 5 s|is leaving: SIGTERM")  # Ray may kill it, or its actor ends first
+    cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    hears(folder, "has come", 3)  # Ray has started its actor again
+    (folder / "go").touch()
+    assert process.wait(SOON) == 0, said(folder)
+    assert "ray" not in said(folder).lower()  # which says nothing of its own
+    assert reference.wait(SOON) == 0, said(alone)
+    assert results(folder) == results(alone)
+
+
+def test_no_cluster_is_told_before_anything_trains(start: Start, tmp_path: Path) -> None:
+    if not find_spec("ray"):
+        pytest.skip(NO_RAY)
+    folder = make_desk(tmp_path)
+    process = start(folder, os.environ, "sweep/executor=ray", "sweep.executor.address=127.0.0.1:1")
+    assert process.wait(SOON) == 1
+    assert "ConfigError: sweep.executor.address=127.0.0.1:1: no Ray cluster answers" in said(folder)
+    assert not (folder / "runs").exists()
