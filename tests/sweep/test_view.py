@@ -138,8 +138,11 @@ def test_time_left_is_the_cost_to_come_at_the_rate_so_far(
     trials = tuple(make(seed=str(n)) for n in range(5))
     progress = SweepProgress(Survey(5, trials, finished=frozenset({trials[4].key})), *OBJECTIVE)
     assert progress.seconds_left() is None
+    now[0] += 1000  # until the first machine has come
+    progress.started(0, trials[0])
     now[0] += 30
     progress.ended(0, trials[0], done(0.9))
+    progress.started(0, trials[1])
     progress.epoch(0, trials[1], 10, 20, {})
     assert progress.seconds_left() == pytest.approx(30 / 1.5 * 2.5)
     search = SweepProgress(Survey(0, ()), *OBJECTIVE, total=4)
@@ -282,3 +285,19 @@ def test_the_command_lists_sweeps_or_says_that_there_are_none(
     make_sweep(Path("sweeps"), "0a", [None])
     assert main(["sweeps"]) == 0
     assert "to go on  run.py -m arch.n=1,2 optimizer=sgd,adam" in capsys.readouterr().out
+
+
+def test_nodes_come_and_go_in_the_screen(make: Callable[..., Trial]) -> None:
+    trials = tuple(make(seed=str(n)) for n in range(3))
+    out = console(width=100, terminal=True)
+    live = LiveView(out, *OBJECTIVE)
+    live.start(Survey(3, trials))
+    live.crew("2 nodes, 8 workers")
+    live.started(0, trials[0])
+    live.started(5, trials[1])
+    live.lost(5)
+    live.close()
+    out.print(screen(live.progress, out))
+    lines = [line for line in shown(out) if "2 nodes, 8 workers" in line or "starting" in line][-2:]
+    assert re.search(r"0/3  1 running  2 left  2 nodes, 8 workers$", lines[0].rstrip())
+    assert lines[1].startswith("1     seed=0")

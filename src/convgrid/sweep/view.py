@@ -101,6 +101,8 @@ class SweepProgress:
 
     def started(self, worker: int, trial: Trial) -> None:
         """A worker has begun a trial, perhaps one that an earlier run had finished."""
+        if not self.running and self.done == self._done_before:  # machines may have been long in coming
+            self._began = time.monotonic()
         self.running[worker] = _Running(trial)
         if trial.key in self._before:
             self._before.remove(trial.key)
