@@ -18,10 +18,12 @@ from PIL import Image
 
 import case_studies
 from convgrid import __main__ as commands
+from convgrid import terminal
 from convgrid.network.pattern import arguments
 from convgrid.objective.fit import FITS, Fit
 from convgrid.objective.fit import table as fits
 from convgrid.objective.glossary import METRICS, glossary
+from convgrid.system import device
 from sweep_folders import finish, make_sweep, make_trial
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +110,8 @@ def desk(in_tmp: Path, migrated_store: Path, monkeypatch: pytest.MonkeyPatch) ->
     Path("houses.csv").write_text("file,price,garden\n" + "".join(prices))
     make_a_sweep()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{in_tmp / 'mlflow.db'}")
+    monkeypatch.setattr(terminal, "cpu_flags", lambda: {"avx512_bf16"})  # whatever this machine has
+    monkeypatch.setattr(device, "DRIVERS", ())
     before = {*sys.modules}
     yield in_tmp
     for name in {*sys.modules} - before:

@@ -1,12 +1,14 @@
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from rich.console import Console
 
+from convgrid import terminal
 from convgrid.config import Settings, architecture
 from convgrid.network.plan import Plan, plan
-from convgrid.terminal import epoch_line, show_plan, show_result
+from convgrid.system import device
+from convgrid.terminal import epoch_line, plan_notes, show_plan, show_result
 
 SettingsMaker = Callable[..., Settings]
 VGG16 = (
@@ -90,6 +92,30 @@ def test_the_pattern_is_one_line_to_copy_on_any_screen(settings: SettingsMaker, 
     assert lines[-1] == network.pattern
     assert len(lines[-1]) > 80
     assert [line for line in lines if "…" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "drivers", "told"),
+    [
+        ((), (), True),
+        (("trainer=cpu",), ("/",), True),
+        ((), ("/",), False),  # with a GPU's driver in sight, auto may mean that
+        (("trainer=gpu",), (), False),
+        (("trainer.precision=bf16-mixed",), (), False),
+    ],
+)
+def test_a_faster_precision_is_named_only_to_those_who_train_on_a_cpu_without_it(
+    settings: SettingsMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: Sequence[str],
+    drivers: Sequence[str],
+    told: bool,
+) -> None:
+    monkeypatch.setattr(terminal, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(device, "DRIVERS", drivers)
+    made = settings("arch.filters=128", *overrides)
+    notes = plan_notes(planned(settings, "arch.filters=128"), made)
+    assert any("trainer.precision=bf16-mixed" in note for note in notes) == told
 
 
 def test_unusual_arguments_are_shown_and_folded_between_arguments(settings: SettingsMaker) -> None:

@@ -12,11 +12,13 @@ from rich.text import Text
 
 from convgrid.config import Settings, component, counted_for_plan
 from convgrid.config.address import database, shown
-from convgrid.network.advice import advice
+from convgrid.network.advice import advice, precision_advice
 from convgrid.network.memory import training_bytes
 from convgrid.network.plan import Plan
 from convgrid.network.planned import IMAGE, PlannedLayer
 from convgrid.runs.trial import read_record, run_id_of
+from convgrid.system.device import is_on_cpu
+from convgrid.system.environment import cpu_flags
 from convgrid.system.filesystem import network_filesystem
 from convgrid.system.text import escaped
 
@@ -96,17 +98,20 @@ def show_store(uri: str | None, experiment: str, console: Console) -> None:
 
 
 def plan_notes(plan: Plan, settings: Settings) -> list[str]:
-    """Say what the training of a plan takes, and what CS231n would do otherwise.
+    """Say what the training of a plan takes, what CS231n would do otherwise, and whether this CPU could be faster.
 
     Returns:
         A line each.
     """
-    size, optimizer = settings.data.batch_size, component(settings, "optimizer")
+    size, trainer, optimizer = settings.data.batch_size, settings.trainer, component(settings, "optimizer")
     assert optimizer is not None
     taken = _bytes(training_bytes(plan, size, optimizer))
     counted = counted_for_plan(settings)
     told = [] if counted is None else [f"data.num_classes={counted.number}, counted: {counted.what}"]
-    return [*told, f"a batch of {size:,} images trained with {optimizer.name}: about {taken} of memory", *advice(plan)]
+    memory = f"a batch of {size:,} images trained with {optimizer.name}: about {taken} of memory"
+    may_be_mixed = trainer.precision == "32-true" and is_on_cpu(trainer.accelerator)
+    faster = precision_advice(plan, size, cpu_flags()) if may_be_mixed else []
+    return [*told, memory, *advice(plan), *faster]
 
 
 def result_rows(folder: Path, uri: str | None) -> dict[str, str]:

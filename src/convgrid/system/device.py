@@ -1,6 +1,10 @@
 """The device that a training runs on."""
 
+from pathlib import Path
+
 from convgrid.errors import ConfigError
+
+DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA's and AMD's GPUs, and of either below WSL
 
 
 def find_device(accelerator: str) -> str:
@@ -24,3 +28,16 @@ def find_device(accelerator: str) -> str:
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=gpu, but torch finds no GPU. Use trainer=auto or trainer=cpu.")
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def is_on_cpu(accelerator: str) -> bool:
+    """Foresee, without torch, whether a training will run on the CPU.
+
+    Args:
+        accelerator: The config's `trainer.accelerator`.
+
+    Example:
+        >>> is_on_cpu("cpu"), is_on_cpu("gpu")
+        (True, False)
+    """
+    return accelerator == "cpu" or (accelerator == "auto" and not any(Path(driver).exists() for driver in DRIVERS))

@@ -12,6 +12,7 @@ from convgrid import __version__
 
 # How many cores are this process' own, as Ray's places, Slurm, Grid Engine, LSF and PBS say: many do not confine it.
 CORES = ("CONVGRID_CORES", "SLURM_CPUS_ON_NODE", "NSLOTS", "LSB_DJOB_NUMPROC", "NCPUS")
+CPU = Path("/proc/cpuinfo")
 PACKAGES = ("torch", "lightning", "hydra-core", "mlflow", "numpy")
 
 
@@ -49,6 +50,20 @@ def cores() -> int:
     seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = [int(text) for name in CORES if (text := os.environ.get(name, "")).isdecimal()]
     return max(1, min(seen, *given)) if given else seen
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Name what the processor can do, as Linux says it; nothing elsewhere.
+
+    Returns:
+        Such as "avx2", "avx512_bf16", "amx_bf16".
+    """
+    try:
+        with CPU.open() as lines:
+            return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+    except OSError:
+        return frozenset()
 
 
 def _git() -> dict[str, str]:
