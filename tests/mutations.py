@@ -1,7 +1,6 @@
 """Files hurt in the ways in which power cuts, full disks, other programs and people hurt them."""
 
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,7 +9,6 @@ from typing import Any
 
 import yaml
 
-SECONDS = float(os.environ.get("CONVGRID_FUZZ_SECONDS", "0"))  # longer than a fixed number of cases, where asked for
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 10**30, 1.5, float("nan"), float("inf"), 1e300, "", "x", "../..", "a\0b", "\ud800", [], {}),
     *([None], [[]], {"x": None}, {"x": {}}, [1, 2, 3], "val/accuracy", -(2**63), 2**63),

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,9 @@ import convgrid
 from convgrid import api, compare
 from convgrid.cli.main import main
 from convgrid.runs.trial import read_record
+from convgrid.system import forking
 from convgrid.system.notebook import Written
+from convgrid.system.processes import cooled_down
 from trained_models import PHOTOS, write_arrays
 
 TINY = ["data.limit=100", "arch.filters=4", "trainer.max_epochs=2", "tracking=none"]
@@ -37,6 +39,13 @@ SWEPT = [*TINY, "arch.n=1,2", "trainer.max_epochs=1", "sweep.workers=2", "traine
 def command(*words: str) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         assert main(["run", *words]) == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> Iterator[None]:
+    """One fork server for all sweeps: it takes seconds to import torch."""
+    with cooled_down():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -355,8 +364,10 @@ def state() -> dict[str, object]:
     ],
 )
 def test_the_process_is_as_before(
-    in_tmp: Path, call: Callable[..., object], words: list[str], error: type[Exception] | None
-) -> None:
+    in_tmp: Path, call: Callable[..., object], words: list[str], error: type[Exception] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(forking, "SERVER", forking.Server())  # one that is started in the call, and ended
     convgrid.train([*TINY, "trainer=debug"], quiet=True)  # what is imported, and registered once
     gc.unfreeze()  # what commands of other tests have frozen
     before = state()

@@ -3,7 +3,6 @@
 import io
 import random
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from convgrid.runs.sweep import read_sweep
 from convgrid.runs.trial import read_record, read_records, set_right
 from convgrid.tracking.run_contents import wanted_of_sweep, wanted_of_trial
 from convgrid.tracking.sync_all import _tracking_of_trial, newest_tracking
-from mutations import SECONDS, mutate
+from fuzzing import fuzz
+from mutations import mutate
 from sweep_folders import finish, make_sweep, make_trial
 
-CASES = 60
-SEED = 13 if not SECONDS else int(time.time())
 RUNS, SWEEPS = Path("runs"), Path("sweeps")
 CONFIG = {"choices": {"optimizer": "sgd"}, "values": {"arch": {"n": 1}, "seed": 0, "tracking": {"uri": None}}}
 
@@ -99,12 +97,11 @@ def tolerated(work: Callable[[], object]) -> None:
 def test_a_damaged_file_of_a_run_ends_no_command_for_the_others(
     whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected, draw, until = of_all(), random.Random(SEED), time.monotonic() + SECONDS
+    expected = of_all()
     shutil.copytree(whole, whole.with_name("copy"))
     files = [path for path in sorted(whole.rglob("*bad*/*")) if path.is_file() and path.name != "lock"]
-    for case in range(10**9):
-        if case >= CASES and time.monotonic() > until:
-            break
+
+    def case(draw: random.Random) -> None:
         file = draw.choice(files)
         way = mutate(file, draw)
         try:
@@ -112,14 +109,16 @@ def test_a_damaged_file_of_a_run_ends_no_command_for_the_others(
             for work in OF_ONE:
                 tolerated(work)
             if "runs" in file.parts:
-                tolerated(lambda folder=Path("runs", file.parent.name): of_one_trial(folder))
+                tolerated(lambda: of_one_trial(Path("runs", file.parent.name)))
         except Exception as error:
-            error.add_note(f"seed {SEED}, case {case}: {file.relative_to(whole)}, {way}")
+            error.add_note(f"{file.relative_to(whole)}, {way}")
             raise
         shutil.rmtree(whole / "runs")
         shutil.rmtree(whole / "sweeps")
         shutil.copytree(whole.with_name("copy"), whole, dirs_exist_ok=True)
         assert "Traceback" not in capsys.readouterr().err
+
+    fuzz(case, share=3 / 4)
 
 
 @pytest.mark.parametrize(

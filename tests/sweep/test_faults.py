@@ -43,13 +43,18 @@ def faulty(x, *, kind="fine", most=16):
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    options = tmp_path / "mine" / "activation"
+def with_options(folder: Path) -> Path:
+    """Put the activation into a folder."""
+    options = folder / "mine" / "activation"
     options.mkdir(parents=True)
     (options / "faulty.yaml").write_text("# Goes wrong.\n_target_: faulty.faulty\nkind: fine\nmost: 16\n")
-    (tmp_path / "mine" / "faulty.py").write_text(FAULTY)
-    return tmp_path
+    (folder / "mine" / "faulty.py").write_text(FAULTY)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return with_options(tmp_path)
 
 
 def words(*overrides: str) -> list[str]:
@@ -102,11 +107,7 @@ def results(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Four trials, the slow ones among them because they can be met while they train."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    options = folder / "mine" / "activation"
-    options.mkdir(parents=True)
-    (options / "faulty.yaml").write_text("# Goes wrong.\n_target_: faulty.faulty\nkind: fine\nmost: 16\n")
-    (folder / "mine" / "faulty.py").write_text(FAULTY)
+    folder = with_options(tmp_path_factory.mktemp("undisturbed"))
     sweep(folder, *FOUR)
     return results(folder)
 
@@ -142,9 +143,9 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
-def kill_in_training(folder: Path) -> None:
+def kill_in_training(folder: Path, *overrides: str) -> None:
     """A sweep that dies in the middle, by SIGKILL, and its workers with it."""
-    process = start(folder, *FOUR)
+    process = start(folder, *overrides)
     wait_for(trained_epoch(folder))
     process.kill()
     process.communicate(timeout=60)
@@ -206,8 +207,18 @@ def test_a_killed_worker_costs_its_trial_only_and_that_goes_on(folder: Path, und
     assert results(folder) == undisturbed
 
 
-def test_a_killed_sweep_takes_its_workers_along_and_goes_on(folder: Path, undisturbed: dict[str, Any]) -> None:
-    kill_in_training(folder)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep's folder, to be copied."""
+    folder = with_options(tmp_path_factory.mktemp("killed"))
+    kill_in_training(folder, *FOUR)
+    return folder
+
+
+def test_a_killed_sweep_takes_its_workers_along_and_goes_on(
+    killed: Path, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    folder = Path(shutil.copytree(killed, tmp_path / "copy"))
     before = {name: record for name, record in records(folder).items() if record["status"] == "finished"}
     sweep(folder, *FOUR)
     assert results(folder) == undisturbed
@@ -230,11 +241,7 @@ def test_a_killed_race_goes_on_and_decides_the_same(folder: Path, monkeypatch: p
     undisturbed = ended(), results(folder)
     for name in ("runs", "sweeps"):
         shutil.rmtree(folder / name)
-    process = start(folder, *RACE)
-    wait_for(trained_epoch(folder))
-    process.kill()
-    process.communicate(timeout=60)
-    wait_for(lambda: not workers_of(folder), seconds=10)
+    kill_in_training(folder, *RACE)
     assert answer(load()).race != undisturbed[0][1]
     sweep(folder, *RACE)
     assert (ended(), results(folder)) == undisturbed
@@ -346,8 +353,10 @@ def test_a_fork_server_that_still_imports_ends_with_a_sweep_that_is_refused(when
     assert (done.stdout, done.stderr) == (said, "")
 
 
-def test_broken_files_of_a_trial_are_trained_again_and_hurt_no_other(folder: Path, undisturbed: dict[str, Any]) -> None:
-    kill_in_training(folder)
+def test_broken_files_of_a_trial_are_trained_again_and_hurt_no_other(
+    killed: Path, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    folder = Path(shutil.copytree(killed, tmp_path / "copy"))
     for file in folder.glob("runs/*/last.ckpt"):
         file.write_bytes(file.read_bytes()[:100])
     broken, *_ = folder.glob("runs/*/run.json")
