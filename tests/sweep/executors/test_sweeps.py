@@ -1,0 +1,95 @@
+"""A real sweep on two nodes that are hurt on the way comes to what it comes to on one machine that is not, bit by bit."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RUN = Path(__file__).parents[3] / "run.py"
+WORDS = (
+    *("-m", "arch.n=1,2", "optimizer=sgd,adam", "sweep.seeds=2", "arch.filters=4", "arch.hidden=8", "data.limit=200"),
+    *("trainer.max_epochs=4", "trainer=cpu", "tracking=none", "sweep.workers=1", "sweep.retries=1"),
+)
+BY_HAND = ("sweep/executor=hand", "sweep.executor.host=127.0.0.1", "sweep.executor.lost_after=5")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def start(folder: Path, *words: str, **env: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=folder,
+        env={**ENVIRONMENT, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ends(process: "subprocess.Popen[str]", status: int = 0) -> str:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == status, output
+    return output
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def results(folder: Path) -> Mapping[str, Any]:
+    """What each trial came to, with all its epochs; the times left out."""
+    found: dict[str, Any] = {}
+    for path in folder.glob("runs/*/run.json"):
+        record = json.loads(path.read_text())
+        lines = map(json.loads, (path.parent / "metrics.jsonl").read_text().splitlines())
+        epochs = [(line["epoch"], line["metrics"]) for line in lines]
+        found[path.parent.name] = (record["status"], record["metrics"], record["best_epoch"], epochs)
+    return found
+
+
+def workers_of(node: "subprocess.Popen[str]", folder: Path) -> Sequence[psutil.Process]:
+    """Those that hold a trial's folder."""
+    return [
+        child
+        for child in psutil.Process(node.pid).children(recursive=True)
+        if any(str(folder / "runs") in file.path for file in child.open_files())
+    ]
+
+
+def test_a_sweep_by_hand_that_is_hurt_comes_to_what_it_comes_to_on_one_machine(tmp_path: Path) -> None:
+    """A worker is killed, which costs the trial a retry; then a node, then the scheduler, all by SIGKILL."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    undisturbed = start(here, str(RUN), *WORDS)
+    killed = start(there, str(RUN), *WORDS, *BY_HAND)
+    wait_for(lambda: [*there.glob("sweeps/*/scheduler.json")] or killed.poll() is not None)
+    (file,) = there.glob("sweeps/*/scheduler.json")
+    nodes = [start(tmp_path, "-m", "convgrid", "node", str(file), SLURMD_NODENAME=name) for name in ("first", "second")]
+    wait_for(lambda: any(workers_of(nodes[0], there)))
+    workers_of(nodes[0], there)[0].kill()
+    wait_for(lambda: any(workers_of(nodes[1], there)))
+    nodes[1].kill()
+    wait_for(lambda: any(workers_of(nodes[0], there)))
+    killed.kill()
+    output, _ = killed.communicate()
+    assert "killed by SIGKILL, as the system does where memory runs out. It is tried again." in output
+    again = ends(start(there, str(RUN), *WORDS, *BY_HAND))
+    assert "first has come: 1 worker" in again
+    assert "2 nodes of this sweep's earlier start may still train" in again
+    assert "The sweep is over." in ends(nodes[0])
+    ends(undisturbed)
+    assert len(results(here)) == 8
+    assert repr(sorted(results(there).items())) == repr(sorted(results(here).items()))
+    assert re.search(r"\[8/8\]", again)
+    ends(nodes[1], -signal.SIGKILL)
