@@ -1,4 +1,4 @@
-"""A real sweep on two nodes that are hurt on the way comes to what it comes to on one machine that is not, bit by bit."""
+"""A real sweep on two nodes that are hurt comes to what it comes to on one machine that is not, bit by bit."""
 
 import json
 import os
