@@ -150,3 +150,21 @@ def test_augment_prints_the_ratios_of_both_sizes_and_says_where_kornia_is_missin
         assert re.fullmatch(rf"  kornia +(not installed, left out: pip install kornia|{ratio})", kornias)
         assert re.fullmatch(rf"  Pillow +{ratio}", pillows)
     assert len(lines) == 8
+
+
+def test_executors_prints_what_nodes_and_a_scheduler_of_many_take(run: Run) -> None:
+    pytest.importorskip("zmq")
+    lines = run("executors.py")
+    expected = (
+        r"3 trials of 1 epochs, two workers here beside two nodes with one each",
+        r"  from first to last  ratio \d\.\d{3} \(at most 1\.1\)  median \d+\.\d\d s of 1",
+        r"  gap to the next trial  \d+ ms \(at most 50\)  local \d+ ms",
+        r"  start-up  .* s, local .* s with its first trials.*",
+        r"4 nodes with 2 slots, epochs of 0\.5 s, 16 trials of 1 epochs",
+        r"  scheduler  \d\.\d\d of a core \(at most 0\.5\), \d+ MB \(at most 500\), \d+ events a second",
+        r"  wait of a slot for its next trial  median \d+ ms \(at most 100\), 99 of 100 within \d+ ms",
+        r"  whole  \d+\.\d s, ratio \d+\.\d\d to slots that never wait",
+    )
+    assert len(lines) == len(expected)
+    for line, form in zip(lines, expected, strict=True):
+        assert re.fullmatch(form, line), line

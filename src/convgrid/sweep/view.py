@@ -56,6 +56,7 @@ class SweepProgress:
         self._cost_todo = sum(todo) if total is None else None
         self._cost_done, self._began, self._done_before = 0, time.monotonic(), len(survey.finished)
         self.race: Look | None = None
+        self._under_way = 0.0  # what running trials have done, kept: hundreds may run
         self.crew = ""  # nodes and workers, where those come and go
 
     def look(self, look: Look) -> None:
@@ -91,19 +92,17 @@ class SweepProgress:
         Returns:
             Seconds.
         """
-        under_way = [(each.trial.cost, each.epoch / each.max_epochs) for each in self.running.values() if each.epoch]
         if self._cost_todo is None:  # a search: nobody knows its trials, so each counts the same
-            done = self.done - self._done_before + sum(share for _, share in under_way)
-            todo = self.total - self._done_before
+            done, todo = self.done - self._done_before + self._under_way, self.total - self._done_before
         else:
-            done, todo = self._cost_done + sum(cost * share for cost, share in under_way), self._cost_todo
+            done, todo = self._cost_done + self._under_way, self._cost_todo
         return (todo - done) * (time.monotonic() - self._began) / done if done else None
 
     def started(self, worker: int, trial: Trial) -> None:
         """A worker has begun a trial, perhaps one that an earlier run had finished."""
         if not self.running and self.done == self._done_before:  # machines may have been long in coming
             self._began = time.monotonic()
-        self.running[worker] = _Running(trial)
+        self._runs(worker, _Running(trial))
         if trial.key in self._before:
             self._before.remove(trial.key)
             self.counts["finished"] -= 1
@@ -113,7 +112,7 @@ class SweepProgress:
 
     def lost(self, worker: int) -> None:
         """A worker is gone; its trial will go on elsewhere."""
-        self.running.pop(worker, None)
+        self._runs(worker, None)
 
     def is_from_before(self, trial: Trial) -> bool:
         """Whether an earlier run finished a trial, which is counted from the start."""
@@ -121,17 +120,29 @@ class SweepProgress:
 
     def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
         """A trial has finished an epoch, counted from 1."""
-        self.running[worker] = _Running(trial, epoch, max_epochs, metrics.get(self.metric))
+        self._runs(worker, _Running(trial, epoch, max_epochs, metrics.get(self.metric)))
 
     def ended(self, worker: int, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome."""
         if not self.is_from_before(trial):
-            self.running.pop(worker, None)
+            self._runs(worker, None)
             self.counts[outcome.status] += 1
             self._cost_done += trial.cost
         value = outcome.metrics.get(f"best/{self.metric}", math.nan)
         if outcome.status == "finished" and is_finite(value):
             self._results.add(trial.varying, value, trial.plan.multiply_adds)
+
+    def _runs(self, worker: int, now: _Running | None) -> None:
+        """A worker is at something else, or at nothing."""
+        before = self.running.pop(worker, None)
+        self._under_way -= self._done_of(before) if before else 0.0
+        if now is not None:
+            self.running[worker] = now
+            self._under_way += self._done_of(now)
+
+    def _done_of(self, running: _Running) -> float:
+        cost = 1 if self._cost_todo is None else running.trial.cost
+        return cost * running.epoch / running.max_epochs if running.epoch else 0.0
 
 
 class LineView:

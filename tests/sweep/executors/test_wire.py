@@ -11,7 +11,16 @@ from case_studies import studies
 from convgrid.config import Settings, planned
 from convgrid.runs.trial import Outcome
 from convgrid.sweep.executors.interface import Died, Event
-from convgrid.sweep.executors.wire import Nonsense, event_heard, event_said, job_heard, job_said, packed, unpacked
+from convgrid.sweep.executors.wire import (
+    Nonsense,
+    PlanTexts,
+    event_heard,
+    event_said,
+    job_heard,
+    job_said,
+    packed,
+    unpacked,
+)
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 
@@ -19,7 +28,7 @@ SettingsMaker = Callable[..., Settings]
 
 
 def over_the_wire(job: Job) -> Job:
-    return job_heard(unpacked(packed(job_said(job))))
+    return job_heard(unpacked(packed(job_said(job, PlanTexts()))))
 
 
 @pytest.mark.parametrize(

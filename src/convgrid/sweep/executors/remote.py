@@ -22,7 +22,7 @@ from convgrid.sweep.executors.fitness import code, own_modules, places
 from convgrid.sweep.executors.interface import Event, Launcher, Lost, Worker
 from convgrid.sweep.executors.supply import Supply
 from convgrid.sweep.executors.transport import Frame, Server
-from convgrid.sweep.executors.wire import Nonsense, event_heard, job_said, packed, unpacked
+from convgrid.sweep.executors.wire import Nonsense, PlanTexts, event_heard, job_said, packed, unpacked
 from convgrid.sweep.messages import Ended, EpochEnded, Job
 
 LOGS = "nodes"  # the folder, in the sweep's, of what node processes print
@@ -93,7 +93,9 @@ class Remote:
         self._places: dict[int, tuple[Node, int]] = {}
         self._free: dict[Worker, None] = {}
         self._busy: dict[Worker, None] = {}
-        self._held: list[Worker] = []
+        self._held: list[Worker] = []  # that have just come, or wait with the others for an earlier start's nodes
+        self._is_noted = True  # whether the file of nodes is as it is to be
+        self._plans = PlanTexts()
         self._numbers = 0
         self._notes: list[str] = []
         if self._before:
@@ -125,7 +127,7 @@ class Remote:
         worker.job, worker.since, worker.folder = job, time.monotonic(), ""
         del self._free[worker]
         self._busy[worker] = None
-        self._say(worker, "give", job=job_said(job))
+        self._say(worker, "give", job=job_said(job, self._plans))
 
     def release(self, worker: Worker) -> None:
         """Take note that a worker's job is over: it is free, if its node takes more."""
@@ -183,9 +185,11 @@ class Remote:
         for frame in self._server.frames(timeout):
             yield from self._hear(frame)
         if self._opens and (not self._before or time.monotonic() > self._opens):
-            self._opens, self._before = 0.0, set()
-            self._remember()
-            self._welcome(self._held)
+            self._opens, self._before, self._is_noted = 0.0, set(), False
+        if not self._is_noted:
+            self._remember()  # before anything is given to those that have come
+        if self._held and not self._opens:
+            self._free |= {worker: None for worker in self._held if worker.number in self._places}
             self._held = []
         self._supply.look(nodes=len(self._nodes), has_free=bool(self._free))
 
@@ -261,16 +265,10 @@ class Remote:
         node.workers = [Worker(self._numbers + slot) for slot in range(count)]
         self._numbers += count
         self._places |= {worker.number: (node, slot) for slot, worker in enumerate(node.workers)}
-        self._remember()  # before it is given anything
+        self._is_noted = False
+        self._held += node.workers
         self._supply.joined()
         self._notes.append(f"{node.host} has come: {_count(count, 'worker')} ({self.crew()})")
-        if self._opens:
-            self._held += node.workers
-        else:
-            self._welcome(node.workers)
-
-    def _welcome(self, workers: Sequence[Worker]) -> None:
-        self._free |= {worker: None for worker in workers if worker.number in self._places}
 
     def _retire(self, node: Node) -> None:
         """It gets nothing more."""
@@ -295,8 +293,7 @@ class Remote:
             del self._ids[node.id]
         for worker in node.workers:
             del self._places[worker.number]
-        if node.workers:
-            self._remember()
+        self._is_noted = self._is_noted and not node.workers
 
     def _say(self, worker: Worker, verb: str, **more: Any) -> None:
         if worker.number in self._places:
@@ -305,6 +302,7 @@ class Remote:
 
     def _remember(self) -> None:
         """Write down who may be training, for a scheduler that comes after this one is killed."""
+        self._is_noted = True
         ids = [*self._before, *(node.id for node in self._nodes.values() if node.workers)]
         with suppress(OSError):  # on a full disk the next one is not told, and there is none
             write(self._folder / JOINED, json.dumps(ids), lasting=False)

@@ -29,6 +29,7 @@ HELLO, BEAT, SAID, GONE = b"h", b"b", b"m", b"g"  # what a frame is
 BEATS = 10  # in the time after which a node is lost
 LEASE = 2 / 3  # of that time: so long a node may train after a beat that was answered
 MOST_AT_ONCE = 1000  # frames between two looks at who is silent
+FEW = 32  # frames that are taken at once
 _JUDGED = 0.2  # seconds between such looks
 
 
@@ -53,6 +54,7 @@ class Wake:
 
     def __init__(self) -> None:
         self._reads, self._writes = socket.socketpair()
+        self._is_awake = False
         for each in (self._reads, self._writes):
             each.setblocking(False)
 
@@ -61,12 +63,15 @@ class Wake:
         return self._reads.fileno()
 
     def __call__(self) -> None:
-        """Wake."""
-        with suppress(OSError):  # full: it will wake; closed: there is nobody
-            self._writes.send(b"!")
+        """Wake; who is to wake already is not told again, which would cost a change of threads each time."""
+        if not self._is_awake:
+            self._is_awake = True
+            with suppress(OSError):  # full: it will wake; closed: there is nobody
+                self._writes.send(b"!")
 
     def clear(self) -> None:
-        """Sleep again."""
+        """Sleep again; what there is to do is to be looked for after this."""
+        self._is_awake = False
         with suppress(OSError):
             while self._reads.recv(4096):
                 pass
@@ -145,14 +150,14 @@ class Server:
         )
 
     def frames(self, timeout: float) -> Iterator[Frame]:
-        """Take what has come.
+        """Take what has come, a few at once: a worker that is free does not wait for the news of all others.
 
         Args:
             timeout: Seconds to wait for something.
         """
         with suppress(Empty):
             yield self.inbox.get(timeout=timeout)
-        for _ in range(self.inbox.qsize()):
+        for _ in range(min(self.inbox.qsize(), FEW)):
             yield self.inbox.get()
 
     def say(self, session: bytes, body: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 
 LONGEST = 2**24  # bytes of a message; an EfficientNet's job has 2**17
+MOST_PLANS = 256  # that are kept as text
 _TUPLE, _PAIRS = "\0tuple", "\0pairs"  # no key of a config is called so
+_AS_IT_IS = {str, int, float, bool, type(None)}
 _EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Began, Noted, EpochEnded, Ended, Died)}
 
 
@@ -56,7 +58,27 @@ def unpacked(text: bytes) -> dict[str, Any]:
     return found
 
 
-def job_said(job: Job) -> dict[str, Any]:
+class PlanTexts:
+    """Plans in JSON: a sweep's trials share a few of them, and each takes a millisecond to write."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, tuple[Plan, str]] = {}  # by identity: a plan has no hash
+
+    def text(self, plan: Plan) -> str:
+        """The plan's JSON."""
+        if id(plan) not in self._texts:
+            if len(self._texts) >= MOST_PLANS:
+                self._texts.pop(next(iter(self._texts)))
+            self._texts[id(plan)] = plan, json.dumps(_plain(_parts(plan)), separators=(",", ":"))
+        return self._texts[id(plan)][1]
+
+
+def _parts(plan: Plan) -> dict[str, Any]:
+    layers = [{**vars(one), "component": vars(one.component), "written": vars(one.written)} for one in plan.layers]
+    return {field.name: getattr(plan, field.name) for field in fields(plan)} | {"layers": layers}
+
+
+def job_said(job: Job, plans: PlanTexts) -> dict[str, Any]:
     """What a node needs to know of a job."""
     trial, settings = job.trial, job.trial.settings
     return {
@@ -67,7 +89,7 @@ def job_said(job: Job) -> dict[str, Any]:
                 "choices": settings.choices,
                 "folders": [str(folder) for folder in settings.folders],
             },
-            "plan": asdict(trial.plan),
+            "plan": plans.text(trial.plan),
             "key": trial.key,
             "config_key": trial.config_key,
             "varying": trial.varying,
@@ -88,7 +110,8 @@ def job_heard(said: Mapping[str, Any]) -> Job:
     return Job(trial, **{name: value for name, value in said.items() if name != "trial"})
 
 
-def _plan_heard(said: Mapping[str, Any]) -> Plan:
+def _plan_heard(text: str) -> Plan:
+    said = _restored(json.loads(text))
     layers = (
         PlannedLayer(**{**one, "component": Component(**one["component"]), "written": Layer(**one["written"])})
         for one in said["layers"]
@@ -122,21 +145,20 @@ def event_heard(said: Mapping[str, Any]) -> Event:
 
 
 def _plain(value: Any) -> Any:
-    """In what JSON has; a float of NumPy's becomes Python's, of the same value."""
-    if value is None or isinstance(value, str | bool):
+    """In what JSON has; a float of NumPy's becomes Python's, of the same value. What is most frequent comes first."""
+    if type(value) in _AS_IT_IS:
         return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        if all(isinstance(key, str) and not key.startswith("\0") for key in value):
+        if all(type(key) is str and not key.startswith("\0") for key in value):
             return {key: _plain(item) for key, item in value.items()}
         return {_PAIRS: [[_plain(key), _plain(item)] for key, item in value.items()]}
     if isinstance(value, tuple):
         return {_TUPLE: [_plain(item) for item in value]}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
+    for kind in (str, bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
     raise TypeError(f"a message cannot hold a {type(value).__name__}")
 
 
