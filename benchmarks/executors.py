@@ -140,9 +140,7 @@ def compare_with_local(*, rounds: int, trials: int, epochs: int) -> None:
         f"median {statistics.median(each.whole for each in found['nodes']):.2f} s of {rounds}"
     )
     print(f"  gap to the next trial  {1000 * gaps['nodes']:.0f} ms (at most 50)  local {1000 * gaps['local']:.0f} ms")
-    print(
-        f"  start-up  {start_nodes:.1f} s, of which nodes import torch; local {start_local:.1f} s with its first trials"
-    )
+    print(f"  start-up  {start_nodes:.1f} s, local {start_local:.1f} s with its first trials")
 
 
 # --- many simulated nodes
