@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
@@ -25,6 +26,7 @@ NO_NAMESPACES = "no network namespaces"  # why the test of a pulled cable is ski
 NO_LITE0 = "convgrid[lite0] is not installed"  # why the test of its weights is skipped
 NO_SLURM = "no Slurm to run"  # why tests of sweeps under it are skipped
 NO_RAY = "convgrid[ray] is not installed"
+NO_GPU = "torch finds no GPU"
 
 
 def pytest_configure() -> None:
@@ -40,8 +42,17 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what wants a GPU where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip(NO_GPU)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Nobody overlooks that the report's page, published weights, Slurm or Ray were not tried."""
+    """Nobody overlooks that the report's page, a GPU, published weights, Slurm or Ray were not tried."""
+    wanting = [each for each in terminalreporter.stats.get("skipped", []) if NO_GPU in str(each.longrepr)]
+    if wanting:
+        terminalreporter.write_line(f"!!! {len(wanting)} tests of a GPU did NOT run: {NO_GPU}", red=True, bold=True)
     skipped = [each for each in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(each.longrepr)]
     if skipped:
         words = f"{len(skipped)} tests of the report's page did NOT run: {NO_BROWSER} (apt-get install chromium)"
@@ -56,6 +67,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"!!! {words}", red=True, bold=True)
     if any(NO_LITE0 in str(each.longrepr) for each in terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(f"!!! published weights were NOT tried: {NO_LITE0}", red=True, bold=True)
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def accelerator(request: pytest.FixtureRequest) -> str:
+    """A `trainer.accelerator` to train on: always a CPU; and a GPU where there is one."""
+    return request.param
 
 
 COMPOSED: dict[tuple[str, ...], DictConfig] = {}

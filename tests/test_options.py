@@ -28,7 +28,6 @@ from case_studies import studies
 from convgrid.config import CONF, Settings, flatten
 from convgrid.config.types import NULLABLE, WORDS_OR_NUMBERS
 from convgrid.config.values import LEAST, MOST, ONE_OF
-from convgrid.errors import ConfigError
 from convgrid.network.initializers import INITIALIZERS
 from convgrid.objective.fit import FITS, fit
 from convgrid.objective.glossary import metrics_of
@@ -305,8 +304,10 @@ def needs(group: str, name: str) -> list[str]:
         if option[0] not in ("data", "sweep/sampler") and option[1] not in ("gpu", "mlflow", *COSTLY)
     ],
 )
-def test_every_option_trains_an_epoch_on_digits(settings: SettingsMaker, in_tmp: Path, group: str, name: str) -> None:
-    small = ["arch.filters=4", "arch.hidden=8"]
+def test_every_option_trains_an_epoch_on_digits(
+    settings: SettingsMaker, in_tmp: Path, group: str, name: str, accelerator: str
+) -> None:
+    small = ["arch.filters=4", "arch.hidden=8", f"trainer.accelerator={accelerator}"]
     numbers = is_of_numbers(group, name)
     data = [*write_numbers(in_tmp / "numbers.npz"), "loss=mean_squared_error"] if numbers else []
     (metrics,) = train(settings, *small, *data, *needs(group, name), f"{group}={name}")
@@ -338,17 +339,6 @@ def write_numbers(path: Path) -> list[str]:
 def test_tracking_with_mlflow_trains_an_epoch(settings: SettingsMaker, store: str, in_tmp: Path) -> None:
     (metrics,) = train(settings, "tracking=mlflow", f"tracking.uri={store}")
     assert metrics["train/loss"] > 0
-
-
-def test_a_gpu_trains_an_epoch_or_is_named(settings: SettingsMaker, in_tmp: Path) -> None:
-    if torch.cuda.is_available():
-        (metrics,) = train(settings, "trainer=gpu")
-        assert metrics["train/loss"] > 0
-        return
-    with pytest.raises(ConfigError) as caught:
-        train(settings, "trainer=gpu")
-    expected = "trainer.accelerator=gpu, but torch finds no GPU. Use trainer=auto or trainer=cpu."
-    assert str(caught.value) == expected
 
 
 def write_idx(folder: Path) -> list[str]:
@@ -415,9 +405,9 @@ WRITERS: dict[str, Callable[[Path], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "data"])
-def test_every_data_option_trains_an_epoch(settings: SettingsMaker, in_tmp: Path, name: str) -> None:
+def test_every_data_option_trains_an_epoch(settings: SettingsMaker, in_tmp: Path, name: str, accelerator: str) -> None:
     """Of files in the official format, but few; tests/data/ has the readers' own tests."""
-    more = ["data.limit=0"] if name == "cifar100" else []
+    more = [f"trainer.accelerator={accelerator}", *(["data.limit=0"] if name == "cifar100" else [])]
     (metrics,) = train(
         settings, f"data={name}", *WRITERS[name](in_tmp), "arch.m=1", "arch.filters=2", "arch.hidden=4", *more
     )

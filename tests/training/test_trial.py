@@ -254,8 +254,10 @@ def test_missing_data_is_told_before_a_run_exists(settings: SettingsMaker, in_tm
     assert list(in_tmp.iterdir()) == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_named(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
+def test_a_gpu_that_is_not_there_is_named(
+    settings: SettingsMaker, in_tmp: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
         ConfigError, match=r"trainer.accelerator=gpu, but torch finds no GPU. Use trainer=auto or trainer=cpu"
     ):

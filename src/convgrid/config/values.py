@@ -23,6 +23,7 @@ from convgrid.network.published import IMAGENET, PUBLISHED
 from convgrid.objective.fit import NOUNS, check_target
 from convgrid.objective.glossary import objective_of
 from convgrid.objective.imbalance import check_imbalance
+from convgrid.system.device import check_precision
 from convgrid.system.text import escaped
 
 BYTES = 4  # of a weight in float32
@@ -153,6 +154,7 @@ def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callab
         lambda: _check_kept_views(settings),
         lambda: _check_register(settings.tracking.register),
         lambda: _check_store(settings.tracking.uri),
+        lambda: check_precision(settings.trainer.precision, settings.trainer.accelerator),
         plan_network,
         lambda: _check_fit(settings),
     ]

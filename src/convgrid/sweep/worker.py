@@ -4,6 +4,7 @@ Whatever a trial does to its process, the trial's folder says how far it came, a
 """
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -56,7 +57,16 @@ def work(scheduler: Connection, visible_gpu: str | None, lease: str | None = Non
     with contextlib.suppress(EOFError, ConnectionError):
         scheduler.send(Ready(torch.cuda.device_count()))
         while True:
-            scheduler.send(_run(scheduler.recv(), scheduler, data, interrupts))
+            ended = _run(scheduler.recv(), scheduler, data, interrupts)
+            _give_back()
+            scheduler.send(ended)
+
+
+def _give_back() -> None:
+    """What torch keeps of a GPU's memory for its next use, workers that share the GPU lack."""
+    if torch.cuda.is_initialized():
+        gc.collect()  # a trainer and its learner know each other
+        torch.cuda.empty_cache()
 
 
 class _Interrupts:

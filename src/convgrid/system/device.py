@@ -30,6 +30,23 @@ def find_device(accelerator: str) -> str:
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def check_precision(precision: str, device: str) -> None:
+    """Refuse what a device cannot compute in.
+
+    Args:
+        precision: The config's `trainer.precision`.
+        device: "cuda" or "cpu"; or a `trainer.accelerator`, of which only "cpu" says enough.
+
+    Raises:
+        ConfigError: If it is 16-mixed on a CPU, for which Lightning would take another one.
+
+    Example:
+        >>> check_precision("bf16-mixed", "cpu")
+    """
+    if precision == "16-mixed" and device == "cpu":
+        raise ConfigError("trainer.precision=16-mixed wants a GPU. Use trainer.precision=bf16-mixed on a CPU.")
+
+
 def is_on_cpu(accelerator: str) -> bool:
     """Foresee, without torch, whether a training will run on the CPU.
 

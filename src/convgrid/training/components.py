@@ -15,7 +15,7 @@ from convgrid.objective.fit import Fit, Task, num_outputs
 from convgrid.objective.objective import Objective
 from convgrid.optimizers import ELEMENTWISE
 from convgrid.schedules import Progress
-from convgrid.system.device import find_device
+from convgrid.system.device import check_precision, find_device
 
 
 class Components:
@@ -80,7 +80,7 @@ class Components:
         """
         trainer = self._settings.trainer
         uses: list[Callable[[], object]] = [
-            lambda: find_device(trainer.accelerator),
+            lambda: check_precision(trainer.precision, find_device(trainer.accelerator)),
             self._try_optimizer,
             self._try_schedule,
             self._try_activation,
