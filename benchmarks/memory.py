@@ -12,12 +12,13 @@ of those of the turns. The network is the Keras blog's of 2016: 1.2 million para
 """
 
 import argparse
+import gc
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 LIMIT = 0.25  # of what is measured, that an estimate may be off
@@ -76,17 +77,17 @@ def seconds(side: str, steps: int, pixels: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def estimate_and_peak(overrides: Sequence[str]) -> tuple[int, int]:
+def estimate_and_peak(overrides: Sequence[str], device: str = "cpu") -> tuple[int, int]:
     """Build a network, and let it take two steps.
 
     Args:
         overrides: Of the config.
+        device: "cpu" or "cuda".
 
     Returns:
-        Bytes as foreseen, and the most that torch has allocated at a time.
+        Bytes as foreseen, and the most that torch has allocated on the device at a time.
     """
     import torch
-    from torch.profiler import ProfilerActivity, profile
 
     from convgrid.config import component
     from convgrid.data import Batch, Chunk
@@ -98,20 +99,43 @@ def estimate_and_peak(overrides: Sequence[str]) -> tuple[int, int]:
     size, optimizer, data = settings.data.batch_size, component(settings, "optimizer"), read(settings)
     assert optimizer is not None
     torch.set_num_threads(1)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    foreseen: list[int] = []
+
+    def two_steps() -> None:
         learner, plan = prepare(settings, data)
+        learner.to(device)
         learner.configure_optimizers()
         learner.steps.begin_epoch(0)
-        images = torch.rand(size, *settings.data.shape).to(memory_format=torch.channels_last)
-        batch = Batch(images, torch.arange(size) % 10, None)
+        images = torch.rand(size, *settings.data.shape, device=device).to(memory_format=torch.channels_last)
+        batch = Batch(images, torch.arange(size, device=device) % 10, None)
         for _ in range(2):
             learner.steps.take(Chunk(lambda: iter([batch]), 1), [1.0], torch.amp.GradScaler(enabled=False))
+        foreseen.append(training_bytes(plan, size, optimizer))
+
+    peak = _peak_on_cpu(two_steps) if device == "cpu" else _peak_on_gpu(two_steps)
+    return foreseen[0], peak
+
+
+def _peak_on_cpu(work: Callable[[], None]) -> int:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder, "trace.json")
         seen.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text())["traceEvents"]
-    peak = max(event["args"]["Total Allocated"] for event in events if event.get("name") == "[memory]")
-    return training_bytes(plan, size, optimizer), peak
+    return max(event["args"]["Total Allocated"] for event in events if event.get("name") == "[memory]")
+
+
+def _peak_on_gpu(work: Callable[[], None]) -> int:
+    import torch
+
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    work()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def measured_alone(overrides: Sequence[str]) -> tuple[int, int]:
