@@ -24,9 +24,10 @@ from typing import Any
 
 import torch
 
-from convgrid.model.asking import answers_of, ask
-from convgrid.model.formats import Model, in_process
-from convgrid.model.trained import is_close, load
+from convgrid.model.agreement import ask
+from convgrid.model.answers import answers_of
+from convgrid.model.export_formats import InferenceModel, in_process
+from convgrid.model.trained_model import is_close, load
 from convgrid.runs.find import find_model
 
 RUN = Path(__file__).parents[1] / "run.py"
@@ -88,7 +89,7 @@ def post(address: str, images: torch.Tensor) -> list[dict[str, Any]]:
         return json.load(answer)["predictions"]
 
 
-def show(name: str, address: str, model: Model, images: torch.Tensor) -> None:
+def show(name: str, address: str, model: InferenceModel, images: torch.Tensor) -> None:
     """Compare answers, and time requests of one image and of many."""
     meta, rows, expected = model.meta, post(address, images), ask(model, images)
     found = torch.tensor([[row[column] for column in meta.columns] for row in rows])

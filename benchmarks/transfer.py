@@ -31,8 +31,8 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from convgrid.features.cache import Cache
-from convgrid.features.extract import PIXELS, Source, Watch, stored
-from convgrid.model.trained import load
+from convgrid.features.extract import PIXELS, FeatureSource, ProgressWatch, stored
+from convgrid.model.trained_model import load
 from convgrid.network.cut import cut
 from convgrid.objective.predictor import Predictor
 from convgrid.system.environment import cores
@@ -171,12 +171,14 @@ def images_a_second(place: Path, weights: Path, rounds: int) -> tuple[float, flo
     """
     torch.set_num_threads(1)
     trunk, predictor = trunk_of(weights)
-    source = Source(trunk, predictor.normalised, torch.device("cpu"), "32-true", {}, "benchmark", 0)
+    source = FeatureSource(trunk, predictor.normalised, torch.device("cpu"), "32-true", {}, "benchmark", 0)
 
     def by_convgrid(number: int) -> int:
         with contextlib.chdir(place):
             data = read(settings_of([*DATA, "trainer=cpu"]))
-        found = stored([data.train, data.validation], source, Watch(lambda _: None), Cache(place / f"cache{number}"))
+        found = stored(
+            [data.train, data.validation], source, ProgressWatch(lambda _: None), Cache(place / f"cache{number}")
+        )
         assert found is not None
         return sum(map(len, found))
 

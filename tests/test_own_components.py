@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from convgrid.cli.main import main
-from convgrid.model.trained import load
+from convgrid.model.trained_model import load
 
 ROOT = Path(__file__).parents[1]
 Typed = Callable[..., tuple[int, str, str]]

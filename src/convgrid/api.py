@@ -23,7 +23,7 @@ from convgrid.cli.run import plan_or_train, resumed
 from convgrid.config import Composition, check, register_experiments
 from convgrid.config.command import Command
 from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
-from convgrid.model.suffixes import SUFFIXES
+from convgrid.model.export_suffixes import SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.source import pinned, source_notes
 from convgrid.runs.sweep import SWEEPS, winner
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from convgrid.compare import Answer, Trials
-    from convgrid.model.maps import Map
+    from convgrid.model.class_maps import Map
     from convgrid.network.plan import Plan
     from convgrid.sweep.train import Swept
     from convgrid.tracking.learning_curves import Curves
@@ -234,7 +234,7 @@ class Model:
         import numpy as np
         import pandas as pd
 
-        from convgrid.model.images import find_images
+        from convgrid.model.image_files import find_images
         from convgrid.model.predict import predictions_of_arrays, predictions_of_files
 
         meta = self._model.meta
@@ -263,8 +263,8 @@ class Model:
         """
         import numpy as np
 
-        from convgrid.model.images import find_images
-        from convgrid.model.maps import maps_of_files
+        from convgrid.model.class_maps import maps_of_files
+        from convgrid.model.image_files import find_images
         from convgrid.model.predict import maps_of_images
 
         if isinstance(images, np.ndarray):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Pair = int | tuple[int, int]
+IntOrPair = int | tuple[int, int]
 Padding = tuple[int, int, int, int]
 
 
@@ -19,9 +19,9 @@ def conv(
     filters: int,
     padding: Padding,
     *,
-    kernel_size: Pair = 3,
-    stride: Pair = 1,
-    dilation: Pair = 1,
+    kernel_size: IntOrPair = 3,
+    stride: IntOrPair = 1,
+    dilation: IntOrPair = 1,
     groups: int = 1,
     bias: bool = True,
 ) -> nn.Module:
@@ -54,7 +54,7 @@ def conv(
 
 
 def max_pool(
-    padding: Padding, *, kernel_size: Pair = 2, stride: Pair | None = None, ceil_mode: bool = False
+    padding: Padding, *, kernel_size: IntOrPair = 2, stride: IntOrPair | None = None, ceil_mode: bool = False
 ) -> nn.Module:
     """Keep the largest value of each window; padding never wins.
 
@@ -79,7 +79,7 @@ def max_pool(
 
 
 def average_pool(
-    padding: Padding, *, kernel_size: Pair = 2, stride: Pair | None = None, ceil_mode: bool = False
+    padding: Padding, *, kernel_size: IntOrPair = 2, stride: IntOrPair | None = None, ceil_mode: bool = False
 ) -> nn.Module:
     """Average each window over the pixels of the image in it; padding does not count.
 
@@ -104,7 +104,7 @@ def average_pool(
 
 
 def l2_pool(
-    padding: Padding, *, kernel_size: Pair = 2, stride: Pair | None = None, ceil_mode: bool = False
+    padding: Padding, *, kernel_size: IntOrPair = 2, stride: IntOrPair | None = None, ceil_mode: bool = False
 ) -> nn.Module:
     """Take the Euclidean norm of each window: sqrt(sum x^2), with gradient 0 where the window is all zeros.
 
@@ -329,7 +329,7 @@ def _split(padding: Padding) -> tuple[Padding | None, tuple[int, int]]:
     return (None, (top, left)) if left == right and top == bottom else (padding, (0, 0))
 
 
-def _pair(value: Pair) -> tuple[int, int]:
+def _pair(value: IntOrPair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 

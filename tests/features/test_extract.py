@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from torch import Tensor, nn
 from convgrid.augment import Augment
 from convgrid.data import Split
 from convgrid.features.cache import Cache
-from convgrid.features.extract import Source, Watch, digest_of_weights, ids, images_at, stored, stored_view
+from convgrid.features.extract import (
+    FeatureSource,
+    ProgressWatch,
+    digest_of_weights,
+    ids,
+    images_at,
+    stored,
+    stored_view,
+)
 from convgrid.system.seeding import derive
 
 
@@ -20,20 +29,28 @@ def noise(count: int, seed: int = 0) -> Split:
     return Split(torch.randint(0, 256, (count, 3, 5, 4), dtype=torch.uint8, generator=draws), torch.arange(count))
 
 
-def source(network: nn.Module, **known: object) -> Source:
-    return Source(network, lambda images: images / 255, torch.device("cpu"), "32-true", known, "noise", 1000)
+def source(network: nn.Module, **known: object) -> FeatureSource:
+    return FeatureSource(network, lambda images: images / 255, torch.device("cpu"), "32-true", known, "noise", 1000)
 
 
-class Slow(nn.Module):
-    """Counts the images that it has seen."""
+WAITING = "Another process computes the same features: waiting for them."
 
-    def __init__(self) -> None:
+
+class Watched(nn.Module):
+    """Counts the images that it has seen.
+
+    Args:
+        wait: What it does before it is done.
+    """
+
+    def __init__(self, wait: Callable[[], object] = lambda: None) -> None:
         super().__init__()
         self.seen: list[int] = []
+        self.wait = wait
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen.append(len(images))
-        time.sleep(0.1)
+        self.wait()
         return images.mean((2, 3))
 
 
@@ -52,7 +69,7 @@ def test_every_image_has_its_own_features_whatever_part_it_stands_in(cache: Cach
     again = Split(torch.cat([test.images[2:3], train.images[5:6]]), torch.tensor([8, 9]))  # pyright: ignore
     parts = [train, again, test]
     for _ in range(2):  # computed, and found
-        found = stored(parts, source(network), Watch(quiet), cache)
+        found = stored(parts, source(network), ProgressWatch(quiet), cache)
         assert found is not None
         for part, made in zip(parts, found, strict=True):
             assert torch.equal(made.targets, part.targets)
@@ -67,39 +84,48 @@ def test_every_image_has_its_own_features_whatever_part_it_stands_in(cache: Cach
 
 
 def test_the_same_images_in_another_order_are_found(cache: Cache) -> None:
-    network, train = Slow(), noise(6)
-    stored([train], source(network), Watch(quiet), cache)
+    network, train = Watched(), noise(6)
+    stored([train], source(network), ProgressWatch(quiet), cache)
     turned = Split(train.images.flip(0), train.targets.flip(0))  # pyright: ignore[reportAttributeAccessIssue]
     told: list[str] = []
     parts = [turned.head(4), train.head(2)]
-    found = stored(parts, source(network), Watch(told.append), cache)
+    found = stored(parts, source(network), ProgressWatch(told.append), cache)
     assert told == ["features of 6 images: from the cache"]
     assert network.seen == [6]
     assert found is not None
     assert torch.allclose(found[0].numbers[found[0].places], turned.images[:4].float().mean((2, 3)) / 255)  # pyright: ignore
-    stored([train], source(network, weights="others"), Watch(quiet), cache)
-    stored([train.head(5)], source(network), Watch(quiet), cache)
+    stored([train], source(network, weights="others"), ProgressWatch(quiet), cache)
+    stored([train.head(5)], source(network), ProgressWatch(quiet), cache)
     assert network.seen == [6, 6, 5]
 
 
 def test_who_comes_while_features_are_made_waits_for_them(cache: Cache) -> None:
-    network, told = Slow(), []
+    told: list[str] = []
+
+    def wait() -> None:
+        """Until both others have come."""
+        end = time.monotonic() + 60
+        while told.count(WAITING) < 2 and time.monotonic() < end:
+            time.sleep(0.005)
+
+    network = Watched(wait)
     threads = [
-        threading.Thread(target=stored, args=([noise(5)], source(network), Watch(told.append), cache)) for _ in range(3)
+        threading.Thread(target=stored, args=([noise(5)], source(network), ProgressWatch(told.append), cache))
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert network.seen == [5]
-    assert told.count("Another process computes the same features: waiting for them.") == 2
+    assert told.count(WAITING) == 2
 
 
 def test_views_are_the_networks_features_of_augmented_images(cache: Cache) -> None:
     network, part = nn.Flatten(), noise(6)
     augment = Augment(horizontal_flip=True, brightness=0.3)
     views = [
-        stored_view(part, number, augment, {"brightness": 0.3}, source(network), Watch(quiet), cache)
+        stored_view(part, number, augment, {"brightness": 0.3}, source(network), ProgressWatch(quiet), cache)
         for number in (0, 1, 0)
     ]
     rows = [view.numbers[view.places] for view in views if view is not None]
@@ -110,16 +136,16 @@ def test_views_are_the_networks_features_of_augmented_images(cache: Cache) -> No
     assert torch.equal(rows[0], rows[2])
     assert not torch.equal(rows[0], rows[1])
     assert len(cache.entries()) == 2
-    stored_view(part, 0, augment, {"brightness": 0.4}, source(network), Watch(quiet), cache)
+    stored_view(part, 0, augment, {"brightness": 0.4}, source(network), ProgressWatch(quiet), cache)
     assert len(cache.entries()) == 3
 
 
 def test_torn_features_are_made_again(cache: Cache) -> None:
-    network = Slow()
-    stored([noise(5)], source(network), Watch(quiet), cache)
+    network = Watched()
+    stored([noise(5)], source(network), ProgressWatch(quiet), cache)
     (entry,) = cache.entries()
     entry.path.write_bytes(entry.path.read_bytes()[:-4])
-    stored([noise(5)], source(network), Watch(quiet), cache)
+    stored([noise(5)], source(network), ProgressWatch(quiet), cache)
     assert network.seen == [5, 5]
     assert cache.entries()[0].size == entry.size
 
@@ -127,7 +153,7 @@ def test_torn_features_are_made_again(cache: Cache) -> None:
 def test_a_folder_that_cannot_be_made_costs_the_cache_alone(cache: Cache) -> None:
     cache.folder.write_text("a file")
     told: list[str] = []
-    found = stored([noise(5)], source(Slow()), Watch(told.append), cache)
+    found = stored([noise(5)], source(Watched()), ProgressWatch(told.append), cache)
     assert found is not None
     assert told[-1].startswith("The cache of features cannot be used: ")
     assert told[-1].endswith(". The features stay in memory.")

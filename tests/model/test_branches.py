@@ -15,11 +15,12 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from convgrid.cli.main import main
-from convgrid.model.asking import answers_of, ask
+from convgrid.model.agreement import ask
+from convgrid.model.answers import answers_of
 from convgrid.model.card import card
-from convgrid.model.formats import read
-from convgrid.model.store import store as store_model
-from convgrid.model.trained import load
+from convgrid.model.export_formats import read
+from convgrid.model.mlflow_model import store as store_model
+from convgrid.model.trained_model import load
 from convgrid.network.graph import Branching
 from trained_models import train
 

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from convgrid.model.card import card, wilson
 from convgrid.model.export import write
-from convgrid.model.trained import load
+from convgrid.model.trained_model import load
 from sweep_folders import make_sweep
 from trained_models import train, write_arrays
 

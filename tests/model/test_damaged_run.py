@@ -9,7 +9,7 @@ import torch
 
 from convgrid.errors import ConvgridError, ModelError
 from convgrid.model.card import card
-from convgrid.model.trained import load
+from convgrid.model.trained_model import load
 from fuzzing import fuzz
 from mutations import mutate
 

@@ -15,7 +15,7 @@ from convgrid.cli.main import main
 from convgrid.model.feature_map.drawing import LOOKS, draw
 from convgrid.model.feature_map.page import page_of
 from convgrid.model.feature_map.projection import chosen, neighbours_agree, pca, tsne
-from convgrid.model.trained import load
+from convgrid.model.trained_model import load
 from convgrid.objective.predictor import Predictor
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'"

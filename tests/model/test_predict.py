@@ -14,7 +14,7 @@ from PIL import Image
 from conftest import compose_settings
 from convgrid.cli.main import main
 from convgrid.model.export import write
-from convgrid.model.trained import load
+from convgrid.model.trained_model import load
 from convgrid.training.setup import read
 from trained_models import PHOTOS, SMALL, train, write_arrays
 

@@ -19,8 +19,8 @@ from convgrid.config import check_values
 from convgrid.errors import ConvgridError, Interrupted
 from convgrid.features import extract
 from convgrid.features.cache import Cache
-from convgrid.features.extract import Source
-from convgrid.model.trained import load
+from convgrid.features.extract import FeatureSource
+from convgrid.model.trained_model import load
 from convgrid.runs.find import find_to_resume
 from convgrid.runs.trial import EpochLog, read_epochs, read_record
 from convgrid.training import attempt, trial
@@ -54,13 +54,13 @@ def runs(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images the frozen layers have seen outside of the training's steps, each time."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(in_tmp / "cache"))
     seen: list[int] = []
-    features = Source.features
+    features = FeatureSource.features
 
-    def count(source: Source, images: torch.Tensor) -> torch.Tensor:
+    def count(source: FeatureSource, images: torch.Tensor) -> torch.Tensor:
         seen.append(len(images))
         return features(source, images)
 
-    monkeypatch.setattr(Source, "features", count)
+    monkeypatch.setattr(FeatureSource, "features", count)
     return seen
 
 

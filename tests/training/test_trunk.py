@@ -6,7 +6,7 @@ from torch import nn
 
 from conftest import compose_settings
 from convgrid.config import architecture
-from convgrid.features.extract import Source
+from convgrid.features.extract import FeatureSource
 from convgrid.losses import mean_squared_error
 from convgrid.network.build import build
 from convgrid.network.plan import plan
@@ -18,7 +18,7 @@ from convgrid.training.trunk import source_of
 MEAN, STD = [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
 
 
-def source(*overrides: str, mean: list[float] = MEAN, std: list[float] = STD, seed: int = 0) -> Source:
+def source(*overrides: str, mean: list[float] = MEAN, std: list[float] = STD, seed: int = 0) -> FeatureSource:
     settings = compose_settings("data=random", "data.shape=[3,8,8]", "arch.freeze=features", *overrides)
     planned = plan(architecture(settings), (3, 8, 8), 10)
     objective = Objective(mean_squared_error, "regression", fit("mean_squared_error", "regression"), torch.ones(2, 1))

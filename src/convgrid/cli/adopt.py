@@ -4,8 +4,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from convgrid.errors import ModelError
+from convgrid.model.export_suffixes import SUFFIXES
 from convgrid.model.published import planned
-from convgrid.model.suffixes import SUFFIXES
 
 SUFFIX = SUFFIXES["safetensors"]
 
@@ -36,10 +36,10 @@ def adopt(asked: Namespace) -> int:
     names = _names(asked.classes) if asked.classes else None
     height, width = asked.size if len(asked.size) == 2 else asked.size * 2
     planned(asked.words, (3, height, width), 10)  # what is mistyped is told at once
-    from convgrid.model.adopt import Wanted
+    from convgrid.model.adopt import PublishedInput
     from convgrid.model.adopt import adopt as adopt_file  # torch takes 2 s to import
 
-    wanted = Wanted(
+    wanted = PublishedInput(
         mean=asked.mean,
         std=asked.std,
         scale=asked.scale,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgrid.model.suffixes import SUFFIXES
+from convgrid.model.export_suffixes import SUFFIXES
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from convgrid.model.suffixes import SUFFIXES
+from convgrid.model.export_suffixes import SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.weights import held
 

@@ -17,7 +17,7 @@ GROUPS = 5
 UNSET = None  # the level of settings that do not have a key
 
 
-class Levels:
+class FactorLevels:
     """The values of a key over settings; drawn numbers, which hardly repeat, in groups of like size.
 
     Args:
@@ -41,16 +41,16 @@ class Levels:
         self.places = np.array([len(known) if place is None else place for place in places], int)
 
 
-def levels(found: Sequence[Sample], keys: Sequence[str]) -> dict[str, Levels]:
+def levels(found: Sequence[Sample], keys: Sequence[str]) -> dict[str, FactorLevels]:
     """Sort each key's values.
 
     Returns:
         By key.
     """
-    return {key: Levels([each.values.get(key) for each in found]) for key in keys}
+    return {key: FactorLevels([each.values.get(key) for each in found]) for key in keys}
 
 
-def effects(found: Sequence[Sample], by: Mapping[str, Levels], trials: Trials) -> dict[str, tuple[Level, ...]]:
+def effects(found: Sequence[Sample], by: Mapping[str, FactorLevels], trials: Trials) -> dict[str, tuple[Level, ...]]:
     """Average each value of a key over the others.
 
     In a full grid that is the mean of the settings that have the value. Where settings are missing, keys are told
@@ -86,7 +86,7 @@ def effects(found: Sequence[Sample], by: Mapping[str, Levels], trials: Trials) -
     return found_effects
 
 
-def interactions(found: Sequence[Sample], by: Mapping[str, Levels]) -> dict[tuple[str, str], Interaction]:
+def interactions(found: Sequence[Sample], by: Mapping[str, FactorLevels]) -> dict[tuple[str, str], Interaction]:
     """Average the settings of each combination of two keys' values.
 
     Args:
@@ -139,7 +139,7 @@ def pareto(found: Sequence[Sample], mode: str) -> dict[str, tuple[int, ...]]:
 class _Design:
     """Settings as rows of an additive model: one column for each value of each key."""
 
-    def __init__(self, by: Mapping[str, Levels]) -> None:
+    def __init__(self, by: Mapping[str, FactorLevels]) -> None:
         self._by = by
         self._blocks = {key: np.eye(len(levels.names))[levels.places] for key, levels in by.items()}
         rows = len(next(iter(self._blocks.values()))) if by else 0

@@ -53,7 +53,7 @@ LESS = ("loss", "error", "mae", "rmse")  # ends of names of which less is better
 APART = ("data", "data.path", "data.table")  # trials of different data are not compared
 
 MetricAndMode = tuple[str, Mode]
-Kind = tuple[MetricAndMode, tuple[str, ...]]  # what a run was best at, and its data
+RunKind = tuple[MetricAndMode, tuple[str, ...]]  # what a run was best at, and its data
 
 
 def from_mlflow(
@@ -208,7 +208,7 @@ def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], Met
     return kept, chosen, (*_other_kinds(others), *_without(chosen[0], kinds.count(None)))
 
 
-def _other_kinds(others: Sequence[tuple[Kind, int]]) -> Iterator[str]:
+def _other_kinds(others: Sequence[tuple[RunKind, int]]) -> Iterator[str]:
     if others:
         (metric, _), values = others[0][0]
         some = ", ".join([*(f"{key}={value}" for key, value in zip(APART, values, strict=True) if value), metric])
@@ -221,7 +221,7 @@ def _without(metric: str, count: int) -> Iterator[str]:
         yield f"Left out: {number_of(count, 'run')} without {metric}, such as one that failed before it was measured."
 
 
-def _kind(run: Run, ours: Mapping[str, str]) -> Kind | None:
+def _kind(run: Run, ours: Mapping[str, str]) -> RunKind | None:
     """What it was best at, and its data; None of a run that does not say."""
     params = _renamed(run.data.params, ours)
     mapped = [own for theirs, own in ours.items() if own.startswith(("val/", "test/")) and theirs in run.data.metrics]

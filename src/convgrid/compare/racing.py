@@ -29,7 +29,7 @@ NEEDED = 9.0  # times the variances over the squared difference: about so many s
 
 # best: all others are worse; tie: none is better by more than the tolerance; hopeless: too many seeds are needed;
 # seeds, budget: there are no more; failed: no setting is left.
-Ending = Literal["best", "tie", "hopeless", "seeds", "budget", "failed"]
+RaceEnding = Literal["best", "tie", "hopeless", "seeds", "budget", "failed"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Race:
     out: Mapping[int, int] = field(default_factory=dict)
     failed: tuple[int, ...] = ()
     trials: int = 0
-    ending: Ending | None = None
+    ending: RaceEnding | None = None
     needed: float = 0.0
 
 
@@ -120,7 +120,7 @@ def _worse(samples: Sequence[np.ndarray], levels: Levels) -> list[bool]:
     return [False, *(compare_independent(samples, levels) <= levels.step_down).tolist()]
 
 
-def _ending(samples: Sequence[np.ndarray], levels: Levels, seeds: int, rules: Rules) -> tuple[Ending | None, float]:
+def _ending(samples: Sequence[np.ndarray], levels: Levels, seeds: int, rules: Rules) -> tuple[RaceEnding | None, float]:
     """Why a race is over, and the seeds that it would have needed."""
     if len(samples) < 2:
         return ("best" if samples else "failed"), 0.0

@@ -1,5 +1,6 @@
 """Readers of image data, their division, their statistics, and minibatches on the device."""
 
+# ruff: noqa: F401  (what type checkers see; at run time `__getattr__` finds it)
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from convgrid.data.angles import digits_angle
@@ -16,78 +17,20 @@ if TYPE_CHECKING:
     from convgrid.data.splits import Pool, divide, limit_evaluation, refold
     from convgrid.data.tables import table_images
 
-__all__ = [
-    "Batch",
-    "Batches",
-    "Chunk",
-    "Files",
-    "ImageData",
-    "Pool",
-    "Profile",
-    "Split",
-    "arrays",
-    "batches",
-    "check_data",
-    "cifar10",
-    "cifar100",
-    "digits",
-    "digits_angle",
-    "divide",
-    "fashion_mnist",
-    "fingerprint",
-    "image_folder",
-    "limit_evaluation",
-    "mnist",
-    "notes_on",
-    "pick_examples",
-    "random",
-    "refold",
-    "statistics",
-    "table_images",
-]
-
 _HOMES = {
-    "angles": ("digits_angle",),
-    "cifar": (
-        "cifar10",
-        "cifar100",
-    ),
-    "dataset": (
-        "Batch",
-        "Files",
-        "ImageData",
-        "Split",
-        "check_data",
-        "fingerprint",
-    ),
-    "embedded": (
-        "digits",
-        "random",
-    ),
-    "folders": ("image_folder",),
-    "idx": (
-        "fashion_mnist",
-        "mnist",
-    ),
-    "loader": (
-        "Batches",
-        "Chunk",
-        "batches",
-    ),
-    "moments": ("statistics",),
-    "notes": ("notes_on",),
-    "npz": ("arrays",),
-    "profile": (
-        "Profile",
-        "pick_examples",
-    ),
-    "splits": (
-        "Pool",
-        "divide",
-        "limit_evaluation",
-        "refold",
-    ),
-    "tables": ("table_images",),
+    "angles": ["digits_angle"],
+    "cifar": ["cifar10", "cifar100"],
+    "dataset": ["Batch", "Files", "ImageData", "Split", "check_data", "fingerprint"],
+    "embedded": ["digits", "random"],
+    "folders": ["image_folder"],
+    "idx": ["fashion_mnist", "mnist"],
+    "loader": ["Batches", "Chunk", "batches"],
+    "moments": ["statistics"],
+    "notes": ["notes_on"],
+    "npz": ["arrays"],
+    "profile": ["Profile", "pick_examples"],
+    "splits": ["Pool", "divide", "limit_evaluation", "refold"],
+    "tables": ["table_images"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -102,4 +45,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *_HOME_OF])

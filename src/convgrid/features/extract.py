@@ -35,7 +35,7 @@ _ids: WeakKeyDictionary[Split, np.ndarray] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class FeatureSource:
     """What makes features of raw images.
 
     Args:
@@ -65,12 +65,12 @@ class Source:
 
 
 Advance = Callable[[int, int], object]  # told how many images are done, of how many
-Augment = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, object]]
+AugmentBatch = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, object]]
 RowsOf = Callable[[], Iterator[Tensor]]  # begins to compute features, some rows at a time
 
 
 @dataclass(frozen=True)
-class Watch:
+class ProgressWatch:
     """Who is told how it goes.
 
     Args:
@@ -81,7 +81,9 @@ class Watch:
     advance: Advance = lambda done, of: None
 
 
-def stored(parts: Sequence[Split], source: Source, watch: Watch, cache: Cache | None = None) -> list[Stored] | None:
+def stored(
+    parts: Sequence[Split], source: FeatureSource, watch: ProgressWatch, cache: Cache | None = None
+) -> list[Stored] | None:
     """Put features in the place of images, out of the cache where they are there.
 
     Args:
@@ -111,7 +113,13 @@ def stored(parts: Sequence[Split], source: Source, watch: Watch, cache: Cache | 
 
 
 def stored_view(
-    part: Split, number: int, augment: Augment, known: object, source: Source, watch: Watch, cache: Cache | None = None
+    part: Split,
+    number: int,
+    augment: AugmentBatch,
+    known: object,
+    source: FeatureSource,
+    watch: ProgressWatch,
+    cache: Cache | None = None,
 ) -> Stored | None:
     """Put features of an augmented view in the place of each image, the same ones for every seed.
 
@@ -169,13 +177,17 @@ def digest_of_weights(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _kept(cache: Cache, key: str, count: int, rows_of: RowsOf, source: Source, watch: Watch) -> Tensor | None:
+def _kept(
+    cache: Cache, key: str, count: int, rows_of: RowsOf, source: FeatureSource, watch: ProgressWatch
+) -> Tensor | None:
     """The features, (N, F) or (N, C, H, W) in channels_last order, found or made."""
     found = _found_or_made(cache, key, count, rows_of, source, watch)
     return found.permute(0, 3, 1, 2) if found is not None and found.dim() == 4 else found
 
 
-def _found_or_made(cache: Cache, key: str, count: int, rows_of: RowsOf, source: Source, watch: Watch) -> Tensor | None:
+def _found_or_made(
+    cache: Cache, key: str, count: int, rows_of: RowsOf, source: FeatureSource, watch: ProgressWatch
+) -> Tensor | None:
     """As on the disk; they are computed while other processes wait for them."""
     found = _found(cache, key, count)
     if found is not None:
@@ -190,7 +202,7 @@ def _found_or_made(cache: Cache, key: str, count: int, rows_of: RowsOf, source: 
         return _computed(cache, key, count, rows_of, source, watch) if found is None else found
 
 
-def _wait(cache: Cache, key: str, stack: ExitStack, watch: Watch) -> None:
+def _wait(cache: Cache, key: str, stack: ExitStack, watch: ProgressWatch) -> None:
     try:
         stack.enter_context(cache.lock(key, timeout=0))
     except Timeout:
@@ -212,8 +224,8 @@ def _computed(
     key: str,
     count: int,
     rows_of: RowsOf,
-    source: Source,
-    watch: Watch,
+    source: FeatureSource,
+    watch: ProgressWatch,
     fault: str = "",
 ) -> Tensor | None:
     """Into memory where there is enough, and onto the disk; None where neither takes them."""
@@ -257,7 +269,9 @@ def _again(some: Tensor, rows: Iterator[Tensor]) -> Iterator[Tensor]:
     yield from rows
 
 
-def _rows(images: Callable[[], Iterator[Tensor]], count: int, source: Source, watch: Watch) -> Iterator[Tensor]:
+def _rows(
+    images: Callable[[], Iterator[Tensor]], count: int, source: FeatureSource, watch: ProgressWatch
+) -> Iterator[Tensor]:
     """The features of each image."""
     done = 0
     for some in images():

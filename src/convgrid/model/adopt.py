@@ -19,12 +19,12 @@ from convgrid.config import Settings, fit_of, flatten, is_outside_identity
 from convgrid.data.profile import FILE_SCALE, Profile
 from convgrid.errors import ModelError
 from convgrid.losses import mean_squared_error
-from convgrid.model.asking import ask
+from convgrid.model.agreement import ask
 from convgrid.model.export import write
-from convgrid.model.formats import in_process
-from convgrid.model.images import find_images, read_images
-from convgrid.model.meta import Meta
-from convgrid.model.trained import NOISE, Trained, noise, scores_of_noise
+from convgrid.model.export_formats import in_process
+from convgrid.model.image_files import find_images, read_images
+from convgrid.model.metadata import Metadata
+from convgrid.model.trained_model import NOISE, Trained, noise, scores_of_noise
 from convgrid.network.build import build
 from convgrid.network.foreign import (
     converted,
@@ -40,14 +40,14 @@ from convgrid.objective.fit import Fit
 from convgrid.objective.objective import Objective
 from convgrid.objective.predictor import Predictor
 
-Planned = Callable[[int, int], tuple[Settings, Plan]]  # of so many channels and classes
+PlanFor = Callable[[int, int], tuple[Settings, Plan]]  # of so many channels and classes
 SAFE = ".safetensors"
 SURE = 5.0  # standard deviations above chance from which on an accuracy is no accident
 PART = 4  # of the way from chance to perfect that weights in their places go at least
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PublishedInput:
     """What images the weights want, and what is known of them.
 
     Args:
@@ -120,7 +120,7 @@ def read_foreign(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"{file} cannot be read: {cause}. Weights by name are taken, and nothing else.") from None
 
 
-def convert(file: Path, planned: Planned, wanted: Wanted) -> Trained:
+def convert(file: Path, planned: PlanFor, wanted: PublishedInput) -> Trained:
     """Put a file's weights into a planned network.
 
     Args:
@@ -153,7 +153,7 @@ def convert(file: Path, planned: Planned, wanted: Wanted) -> Trained:
     return Trained(meta, predictor.eval().requires_grad_(False), noise(plan))
 
 
-def _pixels(wanted: Wanted, channels: int) -> tuple[list[float], list[float]]:
+def _pixels(wanted: PublishedInput, channels: int) -> tuple[list[float], list[float]]:
     """Mean and deviation of each channel in pixels of 0 to 255."""
     factor = FILE_SCALE[1] / wanted.scale
     found = []
@@ -179,10 +179,10 @@ def _profile(file: Path, plan: Plan, names: Sequence[str]) -> Profile:
     )
 
 
-def _meta(file: Path, plan: Plan, settings: Settings, wanted: Wanted, profile: Profile, fit: Fit) -> Meta:
+def _meta(file: Path, plan: Plan, settings: Settings, wanted: PublishedInput, profile: Profile, fit: Fit) -> Metadata:
     kept = {key: value for key, value in flatten(settings.values) if not is_outside_identity(key)}
     turned = "rgb, turned from bgr" if wanted.channels == "bgr" else "rgb"
-    return Meta(
+    return Metadata(
         trial=file.stem,
         version=__version__,
         profile=profile,
@@ -263,7 +263,7 @@ def _places(text: str, names: Sequence[str], where: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def adopt(file: Path, planned: Planned, wanted: Wanted, out: Path, named: Sequence[str]) -> Checked:
+def adopt(file: Path, planned: PlanFor, wanted: PublishedInput, out: Path, named: Sequence[str]) -> Checked:
     """Convert a file of weights; it gets its name where the model predicts images far better than chance.
 
     Args:

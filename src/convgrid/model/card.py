@@ -11,8 +11,8 @@ from typing import Any
 
 from convgrid.config.identity import LATER
 from convgrid.errors import RunError
-from convgrid.model.loading import example
-from convgrid.model.meta import Meta
+from convgrid.model.card_code import example
+from convgrid.model.metadata import Metadata
 from convgrid.network.sliding import step_of
 from convgrid.objective.glossary import METRICS
 from convgrid.runs.files import blamed_on, read_or_tell, tell
@@ -38,7 +38,7 @@ ABSENT = (None, "none", "auto", 0)  # values that are not worth a word
 class Known:
     """What a trial's folder says."""
 
-    meta: Meta
+    meta: Metadata
     record: Mapping[str, Any]
     folder: Path
 
@@ -49,11 +49,11 @@ class Known:
         return {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}
 
 
-def card(folder: Path, meta: Meta, format_: str, place: str) -> str:
+def card(folder: Path, meta: Metadata, format_: str, place: str) -> str:
     """Write a model's card.
 
     Args:
-        format_: How the model is kept: a name in `formats.FORMATS`, or "mlflow".
+        format_: How the model is kept: a name in `export_formats.FORMATS`, or "mlflow".
         place: Its file, or its address.
 
     Returns:
@@ -85,7 +85,7 @@ def _text(known: Known, format_: str, place: str) -> str:
     return "\n\n".join(text) + "\n"
 
 
-def _in_markdown(meta: Meta) -> Meta:
+def _in_markdown(meta: Metadata) -> Metadata:
     """With the names of others as Markdown shows them."""
     names = tuple(map(in_markdown, meta.profile.names))
     return replace(meta, profile=replace(meta.profile, name=in_markdown(meta.profile.name), names=names))
@@ -101,7 +101,7 @@ def in_markdown(name: str) -> str:
     return MARKS.sub(r"\\\g<0>", one_line(name).replace("&", "&amp;").replace("<", "&lt;"))
 
 
-def _summary(meta: Meta) -> str:
+def _summary(meta: Metadata) -> str:
     profile, plan = meta.profile, meta.plan
     does = {
         "classification": f"Tells which of {len(profile.names)} classes an image is of",
@@ -158,7 +158,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return (share + z2 / 2 - half) / (1 + z2), (share + z2 / 2 + half) / (1 + z2)
 
 
-def _door(meta: Meta) -> Iterator[str]:
+def _door(meta: Metadata) -> Iterator[str]:
     profile, (channels, height, width) = meta.profile, meta.profile.shape
     kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
     least, most = profile.pixels
@@ -185,7 +185,7 @@ def _door(meta: Meta) -> Iterator[str]:
         yield f"- a label is predicted whose {meta.kind} is above {meta.threshold:g}"
 
 
-def _use(meta: Meta) -> Iterator[str]:
+def _use(meta: Metadata) -> Iterator[str]:
     profile = meta.profile
     verb = {"classification": "To sort", "multilabel": "To label", "regression": "To measure"}[profile.task]
     yield f"{verb} images like those of {profile.name}: of the same things, taken, cropped and lit alike."
@@ -198,7 +198,7 @@ def _limits(known: Known) -> Iterator[str]:
     yield from (f"- {line}" for line in (*_of_data(known.meta), *_of_choice(known), *_of_predictions(known)))
 
 
-def _of_data(meta: Meta) -> Iterator[str]:
+def _of_data(meta: Metadata) -> Iterator[str]:
     profile = meta.profile
     _, height, width = profile.shape
     yield f"It sees {width}x{height} pixels: smaller details are lost."
@@ -209,7 +209,7 @@ def _of_data(meta: Meta) -> Iterator[str]:
         yield f"{name}: {least:.4g} to {most:.4g} in the training. A prediction outside is a guess."
 
 
-def _balance(meta: Meta) -> str:
+def _balance(meta: Metadata) -> str:
     counts = meta.profile.counts
     if not counts:
         return ""
@@ -271,7 +271,7 @@ def _worst(file: Path) -> str:
     return f"It takes {in_markdown(name)} for {in_markdown(other)} in {count:,} of {of:,} images" if count > 1 else ""
 
 
-def _data(meta: Meta) -> Iterator[str]:
+def _data(meta: Metadata) -> Iterator[str]:
     profile = meta.profile
     parts = ", ".join(f"{count:,} for {part}" for part, count in profile.images.items())
     yield f"- {profile.name}, digest {profile.digest}; {parts}"

@@ -6,11 +6,11 @@ from pathlib import Path
 from torch import Tensor
 
 from convgrid.errors import ModelError
-from convgrid.model.asking import Agreement, hold_against
+from convgrid.model.agreement import Agreement, hold_against
 from convgrid.model.card import card
-from convgrid.model.formats import FORMATS, Model, in_process, slid
-from convgrid.model.images import check_readable, find_images, read_images
-from convgrid.model.trained import Trained, load
+from convgrid.model.export_formats import FORMATS, InferenceModel, in_process, slid
+from convgrid.model.image_files import check_readable, find_images, read_images
+from convgrid.model.trained_model import Trained, load
 from convgrid.runs.files import write as write_text
 
 
@@ -43,7 +43,9 @@ def export(
     return agreement
 
 
-def write(trained: Trained, format_: str, out: Path, images: Tensor, original: Model | None = None) -> Agreement:
+def write(
+    trained: Trained, format_: str, out: Path, images: Tensor, original: InferenceModel | None = None
+) -> Agreement:
     """Write a model file that predicts what the trained model does; one that does not leaves nothing.
 
     Args:

@@ -19,14 +19,14 @@ from convgrid.config import Settings
 from convgrid.data import Split
 from convgrid.data.profile import Profile
 from convgrid.errors import DiskError, ModelError
-from convgrid.features.extract import Watch, images_at, stored
-from convgrid.model.asking import answers_of
+from convgrid.features.extract import ProgressWatch, images_at, stored
+from convgrid.model.answers import answers_of
 from convgrid.model.feature_map.drawing import draw
 from convgrid.model.feature_map.page import page_of
 from convgrid.model.feature_map.projection import MAPS, NEIGHBOURS, chosen, neighbours_agree
-from convgrid.model.images import check_readable, find_images, read_images
-from convgrid.model.meta import Meta
-from convgrid.model.trained import Trained, load
+from convgrid.model.image_files import check_readable, find_images, read_images
+from convgrid.model.metadata import Metadata
+from convgrid.model.trained_model import Trained, load
 from convgrid.objective.predictor import Predictor
 from convgrid.runs.files import replacing, write
 from convgrid.runs.trial import read_settings
@@ -95,7 +95,7 @@ def _computed(trained: Trained, settings: Settings, named: Sequence[str]) -> Fea
     names, parts, files = _given(meta, named) if named else _of_run(settings)
     predictor.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (the stubs lack it)
     source = source_of(predictor, planned, settings, device)
-    parts_stored = stored(parts, source, Watch(lambda text: print(text)))
+    parts_stored = stored(parts, source, ProgressWatch(lambda text: print(text)))
     if parts_stored is None:
         raise ModelError("The features fit neither into memory nor onto the disk. Give fewer images.")
     rows = torch.cat([part.numbers.index_select(0, part.places) for part in parts_stored]).float()
@@ -121,7 +121,7 @@ def _of_run(settings: Settings) -> tuple[list[str], list[Split], list[str]]:
     return [*present], [*present.values()], []
 
 
-def _given(meta: Meta, named: Sequence[str]) -> tuple[list[str], list[Split], list[str]]:
+def _given(meta: Metadata, named: Sequence[str]) -> tuple[list[str], list[Split], list[str]]:
     check_readable(meta.profile)
     files, pixels, broken = read_images(find_images(named)[0], meta.profile)
     for line in broken:
@@ -151,7 +151,7 @@ def _group(answer: object) -> str:
     return str(answer)
 
 
-def _write_table(found: Features, meta: Meta, file: Path) -> str:
+def _write_table(found: Features, meta: Metadata, file: Path) -> str:
     classes, files = (np.array(texts, dtype=np.str_) for texts in (meta.profile.names, found.files))
     with replacing(file) as partial, partial.open("wb") as opened:
         np.savez(
@@ -166,7 +166,7 @@ def _write_table(found: Features, meta: Meta, file: Path) -> str:
     return f"{file}  {len(found.numbers):,} images, {found.numbers.shape[1]:,} numbers each, of {found.layer}"
 
 
-def _write_map(found: Features, meta: Meta, out: Path, how: str) -> list[str]:
+def _write_map(found: Features, meta: Metadata, out: Path, how: str) -> list[str]:
     words, project = MAPS[how]
     if len(found.numbers) < 3:
         raise ModelError(f"--map {how} needs 3 images or more.")
@@ -199,7 +199,7 @@ def _tip(found: Features, place: int) -> str:
     return f"{escaped(found.files[place])}\n{group}" if found.files else f"{group}\n{found.part_names[place]}"
 
 
-def _score(found: Features, meta: Meta) -> str:
+def _score(found: Features, meta: Metadata) -> str:
     train, validation = found.part_names == "train", found.part_names == "validation"
     if meta.profile.task != "classification" or not (train.any() and validation.any()):
         return ""

@@ -15,12 +15,13 @@ from torch import Tensor
 from convgrid.data.files import left_out
 from convgrid.data.profile import FILE_SCALE, Profile
 from convgrid.errors import ModelError
-from convgrid.model.asking import BATCH, answers_of, ask, best_of
-from convgrid.model.formats import Model, in_process, read
-from convgrid.model.images import check_readable, find_images, read_images
-from convgrid.model.maps import Map, maps_of_arrays, maps_of_files
-from convgrid.model.meta import Meta
-from convgrid.model.trained import load
+from convgrid.model.agreement import BATCH, ask
+from convgrid.model.answers import answers_of, best_of
+from convgrid.model.class_maps import Map, maps_of_arrays, maps_of_files
+from convgrid.model.export_formats import InferenceModel, in_process, read
+from convgrid.model.image_files import check_readable, find_images, read_images
+from convgrid.model.metadata import Metadata
+from convgrid.model.trained_model import load
 from convgrid.system.text import cell, escaped, escaped_json, one_line
 
 
@@ -64,7 +65,7 @@ def predict(source: Path, named: Sequence[str], show: str) -> bool:
     return not unread
 
 
-def _save_maps(model: Model, files: Sequence[Path], unread: list[str]) -> None:
+def _save_maps(model: InferenceModel, files: Sequence[Path], unread: list[str]) -> None:
     """Write each map into the working folder, and print what it shows."""
     if model.meta.answer is None:
         raise ModelError(
@@ -80,12 +81,12 @@ def _save_maps(model: Model, files: Sequence[Path], unread: list[str]) -> None:
         _tell(line)
 
 
-def model_of(source: Path) -> Model:
+def model_of(source: Path) -> InferenceModel:
     """Make a model of a trial's folder or an exported file."""
     return in_process(load(source)) if source.is_dir() else read(source)
 
 
-def predictions_of_files(model: Model, files: Sequence[Path], unread: list[str]) -> Iterator[Prediction]:
+def predictions_of_files(model: InferenceModel, files: Sequence[Path], unread: list[str]) -> Iterator[Prediction]:
     """Predict image files, some at a time.
 
     Args:
@@ -100,7 +101,7 @@ def predictions_of_files(model: Model, files: Sequence[Path], unread: list[str])
     return _predictions(model, files, unread)
 
 
-def predictions_of_arrays(model: Model, images: np.ndarray) -> list[Prediction]:
+def predictions_of_arrays(model: InferenceModel, images: np.ndarray) -> list[Prediction]:
     """Predict images as the training had them.
 
     Args:
@@ -145,7 +146,7 @@ def as_batch(images: np.ndarray, profile: Profile, size: Sequence[int] | None = 
     return torch.from_numpy(np.ascontiguousarray(batch))
 
 
-def maps_of_images(model: Model, images: np.ndarray) -> list[Map]:
+def maps_of_images(model: InferenceModel, images: np.ndarray) -> list[Map]:
     """Map images as the training had them, but larger; channels may be first or last, as in `as_batch`.
 
     Raises:
@@ -163,7 +164,7 @@ def _tell_scale(profile: Profile) -> None:
         _tell(f"Black and white of a file, 0 and 255, are taken for {least:g} and {most:g}, as in the training.")
 
 
-def _predictions(model: Model, files: Sequence[Path], unread: list[str]) -> Iterator[Prediction]:
+def _predictions(model: InferenceModel, files: Sequence[Path], unread: list[str]) -> Iterator[Prediction]:
     """Some images at a time; those that cannot be read are told, and noted."""
     for first in range(0, len(files), BATCH):
         known, pixels, broken = read_images(files[first : first + BATCH], model.meta.profile)
@@ -175,18 +176,18 @@ def _predictions(model: Model, files: Sequence[Path], unread: list[str]) -> Iter
             yield from map(Prediction, known, answers_of(predictions, model.meta), predictions.tolist())
 
 
-def _show_text(predictions: Iterable[Prediction], meta: Meta) -> None:
+def _show_text(predictions: Iterable[Prediction], meta: Metadata) -> None:
     for each in predictions:
         labels = [", ".join(map(one_line, each.answer)) or "none"] if meta.answer == "labels" else []
         ranked = [f"{one_line(name)} {_rounded(value, meta)}" for name, value in best_of(each.values, meta)]
         print("  ".join([one_line(str(each.file)), *labels, *ranked]))
 
 
-def _rounded(value: float, meta: Meta) -> str:
+def _rounded(value: float, meta: Metadata) -> str:
     return f"{value:.3f}" if meta.kind == "probability" else f"{value:.4g}"
 
 
-def _show_json(predictions: Iterable[Prediction], meta: Meta) -> None:
+def _show_json(predictions: Iterable[Prediction], meta: Metadata) -> None:
     rows = []
     for each in predictions:
         answer = {meta.answer: each.answer} if meta.answer else {}
@@ -196,7 +197,7 @@ def _show_json(predictions: Iterable[Prediction], meta: Meta) -> None:
     print(escaped_json(json.dumps(rows, indent=2, ensure_ascii=False)))
 
 
-def _show_csv(predictions: Iterable[Prediction], meta: Meta) -> None:
+def _show_csv(predictions: Iterable[Prediction], meta: Metadata) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(table_row("file", *([meta.answer] if meta.answer else []), meta.columns))
     for each in predictions:
@@ -210,7 +211,7 @@ def table_row(file: str, *rest: Any) -> list[Any]:
     return [cell(part) for part in (file, *answer, *values)]
 
 
-SHOW: Mapping[str, Callable[[Iterable[Prediction], Meta], None]] = {
+SHOW: Mapping[str, Callable[[Iterable[Prediction], Metadata], None]] = {
     "text": _show_text,
     "json": _show_json,
     "csv": _show_csv,

@@ -61,9 +61,9 @@ def planned(words: list[str], shape: tuple[int, int, int], classes: int) -> tupl
 
 
 def _convert(arch: str, published: Published, file: Path, out: Path) -> None:
-    from convgrid.model.adopt import Wanted, convert, keep  # torch takes 2 s to import
+    from convgrid.model.adopt import PublishedInput, convert, keep  # torch takes 2 s to import
 
-    wanted = Wanted(
+    wanted = PublishedInput(
         mean=published.mean,
         std=published.std,
         scale=published.scale,

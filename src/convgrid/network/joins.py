@@ -16,7 +16,7 @@ VERBS = {"SUM": "adds", "CONCAT": "joins", "MUL": "multiplies"}
 
 
 @dataclass(frozen=True)
-class End:
+class PathEnd:
     """Where a path ends, and what it is made of; a SKIP that changes nothing has no layers."""
 
     place: Place
@@ -37,7 +37,7 @@ class End:
         return [layer for layer in self.layers if layer.kind in ("CONV", "POOL")]
 
 
-def projection(other: End, strides: Pair, groups: Groups) -> Iterator[Layer]:
+def projection(other: PathEnd, strides: Pair, groups: Groups) -> Iterator[Layer]:
     """Make a SKIP fit: a 1x1 CONV, and the NORM of the other path where it has one.
 
     Args:
@@ -79,7 +79,7 @@ def strides_between(shape: Shape, wanted: Shape) -> Pair | None:
     return (steps[0], steps[1]) if (*made,) == wanted[1:] else None
 
 
-def joined(name: str, join: Join, ends: Sequence[End], walk: Walk, text: str) -> PlannedLayer:
+def joined(name: str, join: Join, ends: Sequence[PathEnd], walk: Walk, text: str) -> PlannedLayer:
     """Plan the layer where paths meet; what it sees is what the path sees that sees most.
 
     SUM wants equal shapes; CONCAT of (C_i, H, W) is (sum C_i, H, W); MUL scales each channel of (C, H, W) by (C,).
@@ -109,7 +109,7 @@ def joined(name: str, join: Join, ends: Sequence[End], walk: Walk, text: str) ->
     return PlannedLayer(name, join.kind, component, places[0].shape, shape, Layer(join.kind), **seen)
 
 
-def _check(name: str, join: Join, ends: Sequence[End], text: str) -> None:
+def _check(name: str, join: Join, ends: Sequence[PathEnd], text: str) -> None:
     volumes = [end for end in ends if len(end.place.shape) == 3] or ends
     first = volumes[0]
     for end in ends:
@@ -122,14 +122,14 @@ def _check(name: str, join: Join, ends: Sequence[End], text: str) -> None:
             raise _differ(name, join, first, end, text)
 
 
-def _differ(name: str, join: Join, one: End, other: End, text: str) -> PatternError:
+def _differ(name: str, join: Join, one: PathEnd, other: PathEnd, text: str) -> PatternError:
     noun = "heights and widths" if join.kind == "CONCAT" else "shapes"
     fixes = list(_fixes(join, one, other))
     fix = f" Use {' and '.join(fixes)}." if fixes else ""
     return error_at(text, join.column, f"{name} {VERBS[join.kind]} {one} and {other}, whose {noun} do not meet.{fix}")
 
 
-def _fixes(join: Join, one: End, other: End) -> Iterator[str]:
+def _fixes(join: Join, one: PathEnd, other: PathEnd) -> Iterator[str]:
     """What to type in which layer, as far as that is plain."""
     shape, wanted = other.place.shape, one.place.shape
     settings: dict[str, list[str]] = {}
@@ -143,7 +143,7 @@ def _fixes(join: Join, one: End, other: End) -> Iterator[str]:
         yield "SKIP instead of SKIP(pad), which cannot leave channels out"
 
 
-def _settle_channels(one: End, other: End, settings: dict[str, list[str]]) -> None:
+def _settle_channels(one: PathEnd, other: PathEnd, settings: dict[str, list[str]]) -> None:
     for end, wanted in ((other, one), (one, other)):
         kind, argument = ("FC", "width") if len(end.place.shape) == 1 else ("CONV", "filters")
         layer = end.last(kind)
@@ -152,7 +152,7 @@ def _settle_channels(one: End, other: End, settings: dict[str, list[str]]) -> No
             return
 
 
-def _settle_sides(one: End, other: End, settings: dict[str, list[str]]) -> None:
+def _settle_sides(one: PathEnd, other: PathEnd, settings: dict[str, list[str]]) -> None:
     larger, smaller = sorted((one, other), key=lambda end: -math.prod(end.place.shape[1:]))
     strides = strides_between(larger.place.shape, smaller.place.shape)
     if strides and larger.windows:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from convgrid.network.joins import End, joined, padded, projection, strides_between
+from convgrid.network.joins import PathEnd, joined, padded, projection, strides_between
 from convgrid.network.pattern import SKIP, Join, Layer, Step, error_at, is_skip
 from convgrid.network.planned import PLANNERS, ArgumentError, Place, PlannedLayer, Walk
 
@@ -67,13 +67,13 @@ class Layout:
         ]
         self._append(joined(self._name(join.kind.lower()), join, ends, self._walk, self._text))
 
-    def _path(self, path: Sequence[Step], start: Place, is_residual: bool) -> End:
+    def _path(self, path: Sequence[Step], start: Place, is_residual: bool) -> PathEnd:
         self._walk.go(start)
         first = len(self.layers)
         self.add(path)
         if is_residual:
             self._mark_last_norm(first)
-        return End(self._walk.place, self.layers[first:], path)
+        return PathEnd(self._walk.place, self.layers[first:], path)
 
     def _mark_last_norm(self, first: int) -> None:
         """Nothing but a dropout may follow: an activation of what starts at zero would never have a gradient."""
@@ -83,7 +83,7 @@ class Layout:
         if self.layers[last].kind == "NORM":
             self.layers[last] = replace(self.layers[last], ends_residual=True)
 
-    def _skip(self, path: Sequence[Step], start: Place, other: End | None) -> End:
+    def _skip(self, path: Sequence[Step], start: Place, other: PathEnd | None) -> PathEnd:
         """The input as it is, or made to fit the path that it is added to."""
         self._walk.go(start)
         first = len(self.layers)
@@ -92,9 +92,9 @@ class Layout:
         strides = strides_between(start.shape, other.place.shape) if other else None
         if other and strides and start.shape != other.place.shape:
             self._fit(skip, other, strides)
-        return End(self._walk.place, self.layers[first:], path)
+        return PathEnd(self._walk.place, self.layers[first:], path)
 
-    def _fit(self, skip: Layer, other: End, strides: tuple[int, int]) -> None:
+    def _fit(self, skip: Layer, other: PathEnd, strides: tuple[int, int]) -> None:
         if not skip.args:
             for layer in projection(other, strides, self._walk.groups):
                 self._append(replace(self._planned(layer), written=SKIP))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
 MOST = 1.7e308  # what is greater is infinite: MLflow keeps infinity as the greatest float64
 
-Setting = tuple[tuple[str, str], ...]
+SettingKey = tuple[tuple[str, str], ...]
 
 
 def is_finite(value: float) -> bool:
@@ -19,7 +19,7 @@ def is_finite(value: float) -> bool:
     return math.isfinite(value) and abs(value) < MOST
 
 
-def setting_of(varying: Mapping[str, str]) -> Setting:
+def setting_of(varying: Mapping[str, str]) -> SettingKey:
     """What a trial has in common with those that repeat it with other seeds and folds.
 
     Args:
@@ -54,10 +54,10 @@ class Results:
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
-        self._values: dict[Setting, dict[str, list[float]]] = {}
-        self._costs: dict[Setting, float] = {}
+        self._values: dict[SettingKey, dict[str, list[float]]] = {}
+        self._costs: dict[SettingKey, float] = {}
 
-    def add(self, varying: Mapping[str, str], value: float, multiply_adds: float) -> Setting:
+    def add(self, varying: Mapping[str, str], value: float, multiply_adds: float) -> SettingKey:
         """Take in a finished trial.
 
         Args:
@@ -72,19 +72,19 @@ class Results:
         self._costs[setting] = multiply_adds
         return setting
 
-    def mean(self, setting: Setting) -> float:
+    def mean(self, setting: SettingKey) -> float:
         """Over the setting's trials; where there are folds, of the means in each."""
         return _mean([_mean(values) for values in self._values[setting].values()])
 
-    def count(self, setting: Setting) -> int:
+    def count(self, setting: SettingKey) -> int:
         """How many trials the setting has."""
         return sum(map(len, self._values[setting].values()))
 
-    def order(self, setting: Setting) -> tuple[float, float]:
+    def order(self, setting: SettingKey) -> tuple[float, float]:
         """As `order` tells it."""
         return order(self.mean(setting), self._mode, self._costs[setting])
 
-    def best(self) -> Setting | None:
+    def best(self) -> SettingKey | None:
         """The best setting so far; None before a trial has finished."""
         return min(self._values, key=self.order, default=None)
 

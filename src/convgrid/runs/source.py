@@ -26,7 +26,7 @@ LONGEST = 2**26  # bytes of a header: more is not one
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """Weights that a network starts with.
 
     Args:
@@ -85,7 +85,7 @@ def _pinned(word: str) -> str:
     return f"{key}={','.join(last if value == LAST_RUN else value for value in values)}"
 
 
-def read_source(settings: Settings) -> Source | None:
+def read_source(settings: Settings) -> WeightsSource | None:
     """Read what is known of the weights, less themselves.
 
     Args:
@@ -195,20 +195,20 @@ def _stamp(file: Path, name: str) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=16)  # the many points of a sweep share a file
-def _read(place: str, file: Path, stamp: tuple[int, int]) -> Source:
+def _read(place: str, file: Path, stamp: tuple[int, int]) -> WeightsSource:
     if file.suffix == SUFFIX:
         return _of_file(place, file)
     known = read_known(file.parent / DATA, DATA_FORM)
     scale = known.get("scale", (0, 255))
-    return Source(place, file, read_plan(file.parent), tuple(known["names"]), (scale[0], scale[1]))
+    return WeightsSource(place, file, read_plan(file.parent), tuple(known["names"]), (scale[0], scale[1]))
 
 
-def _of_file(place: str, file: Path) -> Source:
+def _of_file(place: str, file: Path) -> WeightsSource:
     try:
         known = read_metadata(file)
         profile = known["profile"]
         plan = Plan.load(known["plan"])
-        return Source(place, file, plan, tuple(profile["names"]), (profile["scale"][0], profile["scale"][1]))
+        return WeightsSource(place, file, plan, tuple(profile["names"]), (profile["scale"][0], profile["scale"][1]))
     except (OSError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
         raise ConfigError(
             f"{place} cannot be used: it is not a weights file of convgrid ({type(error).__name__}). "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convgrid.config.sections import SweepSettings
 from convgrid.errors import ConfigError
 from convgrid.objective.glossary import Mode
-from convgrid.runs.best import Setting, is_finite, setting_of
+from convgrid.runs.best import SettingKey, is_finite, setting_of
 from convgrid.sweep.interfaces import WAIT, Outcome, Survey, Trial, Wait
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Look:
 
     trials: Sequence[Trial]
     asked: int
-    left: Sequence[Setting]
+    left: Sequence[SettingKey]
     settings: int
     seeds: int
     finished: frozenset[str]
@@ -57,7 +57,7 @@ class RaceSource:
         self._race: Race | None = None
 
     @property
-    def leader(self) -> Setting | None:
+    def leader(self) -> SettingKey | None:
         """The best setting; None before the first look, and where all have failed."""
         known = self._race is not None and (self._race.out or self._race.ending) and self._race.left
         return [*self._settings][self._race.left[0]] if self._race and known else None
@@ -102,13 +102,13 @@ class RaceSource:
         self._begins(Look(self._left[:], found.trials, left, len(names), found.seeds, earlier))
 
 
-def by_setting(trials: Sequence[Trial]) -> dict[Setting, list[Trial]]:
+def by_setting(trials: Sequence[Trial]) -> dict[SettingKey, list[Trial]]:
     """Gather the trials of each setting.
 
     Returns:
         In the order of the seeds.
     """
-    found: dict[Setting, list[Trial]] = {}
+    found: dict[SettingKey, list[Trial]] = {}
     for trial in trials:
         found.setdefault(setting_of(trial.varying), []).append(trial)
     return {setting: sorted(group, key=lambda trial: trial.settings.seed) for setting, group in found.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from convgrid.runs.best import Results, Setting, is_finite
+from convgrid.runs.best import Results, SettingKey, is_finite
 from convgrid.runs.trial import BEST
 from convgrid.runs.weights import remove
 from convgrid.sweep.interfaces import Outcome, Trial
@@ -46,8 +46,8 @@ class Retention:
     def __init__(self, keep: int | None, metric: str, mode: Literal["max", "min"]) -> None:
         self._keep, self._name, self._sign = keep, f"best/{metric}", -1 if mode == "max" else 1
         self._results = Results(mode)
-        self._best: dict[Setting, _Kept] = {}
-        self._leader: Setting | None = None
+        self._best: dict[SettingKey, _Kept] = {}
+        self._leader: SettingKey | None = None
 
     def ended(self, trial: Trial, outcome: Outcome, *, removable: bool) -> None:
         """Keep a trial's weights if it is the best of one of the best settings so far.
@@ -73,7 +73,7 @@ class Retention:
         elif self._keep == 0:
             self._trim(0)
 
-    def close(self, leader: Setting | None = None) -> Outcome | None:
+    def close(self, leader: SettingKey | None = None) -> Outcome | None:
         """Remove what was kept in reserve: no more trials will come.
 
         Args:
@@ -93,7 +93,7 @@ class Retention:
         for setting in sorted(self._best, key=self._order)[count:]:
             self._remove(self._best.pop(setting))
 
-    def _order(self, setting: Setting) -> tuple[bool, float, float]:
+    def _order(self, setting: SettingKey) -> tuple[bool, float, float]:
         return (setting != self._leader, *self._results.order(setting))
 
     def _remove(self, kept: "_Kept") -> None:

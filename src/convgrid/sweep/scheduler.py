@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from convgrid.runs.best import Setting, setting_of
+from convgrid.runs.best import SettingKey, setting_of
 from convgrid.runs.trial import lock, read_epochs
 from convgrid.sweep.executors.interface import Died, Lost, Worker, Workers
 from convgrid.sweep.interfaces import WAIT, Outcome, Source, Trial, Wait
@@ -108,7 +108,7 @@ class Scheduler:
         self._queue: deque[Job] = deque()  # to be tried again
         self._elsewhere: list[tuple[float, Job]] = []  # trained by another process, and when to ask again
         self._attempts: dict[str, int] = {}
-        self._reasons: dict[Setting, str] | None = {}  # why settings failed; None once a trial has gone well
+        self._reasons: dict[SettingKey, str] | None = {}  # why settings failed; None once a trial has gone well
         self._told: set[str] = set()  # notes, which many trials send
         self._ending: Ending = "complete"
         self._interrupts = 0

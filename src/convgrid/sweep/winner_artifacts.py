@@ -77,7 +77,7 @@ def _make(sweep: Connection) -> None:
     from convgrid.system.torch_internals import import_exporter  # torch takes seconds to import, in this process only
 
     import_exporter()
-    from convgrid.model.parts import make
+    from convgrid.model.mlflow_parts import make
     from convgrid.tracking.learning_curves import draw_curves
 
     wanted = sweep.recv()

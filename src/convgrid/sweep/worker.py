@@ -18,7 +18,7 @@ import torch
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData, notes_on
 from convgrid.data.files import some
-from convgrid.features.extract import Watch
+from convgrid.features.extract import ProgressWatch
 from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, outcome
 from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
@@ -160,7 +160,7 @@ def _attempt(
             _send(Noted(note), scheduler)
         for note in _make_way(job, folder, own_code(job.trial.settings, made[1])):
             _send(Noted(note), scheduler)
-        watch = Watch(lambda text: _send(Noted(text), scheduler))
+        watch = ProgressWatch(lambda text: _send(Noted(text), scheduler))
         look_at_features(*made, job.trial.settings, device, watch)
         return made
 

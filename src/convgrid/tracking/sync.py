@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
 from convgrid.config.address import shown
 from convgrid.errors import ModelError, SweepError, reason_of
-from convgrid.model.store import store as store_model
+from convgrid.model.mlflow_model import store as store_model
 from convgrid.runs.files import write
 from convgrid.runs.sweep import TRACKED_SWEEP, read_sweep
 from convgrid.runs.trial import BEST, CURVES, RUNS, TRACKED, now, read_record, read_tracked

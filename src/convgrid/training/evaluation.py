@@ -18,7 +18,7 @@ from convgrid.system.seeding import derive
 from convgrid.training.recipe import Recipe
 from convgrid.training.worst import Worst, find_worst
 
-View = Callable[[Tensor, Tensor], Tensor]  # of images and targets
+AugmentedView = Callable[[Tensor, Tensor], Tensor]  # of images and targets
 
 
 class Evaluation:
@@ -39,7 +39,7 @@ class Evaluation:
         self.examples: dict[str, Tensor] = {}
         self.worst: Worst | None = None
 
-    def begin(self, views: Sequence[View] = ()) -> None:
+    def begin(self, views: Sequence[AugmentedView] = ()) -> None:
         """Start with a part.
 
         Args:
@@ -91,7 +91,7 @@ class Evaluation:
         return sum(map(self._predictor.objective.predictions, views), predictions) / (1 + len(self._views))
 
 
-def make_views(recipe: Recipe, device: torch.device) -> list[View]:
+def make_views(recipe: Recipe, device: torch.device) -> list[AugmentedView]:
     """Make the views of test images beside the image itself.
 
     Returns:
@@ -100,7 +100,7 @@ def make_views(recipe: Recipe, device: torch.device) -> list[View]:
     return [_view(recipe, device, number) for number in range(1, recipe.test_views)]
 
 
-def _view(recipe: Recipe, device: torch.device, number: int) -> View:
+def _view(recipe: Recipe, device: torch.device, number: int) -> AugmentedView:
     augment = cast(Augment, recipe.augment).views()  # the user's own has such a method, too
     draws = torch.Generator(device)
     draws.manual_seed(derive(recipe.seed, "test views", number))

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from convgrid.config import Settings
 from convgrid.data.stored import Stored
 from convgrid.errors import DiskError
-from convgrid.features.extract import Advance, Source, Watch, stored, stored_view
+from convgrid.features.extract import Advance, FeatureSource, ProgressWatch, stored, stored_view
 from convgrid.network.cut import cut
 from convgrid.network.plan import Plan
 from convgrid.objective.predictor import Behind
@@ -21,7 +21,7 @@ from convgrid.training.trunk import source_of
 BAR = 16  # characters
 
 
-def look_at_features(learner: Learner, planned: Plan, settings: Settings, device: str, watch: Watch) -> None:
+def look_at_features(learner: Learner, planned: Plan, settings: Settings, device: str, watch: ProgressWatch) -> None:
     """Let a learner see features in place of images, where layers are frozen and images stay what they are.
 
     Checkpoints and predictions stay those of the whole network, from raw images on.
@@ -53,7 +53,7 @@ def look_at_features(learner: Learner, planned: Plan, settings: Settings, device
     learner.recipe = dataclasses.replace(learner.recipe, loaded=loaded, augment=None)
 
 
-def _views(learner: Learner, settings: Settings, source: Source, watch: Watch) -> list[Stored] | None:
+def _views(learner: Learner, settings: Settings, source: FeatureSource, watch: ProgressWatch) -> list[Stored] | None:
     """The training part in each of its views; None where there is no room for one."""
     augment, known = learner.recipe.augment, settings.values["augment"]
     assert augment is not None
@@ -67,7 +67,7 @@ def _views(learner: Learner, settings: Settings, source: Source, watch: Watch) -
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Watch]:
+def watching(console: Console) -> Iterator[ProgressWatch]:
     """Show a bar with images a second while features are computed, and a line when they are.
 
     Args:
@@ -81,7 +81,9 @@ def watching(console: Console) -> Iterator[Watch]:
         TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
-        yield Watch(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True), _bar(shown))
+        yield ProgressWatch(
+            lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True), _bar(shown)
+        )
 
 
 def _bar(shown: Progress) -> Advance:

@@ -11,7 +11,7 @@ from convgrid.network.plan import Plan
 from convgrid.network.planned import PlannedLayer
 from convgrid.network.weights import matching
 from convgrid.runs.checkpoint import read_checkpoint
-from convgrid.runs.source import SUFFIX, Source
+from convgrid.runs.source import SUFFIX, WeightsSource
 
 OF_CHECKPOINT, OF_NETWORK = "predictor.", "network."  # what names of tensors start with
 
@@ -30,7 +30,7 @@ class Start:
     std: list[float]
 
 
-def start(network: nn.Module, plan: Plan, source: Source, profile: Profile, *, free_head: bool) -> Start:
+def start(network: nn.Module, plan: Plan, source: WeightsSource, profile: Profile, *, free_head: bool) -> Start:
     """Load weights into a network.
 
     Args:
@@ -57,7 +57,7 @@ def start(network: nn.Module, plan: Plan, source: Source, profile: Profile, *, f
     return Start(loaded, *_preprocessing(tensors, source, profile))
 
 
-def read_tensors(source: Source) -> dict[str, Tensor]:
+def read_tensors(source: WeightsSource) -> dict[str, Tensor]:
     """Read all tensors of a predictor: weights by "network." and a layer's name, "mean" and "std" for pixels.
 
     Raises:
@@ -82,7 +82,9 @@ def _load(module: nn.Module, tensors: Mapping[str, Tensor], layer: PlannedLayer,
         raise PlanError(f"{place}: {layer.name} cannot be loaded: {cause}") from None
 
 
-def _preprocessing(tensors: Mapping[str, Tensor], source: Source, profile: Profile) -> tuple[list[float], list[float]]:
+def _preprocessing(
+    tensors: Mapping[str, Tensor], source: WeightsSource, profile: Profile
+) -> tuple[list[float], list[float]]:
     """Mean and deviation of each channel, as the weights know them, on the scale of the data's pixels."""
     here, there = profile.scale, source.scale
     ratio = (here[1] - here[0]) / (there[1] - there[0])

@@ -5,14 +5,14 @@ import dataclasses
 import torch
 
 from convgrid.config import Settings
-from convgrid.features.extract import Source, digest_of_weights
+from convgrid.features.extract import FeatureSource, digest_of_weights
 from convgrid.network.cut import cut
 from convgrid.network.plan import Plan
 from convgrid.objective.predictor import Predictor
 from convgrid.training.own_code import own_code
 
 
-def source_of(predictor: Predictor, planned: Plan, settings: Settings, device: str) -> Source:
+def source_of(predictor: Predictor, planned: Plan, settings: Settings, device: str) -> FeatureSource:
     """Take the frozen layers for themselves.
 
     Args:
@@ -37,7 +37,7 @@ def source_of(predictor: Predictor, planned: Plan, settings: Settings, device: s
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    return Source(
+    return FeatureSource(
         trunk.eval(),
         predictor.normalised,
         torch.device(device),

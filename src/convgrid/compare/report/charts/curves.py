@@ -20,7 +20,7 @@ OUTLIERS = 0.02  # share of the values at either end that may lie outside of a l
 WIDTH, HEIGHT = PANEL
 FOOT = 40.0
 
-History = dict[int, float]
+MetricByEpoch = dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def learning_curves(trials: Trials, answer: Answer) -> list[Drawing]:
     return [panel for panel in panels if panel]
 
 
-def _histories(trials: Trials, wanted: Container[str]) -> dict[str, dict[str, History]]:
+def _histories(trials: Trials, wanted: Container[str]) -> dict[str, dict[str, MetricByEpoch]]:
     """Of each metric and trial, the finite values by epoch."""
-    found: dict[str, dict[str, History]] = {}
+    found: dict[str, dict[str, MetricByEpoch]] = {}
     columns = (np.asarray(trials.curves[name]).tolist() for name in ("trial", "epoch", "metric", "value"))
     for trial, epoch, metric, value in zip(*columns, strict=True):
         if trial in wanted and math.isfinite(value):
@@ -59,7 +59,7 @@ def _histories(trials: Trials, wanted: Container[str]) -> dict[str, dict[str, Hi
 
 
 def _panel(
-    metric: str, histories: Mapping[str, History], settings: Sequence[Setting], pruned: Sequence[str]
+    metric: str, histories: Mapping[str, MetricByEpoch], settings: Sequence[Setting], pruned: Sequence[str]
 ) -> Drawing | None:
     curves = {setting.place: _curve(histories, setting) for setting in settings}
     stopped = [histories[trial] for trial in pruned if trial in histories]
@@ -88,7 +88,7 @@ def _evenly(settings: Sequence[Setting]) -> list[Setting]:
     return [*settings[:NAMED], *others[::every]]
 
 
-def _curve(histories: Mapping[str, History], setting: Setting) -> _Curve | None:
+def _curve(histories: Mapping[str, MetricByEpoch], setting: Setting) -> _Curve | None:
     """Up to the epoch at which the first of the repetitions ended; of a long training every so many epochs."""
     found = [histories[trial] for trial in setting.trials if trial in histories]
     epochs = sorted(set.intersection(*map(set, found))) if found else []
@@ -101,7 +101,7 @@ def _curve(histories: Mapping[str, History], setting: Setting) -> _Curve | None:
     return _Curve(epochs, values.mean(axis=1).tolist(), spread)
 
 
-def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable[History]) -> AxisScale:
+def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable[MetricByEpoch]) -> AxisScale:
     """Of most epochs; of a loss, where one run that diverges would flatten all others, not quite all values."""
     late = [curve for curve in curves if curve]
     start = max((EARLY * curve.epochs[-1] for curve in late), default=0.0)

@@ -16,7 +16,7 @@ NARROW = (360.0, 96.0)  # and that much for each key
 MOST_NAMES = 30
 AXIS = 4.0  # width of an axis, which lines cross
 
-Place = Callable[[Setting], float]
+Position = Callable[[Setting], float]
 
 
 def parallel_coordinates(answer: Answer, words: Wording) -> list[Drawing]:
@@ -46,7 +46,7 @@ def _across(settings: Sequence[Setting], keys: Sequence[str], words: Wording) ->
     step = (right - left) / len(keys)
     marks: list[Mark] = []
     names: list[Mark] = []
-    axes: list[tuple[float, Place]] = []
+    axes: list[tuple[float, Position]] = []
     for number, key in enumerate(keys):
         x = left + step * number
         place, labels, spans = _axis(settings, key, (bottom, top))
@@ -72,7 +72,7 @@ def _down(settings: Sequence[Setting], keys: Sequence[str], words: Wording, heig
     left, right = 16.0, NARROW[0] - 16
     marks: list[Mark] = []
     names: list[Mark] = []
-    axes: list[tuple[float, Place]] = []
+    axes: list[tuple[float, Position]] = []
     for number, key in enumerate(keys):
         y = 24 + NARROW[1] * number
         place, labels, spans = _axis(settings, key, (left, right))
@@ -107,7 +107,7 @@ def _objective(settings: Sequence[Setting], ends: tuple[float, float], mode: str
 
 def _axis(
     settings: Sequence[Setting], key: str, ends: tuple[float, float]
-) -> tuple[Place, list[tuple[str, float]], list[tuple[float, float]]]:
+) -> tuple[Position, list[tuple[str, float]], list[tuple[float, float]]]:
     """Where a setting is on a key's axis, below 0 where it has no such key; what is written beside it; its strokes."""
     values = [setting.values[key] for setting in settings if key in setting.values]
     different = sorted(set(map(_hashable, values)), key=_order)

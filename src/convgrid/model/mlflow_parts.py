@@ -21,7 +21,7 @@ def make(folder: Path, place: Path) -> None:
     """
     from convgrid.model.card import card  # these import torch, which takes 2 s
     from convgrid.model.export import write
-    from convgrid.model.trained import load
+    from convgrid.model.trained_model import load
 
     trained = load(folder)
     write(trained, "torch_export", place / PROGRAM, trained.images)

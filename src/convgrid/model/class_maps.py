@@ -18,11 +18,12 @@ from torch import Tensor
 
 from convgrid.data.files import readable
 from convgrid.errors import ModelError
-from convgrid.model.asking import answers_of, ask
-from convgrid.model.formats import Model
-from convgrid.model.images import check_readable, read_whole
-from convgrid.model.meta import Meta
-from convgrid.model.overlay import Classes, overlay
+from convgrid.model.agreement import ask
+from convgrid.model.answers import answers_of
+from convgrid.model.class_map_overlay import Classes, overlay
+from convgrid.model.export_formats import InferenceModel
+from convgrid.model.image_files import check_readable, read_whole
+from convgrid.model.metadata import Metadata
 from convgrid.network.sliding import differences, places, step_of
 from convgrid.system.text import cell
 
@@ -45,7 +46,7 @@ class Map:
     """
 
     name: str
-    meta: Meta
+    meta: Metadata
     photo: Tensor
     predictions: Tensor
     agreement: str
@@ -124,7 +125,7 @@ class Map:
         return [picture, table]
 
 
-def maps_of_files(model: Model, files: Sequence[Path], unread: list[str]) -> Iterator[Map]:
+def maps_of_files(model: InferenceModel, files: Sequence[Path], unread: list[str]) -> Iterator[Map]:
     """Map image files, one at a time.
 
     Args:
@@ -147,7 +148,7 @@ def maps_of_files(model: Model, files: Sequence[Path], unread: list[str]) -> Ite
             yield _mapped(model, str(file), pixels)
 
 
-def maps_of_arrays(model: Model, images: Tensor) -> list[Map]:
+def maps_of_arrays(model: InferenceModel, images: Tensor) -> list[Map]:
     """Map images (B, C, H, W) as the training had them, but larger.
 
     Raises:
@@ -159,7 +160,7 @@ def maps_of_arrays(model: Model, images: Tensor) -> list[Map]:
     return [_mapped(model, str(number), image) for number, image in enumerate(images.split(1))]
 
 
-def _too_small(name: str, pixels: Tensor, meta: Meta) -> str:
+def _too_small(name: str, pixels: Tensor, meta: Metadata) -> str:
     (_, height, width), (_, _, own_height, own_width) = meta.profile.shape, pixels.shape
     if own_height >= height and own_width >= width:
         return ""
@@ -169,13 +170,13 @@ def _too_small(name: str, pixels: Tensor, meta: Meta) -> str:
     )
 
 
-def _mapped(model: Model, name: str, pixels: Tensor) -> Map:
+def _mapped(model: InferenceModel, name: str, pixels: Tensor) -> Map:
     with torch.inference_mode():
         predictions = model.map(pixels)[0].movedim(0, -1)
     return Map(name, model.meta, pixels[0], predictions, _agreement(model, pixels, predictions))
 
 
-def _agreement(model: Model, pixels: Tensor, predictions: Tensor) -> str:
+def _agreement(model: InferenceModel, pixels: Tensor, predictions: Tensor) -> str:
     """Cut some windows out, and ask of them what a crop's answer is."""
     meta = model.meta
     reasons = differences(meta.plan)

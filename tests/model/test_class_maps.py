@@ -12,10 +12,10 @@ from PIL import Image
 
 import convgrid
 from convgrid.cli.main import main
-from convgrid.model.asking import ask
-from convgrid.model.formats import in_process, read
-from convgrid.model.overlay import COLOURS, Classes, overlay
-from convgrid.model.trained import load
+from convgrid.model.agreement import ask
+from convgrid.model.class_map_overlay import COLOURS, Classes, overlay
+from convgrid.model.export_formats import in_process, read
+from convgrid.model.trained_model import load
 from convgrid.network.sliding import step_of
 from trained_models import PHOTOS, train, write_arrays
 

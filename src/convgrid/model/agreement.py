@@ -1,9 +1,8 @@
-"""What two models say of the same images, and what one says in words.
+"""How alike two models predict, such as a trained one and the one in its exported file.
 
 Shapes: B batch, K predictions of an image.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 
 from convgrid.errors import ModelError
-from convgrid.model.formats import Model
-from convgrid.model.meta import Meta
-from convgrid.model.trained import is_close
+from convgrid.model.answers import answers_of
+from convgrid.model.export_formats import InferenceModel
+from convgrid.model.trained_model import is_close
 
 BATCH = 64
 
@@ -36,7 +35,7 @@ class Agreement:
         return f"largest difference {self.largest:.2g}{answers}"
 
 
-def ask(model: Model, images: Tensor) -> Tensor:
+def ask(model: InferenceModel, images: Tensor) -> Tensor:
     """Predict, some images at a time.
 
     Args:
@@ -49,7 +48,7 @@ def ask(model: Model, images: Tensor) -> Tensor:
         return torch.cat([model.predict(some) for some in images.split(BATCH)])
 
 
-def hold_against(model: Model, original: Model, images: Tensor) -> Agreement:
+def hold_against(model: InferenceModel, original: InferenceModel, images: Tensor) -> Agreement:
     """Compare a model that was read from a file with the one that was written: one image alone, all, and a large one.
 
     Args:
@@ -80,39 +79,5 @@ def hold_against(model: Model, original: Model, images: Tensor) -> Agreement:
     return Agreement(largest, same, len(images))
 
 
-def answers_of(predictions: Tensor, meta: Meta) -> list[Any]:
-    """Put predictions into words.
-
-    Args:
-        predictions: Shape (B, K).
-
-    Returns:
-        For each image its class, its labels, or None where numbers say it all.
-    """
-    names = meta.profile.names
-    match meta.profile.task:
-        case "classification":
-            return [names[best] for best in predictions.argmax(-1).tolist()]
-        case "multilabel":
-            told = (predictions > meta.threshold).tolist()
-            return [[name for name, is_told in zip(names, row, strict=True) if is_told] for row in told]
-        case "regression":
-            return [None] * len(predictions)
-
-
 def _equal(a: Any, b: Any) -> bool:
     return a == b
-
-
-def best_of(predictions: Sequence[float], meta: Meta, most: int = 3) -> list[tuple[str, float]]:
-    """Rank the classes or labels of an image; numbers stay in their order.
-
-    Args:
-        predictions: Of one image, K.
-        most: How many to keep of a ranking.
-
-    Returns:
-        Names with their predictions.
-    """
-    pairs = list(zip(meta.profile.names, predictions, strict=True))
-    return pairs if meta.kind == "number" else sorted(pairs, key=lambda pair: -pair[1])[:most]

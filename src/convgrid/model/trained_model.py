@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from convgrid.data.profile import Profile, pick_examples
 from convgrid.errors import ConfigError, ConvgridError, ModelError, RunError
 from convgrid.losses import mean_squared_error
-from convgrid.model.meta import Meta
-from convgrid.model.sliding import Slider
+from convgrid.model.metadata import Metadata
+from convgrid.model.slider import Slider
 from convgrid.network.build import build
 from convgrid.network.plan import Plan
 from convgrid.objective.objective import Objective
@@ -42,7 +42,7 @@ class Trained:
         images: A few of those that it was validated on, shape (E, C, H, W).
     """
 
-    meta: Meta
+    meta: Metadata
     predictor: Predictor | Slider
     images: Tensor
 
@@ -72,7 +72,7 @@ def load(folder: Path) -> Trained:
     return trained
 
 
-def assemble(meta: Meta, weights: dict[str, Tensor]) -> Predictor:
+def assemble(meta: Metadata, weights: dict[str, Tensor]) -> Predictor:
     """Build a model and give it its weights.
 
     Args:
@@ -106,13 +106,13 @@ def noise(plan: Plan) -> Tensor:
     return (pixels * 7919 % 251).to(torch.uint8).view(2, *plan.input_shape)
 
 
-def scores_of_noise(meta: Meta, predictor: nn.Module) -> list[list[float]]:
+def scores_of_noise(meta: Metadata, predictor: nn.Module) -> list[list[float]]:
     """What a model predicts of noise, of its first classes: a weights file keeps it."""
     with torch.inference_mode():
         return predictor(noise(meta.plan))[:, :FEW].tolist()
 
 
-def check_noise(meta: Meta, predictor: Predictor) -> None:
+def check_noise(meta: Metadata, predictor: Predictor) -> None:
     """Hold a model that was read from a weights file against what it predicted when the file was written.
 
     Raises:
@@ -129,7 +129,7 @@ def _from_folder(folder: Path, best: dict[str, Any]) -> Trained:
     known = read_known(folder / DATA, DATA_FORM)
     with blamed_on(folder / DATA):
         profile = Profile.load(known)
-    meta = Meta.of(folder, profile)
+    meta = Metadata.of(folder, profile)
     weights = {name.removeprefix(TRAINING): weight for name, weight in best["state_dict"].items()}
     return Trained(meta, assemble(meta, weights), best["examples"]["images"])
 
@@ -146,7 +146,7 @@ def _with_data(folder: Path, best: dict[str, Any], cause: Exception) -> Trained:
         raise ModelError(f"{folder} alone does not make its model ({cause}), nor does its data: {error}") from None
     learner, _ = prepare(settings, data)
     learner.load_state_dict(learner.whole(best["state_dict"]))  # frozen layers are missing where a training was killed
-    meta = Meta.of(folder, profile(settings, data))
+    meta = Metadata.of(folder, profile(settings, data))
     return Trained(meta, _at_rest(learner.predictor), pick_examples(data.validation)[1])
 
 

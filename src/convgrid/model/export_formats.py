@@ -20,10 +20,10 @@ from torch.export import Dim, ExportedProgram
 
 from convgrid import activations, layers, scales  # noqa: F401  (code that a file of weights may name)
 from convgrid.errors import ModelError, cause_of
-from convgrid.model.meta import KEY, Meta
-from convgrid.model.sliding import Slider
-from convgrid.model.suffixes import SUFFIXES
-from convgrid.model.trained import Trained, assemble, check_noise
+from convgrid.model.export_suffixes import SUFFIXES
+from convgrid.model.metadata import KEY, Metadata
+from convgrid.model.slider import Slider
+from convgrid.model.trained_model import Trained, assemble, check_noise
 from convgrid.network import graph  # noqa: F401  (likewise)
 from convgrid.objective.predictor import Predictor
 from convgrid.system.torch_internals import any_sides
@@ -34,7 +34,7 @@ IMAGES, PREDICTIONS = "images", "predictions"  # a program's input and output
 
 
 @dataclass(frozen=True)
-class Model:
+class InferenceModel:
     """A model that can be asked.
 
     Args:
@@ -43,7 +43,7 @@ class Model:
         map: From larger raw images to those of each place, (B, K, rows, columns); raises ModelError where it cannot.
     """
 
-    meta: Meta
+    meta: Metadata
     predict: Callable[[Tensor], Tensor]
     map: Callable[[Tensor], Tensor]
 
@@ -57,10 +57,10 @@ class Format:
     """
 
     write: Callable[[Trained, Path], None]
-    read: Callable[[Path], Model]
+    read: Callable[[Path], InferenceModel]
 
 
-def in_process(trained: Trained) -> Model:
+def in_process(trained: Trained) -> InferenceModel:
     """The trained model itself.
 
     Returns:
@@ -80,13 +80,13 @@ def slid(trained: Trained) -> Trained:
     return replace(trained, meta=meta, predictor=Slider(trained.predictor, meta.plan).requires_grad_(False))
 
 
-def _of(meta: Meta, predict: Callable[[Tensor], Tensor]) -> Model:
+def _of(meta: Metadata, predict: Callable[[Tensor], Tensor]) -> InferenceModel:
     """A network or a program, which may slide already."""
     if meta.slides:
-        return Model(meta, lambda images: predict(images)[:, :, 0, 0], predict)
+        return InferenceModel(meta, lambda images: predict(images)[:, :, 0, 0], predict)
     if isinstance(predict, Predictor):
-        return Model(meta, predict, lambda images: Slider(predict, meta.plan)(images))
-    return Model(meta, predict, _refuse_to_map)
+        return InferenceModel(meta, predict, lambda images: Slider(predict, meta.plan)(images))
+    return InferenceModel(meta, predict, _refuse_to_map)
 
 
 def _refuse_to_map(_: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def program_of(trained: Trained) -> ExportedProgram:
         raise ModelError(f"{trained.meta.trial}: torch.export cannot trace the network: {cause}") from None
 
 
-def _shapes(meta: Meta) -> tuple[dict[int, Dim]]:
+def _shapes(meta: Metadata) -> tuple[dict[int, Dim]]:
     """What may vary of the images."""
     _, height, width = meta.profile.shape
     sides = {2: Dim("height", min=height), 3: Dim("width", min=width)} if meta.slides else {}
@@ -126,7 +126,7 @@ def _write_program(trained: Trained, file: Path) -> None:
         torch.export.save(program_of(trained), file, extra_files={META_FILE: trained.meta.dumps()})
 
 
-def _read_program(file: Path) -> Model:
+def _read_program(file: Path) -> InferenceModel:
     kept = {META_FILE: ""}
     with _quiet():
         program = torch.export.load(file, extra_files=kept).module()
@@ -170,7 +170,7 @@ class _Times(nn.Module):
         return x * self.factor
 
 
-def _read_onnx(file: Path) -> Model:
+def _read_onnx(file: Path) -> InferenceModel:
     _need("onnxruntime")
     import onnxruntime
 
@@ -189,7 +189,7 @@ def _write_safetensors(trained: Trained, file: Path) -> None:
     )  # its own writing is for one's own eyes
 
 
-def _read_safetensors(file: Path) -> Model:
+def _read_safetensors(file: Path) -> InferenceModel:
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as opened:
@@ -201,7 +201,7 @@ def _read_safetensors(file: Path) -> Model:
     return _of(meta, predictor)
 
 
-def _check_code(meta: Meta) -> None:
+def _check_code(meta: Metadata) -> None:
     """A file of weights may name layers of convgrid and of torch.nn, and no other code that its reader would run."""
     components = [*(layer.component for layer in meta.plan.layers), *([meta.target] if meta.target else [])]
     strange = [component.target for component in components if not _is_known(component.target)]
@@ -227,7 +227,7 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def read(file: Path) -> Model:
+def read(file: Path) -> InferenceModel:
     """Read a model file of any format, by its suffix.
 
     Args:
@@ -268,11 +268,11 @@ def _blamed_on(file: Path, done: str) -> Iterator[None]:
         raise ModelError(f"{file} cannot be {done}: {cause}. Export the model again.") from None
 
 
-def _meta(text: str, file: Path) -> Meta:
+def _meta(text: str, file: Path) -> Metadata:
     if not text:
         raise ModelError(f"{file} was not made by convgrid: it does not say what its images and predictions are.")
     try:
-        return Meta.loads(text)
+        return Metadata.loads(text)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise ModelError(
             f"{file} does not say as convgrid does what its images and predictions are. Export the model again."

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from convgrid.system.text import one_line
 
-Pair = tuple[int, int]  # height, width
+HeightWidth = tuple[int, int]  # height, width
 
 # After Okabe and Ito: people with any colour vision tell them apart. The last one is that of all further classes.
 COLOURS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#555555")
@@ -37,8 +37,8 @@ class Classes:
     chosen: np.ndarray
     strength: np.ndarray
     names: Sequence[str]
-    window: Pair
-    step: Pair
+    window: HeightWidth
+    step: HeightWidth
 
     @property
     def ranked(self) -> list[tuple[int, int]]:

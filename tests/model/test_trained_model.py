@@ -10,9 +10,9 @@ import torch
 
 from conftest import compose_settings
 from convgrid.errors import ModelError
-from convgrid.model import trained
-from convgrid.model.meta import Meta
-from convgrid.model.trained import load
+from convgrid.model import trained_model
+from convgrid.model.metadata import Metadata
+from convgrid.model.trained_model import load
 from convgrid.training.setup import read
 from trained_models import SMALL, train, write_arrays
 
@@ -23,7 +23,7 @@ def copied(trained_digits: Path, in_tmp: Path) -> Path:
 
 
 def test_the_folder_alone_makes_the_model_that_was_tested(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trained, "_with_data", lambda *_: pytest.fail("it read the data"))
+    monkeypatch.setattr(trained_model, "_with_data", lambda *_: pytest.fail("it read the data"))
     model = load(copied)
     test = read(compose_settings(*SMALL)).test
     assert test is not None
@@ -32,7 +32,7 @@ def test_the_folder_alone_makes_the_model_that_was_tested(copied: Path, monkeypa
     assert hits.double().mean().item() == pytest.approx(metrics["test/accuracy"])
     assert len(model.images) == 64
     assert not any(weight.requires_grad for weight in model.predictor.parameters())
-    assert Meta.loads(model.meta.dumps()) == model.meta
+    assert Metadata.loads(model.meta.dumps()) == model.meta
 
 
 def test_weights_of_another_network_are_not_taken_for_the_trained_ones(copied: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_checkpoint_that_is_broken_or_hostile_is_named(copied: Path) -> None:
 
 
 def test_numbers_come_back_in_their_units_without_the_data(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trained, "_with_data", lambda *_: pytest.fail("it read the data"))
+    monkeypatch.setattr(trained_model, "_with_data", lambda *_: pytest.fail("it read the data"))
     prices = np.random.default_rng(1).uniform(1e5, 9e5, (80, 2))
     overrides = [*write_arrays(in_tmp / "prices.npz", prices), "data.task=regression", "data.limit=0"]
     for loss, target in (("mean_squared_error", "log"), ("mean_squared_error", "minmax"), ("poisson", "auto")):

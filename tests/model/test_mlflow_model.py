@@ -18,13 +18,13 @@ from mlflow.tracking import MlflowClient
 
 from convgrid.config import check
 from convgrid.errors import ConfigError
-from convgrid.model import store as module
-from convgrid.model.asking import answers_of
+from convgrid.model import mlflow_model as module
+from convgrid.model.answers import answers_of
 from convgrid.model.export import write
-from convgrid.model.parts import make
-from convgrid.model.serving import Predictions
-from convgrid.model.store import store as store_model
-from convgrid.model.trained import load
+from convgrid.model.mlflow_model import store as store_model
+from convgrid.model.mlflow_parts import make
+from convgrid.model.mlflow_serving import Predictions
+from convgrid.model.trained_model import load
 from convgrid.tracking.learning_curves import draw_curves
 from convgrid.tracking.writer import Writer
 from sweep_folders import make_sweep

@@ -21,11 +21,12 @@ from convgrid.cli.main import main
 from convgrid.config import CONF
 from convgrid.errors import ModelError
 from convgrid.layers import l2_pool
-from convgrid.model import formats
-from convgrid.model.asking import answers_of, ask
+from convgrid.model import export_formats
+from convgrid.model.agreement import ask
+from convgrid.model.answers import answers_of
 from convgrid.model.export import write
-from convgrid.model.formats import Model, in_process, read
-from convgrid.model.trained import load
+from convgrid.model.export_formats import InferenceModel, in_process, read
+from convgrid.model.trained_model import load
 from convgrid.training.setup import read as read_data
 from trained_models import SMALL, train, write_arrays
 
@@ -101,15 +102,15 @@ def test_float_images_stay_float(in_tmp: Path) -> None:
 def test_a_file_that_predicts_otherwise_leaves_nothing(
     trained_digits: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program = formats.FORMATS["torch_export"]
+    program = export_formats.FORMATS["torch_export"]
 
-    def wrong(file: Path) -> Model:
+    def wrong(file: Path) -> InferenceModel:
         model = program.read(file)
         return replace(model, predict=lambda images: model.predict(images).roll(1, 1))
 
-    monkeypatch.setattr(formats, "FORMATS", {})
-    monkeypatch.setitem(formats.FORMATS, "torch_export", formats.Format(program.write, wrong))  # pyright: ignore
-    monkeypatch.setattr("convgrid.model.export.FORMATS", formats.FORMATS)
+    monkeypatch.setattr(export_formats, "FORMATS", {})
+    monkeypatch.setitem(export_formats.FORMATS, "torch_export", export_formats.Format(program.write, wrong))  # pyright: ignore
+    monkeypatch.setattr("convgrid.model.export.FORMATS", export_formats.FORMATS)
     assert main(["export", str(trained_digits)]) == 1
     told = capsys.readouterr().err
     assert told.startswith(
@@ -227,14 +228,14 @@ def test_every_layer_activation_and_scale_of_convgrid_may_stand_in_a_file_of_wei
     files = [path for group in ("layer", "activation", "target") for path in (CONF / group).rglob("*.yaml")]
     targets = [yaml.safe_load(path.read_text())["_target_"] for path in files if "_target_" in path.read_text()]
     assert len(targets) > 20
-    assert [target for target in targets if not formats._is_known(target)] == []
-    assert formats._is_known("torch.nn.RMSNorm")
+    assert [target for target in targets if not export_formats._is_known(target)] == []
+    assert export_formats._is_known("torch.nn.RMSNorm")
 
 
 def test_sums_of_windows_become_means_for_onnx_whose_writer_overlooks_the_divisor() -> None:
     pool = nn.Sequential(l2_pool((1, 1, 1, 1), kernel_size=(3, 2), stride=2))
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    changed = formats._with_means(pool)  # pyright: ignore[reportArgumentType]
+    changed = export_formats._with_means(pool)  # pyright: ignore[reportArgumentType]
     torch.testing.assert_close(changed(images), pool(images))
     has_divisor = [
         [module.divisor_override for module in each.modules() if isinstance(module, nn.AvgPool2d)]

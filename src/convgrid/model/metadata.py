@@ -21,7 +21,7 @@ Kind = Literal["probability", "score", "number"]
 
 
 @dataclass(frozen=True)
-class Meta:
+class Metadata:
     """A model's description of itself.
 
     Args:

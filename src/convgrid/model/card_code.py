@@ -1,14 +1,14 @@
 """The few lines of Python that load a model, as its card shows them."""
 
-from convgrid.model.meta import Meta
+from convgrid.model.metadata import Metadata
 from convgrid.system.text import one_line
 
 
-def example(meta: Meta, format_: str, place: str) -> str:
+def example(meta: Metadata, format_: str, place: str) -> str:
     """Write a program that loads a model and asks it.
 
     Args:
-        format_: A name in `formats.FORMATS`, or "mlflow".
+        format_: A name in `export_formats.FORMATS`, or "mlflow".
         place: Its file, or its address.
 
     Returns:
@@ -27,7 +27,7 @@ def example(meta: Meta, format_: str, place: str) -> str:
             ],
         ),
         "safetensors": (
-            ["from pathlib import Path", "import torch", "from convgrid.model.formats import read"],
+            ["from pathlib import Path", "import torch", "from convgrid.model.export_formats import read"],
             [
                 f'model = read(Path("{place}"))  # its metadata hold the layers, for a program without convgrid',
                 "predictions = model.predict(torch.from_numpy(images))",
@@ -43,7 +43,7 @@ def example(meta: Meta, format_: str, place: str) -> str:
     return "\n".join(["import numpy as np", *head, "", images, *predictions, *shown]) + "\n"
 
 
-def _shown(meta: Meta) -> list[str]:
+def _shown(meta: Metadata) -> list[str]:
     names = f"names = {list(meta.profile.names)!r}"
     if meta.slides:
         return [names, "print(predictions.shape)  # images, names, rows, columns"]

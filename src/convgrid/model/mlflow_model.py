@@ -23,13 +23,13 @@ from mlflow.pyfunc import save_model
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from convgrid.model.parts import ADDRESS, CARD, EXAMPLES, META, PROGRAM, make
+from convgrid.model.mlflow_parts import ADDRESS, CARD, EXAMPLES, META, PROGRAM, make
 from convgrid.runs.trial import BEST, read_record
 from convgrid.system.mlflow_internals import packages_known
 
 NAME = "model"
 WEIGHTS = "convgrid.weights"  # tag: a digest of what the model was made of
-SERVING = Path(__file__).with_name("serving.py")
+SERVING = Path(__file__).with_name("mlflow_serving.py")
 PACKAGES = ("mlflow", "numpy", "pandas", "torch")  # that a model needs when it is loaded
 LONGEST = 5000  # characters of a description in the registry
 
