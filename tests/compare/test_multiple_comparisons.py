@@ -30,7 +30,7 @@ def test_equal_spreads_in_many_settings_come_near_tukeys_range() -> None:
     tukey = stats.tukey_hsd(*values).pvalue[0]
     p = compare_independent(values)
     assert p[1] == pytest.approx(TOLD * tukey[2], rel=0.1)  # the clearest is judged as the range of all
-    assert p[0] == pytest.approx(TOLD * stats.ttest_ind(values[0], values[1]).pvalue, rel=0.1)  # the last one by itself
+    assert p[0] / TOLD == pytest.approx(stats.ttest_ind(values[0], values[1])[1], rel=0.1)  # the last one by itself
 
 
 def test_the_adjusted_p_of_a_nearer_setting_is_never_smaller() -> None:
