@@ -190,7 +190,7 @@ class Simulated:
         said = unpacked(body)
         match said["verb"]:
             case "terms":
-                self._say(number, verb="ready", workers=self._slots)
+                self._say(number, verb="ready", workers=self._slots, has_gpus=False)
             case "give":
                 slot, now = said["slot"], time.monotonic()
                 if (number, slot) in self._asked:

@@ -71,6 +71,17 @@ def test_the_users_own_modules_count_and_are_not_imported(
     assert faults(code(), here, []).startswith("its code differs: never_imported, of your own, is another.")
 
 
+def test_secrets_of_the_environment_must_be_set_there(settings: SettingsMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "1234")
+    made = settings()
+    made = Settings({**made.values, "mine": {"token": "${oc.env:MY_TOKEN}"}}, made.choices, made.folders)
+    assert fitness.secrets_of([made]) == ["MY_TOKEN"]
+    assert faults(code(), {}, [], ["MY_TOKEN"]) == ""
+    monkeypatch.delenv("MY_TOKEN")
+    told = "the environment variable MY_TOKEN is not set there. Set it: secrets are not sent"
+    assert faults(code(), {}, [], ["MY_TOKEN"]) == told
+
+
 def test_data_and_weights_must_be_there(settings: SettingsMaker, in_tmp: Path) -> None:
     (in_tmp / "photos").mkdir()
     made = settings("data=image_folder", f"data.root={in_tmp}/photos", "arch.weights=last")

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from convgrid.sweep.executors import local
 from convgrid.sweep.executors.local import VISIBLE, Local
+from forks import fork
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,12 @@ def test_workers_see_the_gpus_that_this_process_was_given_and_no_others(
     monkeypatch.setattr(Local, "_ready", lambda *_: count)
     Local(workers=None, trials_per_gpu=2, threads=1, accelerator="auto")
     assert started == [None, *slots]  # the first one sees them all, and counts
+
+
+def test_a_worker_that_cannot_start_is_told_before_it_gets_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine whose torch is broken: a node of such workers is refused, and no trial is blamed."""
+    monkeypatch.setattr(local, "start", lambda work, theirs, *_: fork(theirs.close))
+    workers = Local(workers=2, trials_per_gpu=1, threads=1, accelerator="cpu")
+    with pytest.raises(EOFError):
+        workers.wait_until_ready()
+    workers.close()

@@ -181,8 +181,8 @@ def test_a_pulled_cable_loses_no_trial_and_the_node_comes_back_once_it_is_plugge
 
 
 def test_a_node_that_is_not_the_schedulers_like_is_refused_and_no_trial_is_blamed(stage: Stage) -> None:
-    """Another version of a package; another folder under the same name; and one node that is fit."""
-    scheduler = stage.scheduler(2, 1, 0.0)
+    """Another version of a package; another folder under the same name; one with a full disk; and one that is fit."""
+    scheduler = stage.scheduler(4, 1, 0.2)
     (stage.folder / "mounted").mkdir()
     elsewhere = {**json.loads(stage.address()), "sweep": str(stage.folder / "mounted")}
     (stage.folder / "copied.json").write_text(json.dumps(elsewhere))
@@ -193,7 +193,12 @@ def test_a_node_that_is_not_the_schedulers_like_is_refused_and_no_trial_is_blame
         assert reason in ends(node, status=1)
         wait_for(lambda name=name, reason=reason: f"{name} is refused: {reason}" in stage.notes())
     assert stage.outcomes() == {}
-    fit = stage.node("fit")
+    (stage.folder / "full-full").touch()
+    nodes = [stage.node(name) for name in ("fit", "full")]
     ends(scheduler)
-    ends(fit)
-    stage.all_is_well(2, 1)
+    for node in nodes:
+        ends(node)
+    assert stage.outcomes() == {f"t{number}": "finished" for number in range(4)}
+    assert (
+        "full gets no more trials: the disk cannot be written" in stage.notes() or "full has come" not in stage.notes()
+    )

@@ -97,7 +97,7 @@ class Stage:
     def node(self, host: str, workers: int = 1, id_: str = "") -> Node:
         """One that has come and is ready."""
         made = self.come(host, id_)
-        made.say(verb="ready", workers=workers)
+        made.say(verb="ready", workers=workers, has_gpus=False)
         self.until(lambda: self.remote._ids[id_ or host].workers)
         return made
 
@@ -182,6 +182,19 @@ def test_a_node_that_is_unfit_is_named_and_given_nothing(stage: Callable[..., St
     assert made.remote.free() == []
 
 
+def test_nodes_with_and_without_gpus_are_not_mixed(stage: Callable[..., Stage]) -> None:
+    """A trial that is lost on one would start over on the other, and come to other numbers."""
+    made = stage()
+    made.node("plain")
+    other = made.come("gpu1")
+    other.say(verb="ready", workers=1, has_gpus=True)
+    made.until(lambda: "refused" in other.verbs())
+    reason = "it has a GPU, and the first node has none. Ask for nodes that are alike, or add trainer=cpu"
+    assert other.heard[-1]["reason"] == reason
+    assert made.told[-1] == f"gpu1 is refused: {reason}."
+    assert made.remote.crew() == "1 node, 1 worker"
+
+
 def test_where_nobody_came_the_sweep_says_where_to_look(stage: Callable[..., Stage]) -> None:
     made = stage(Machines(left=0))
     made.until(made.remote.hopeless)
@@ -259,7 +272,7 @@ def test_a_node_that_comes_back_has_lost_what_it_had(stage: Callable[..., Stage]
         {"verb": "dance"},
         {"verb": "event", "slot": 7, "event": event_said(FINISHED)},
         {"verb": "event", "slot": 0, "event": {"kind": "Job"}},
-        {"verb": "ready", "workers": 1},
+        {"verb": "ready", "workers": 1, "has_gpus": False},
         {"verb": "event"},
         {},
     ],
@@ -358,7 +371,7 @@ def test_a_trial_with_which_three_nodes_are_lost_has_failed_and_no_retry_is_spen
         for host in "abc"[:MOST_LOSSES]:
             node = Node(made.folder, host)
             until(lambda node=node: "terms" in node.verbs())
-            node.say(verb="ready", workers=1)
+            node.say(verb="ready", workers=1, has_gpus=False)
             until(node.jobs)
             node.say(verb="dance")
             node.close()
@@ -376,7 +389,7 @@ def test_a_trial_that_many_nodes_left_by_word_has_not_failed(stage: Callable[...
         for number in range(MOST_LOSSES + 1):
             node = Node(made.folder, f"n{number}")
             until(lambda node=node: "terms" in node.verbs())
-            node.say(verb="ready", workers=1)
+            node.say(verb="ready", workers=1, has_gpus=False)
             until(node.jobs)
             node.tell(Began(""))
             node.say(verb="leaving", reason="SIGTERM")

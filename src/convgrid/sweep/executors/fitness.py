@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from re import match
 from typing import Any
 
 import convgrid
+from convgrid.component import KEPT
 from convgrid.config import PLACES, Settings, flatten
 
 PACKAGES = ("torch", "lightning", "numpy")  # where convgrid itself is not installed
@@ -43,15 +45,19 @@ def own_modules(settings: Iterable[Settings]) -> dict[str, str]:
     Returns:
         By the name of the outermost package or module.
     """
-    alike = {json.dumps(dict(each.choices), sort_keys=True): each for each in settings}  # options have fixed targets
     names = {
         str(value).partition(".")[0].partition(":")[0]
-        for each in alike.values()
+        for each in _alike(settings)  # options have fixed targets
         for key, value in flatten(each.values)
         if key.endswith("_target_") and not key.startswith("sweep.")
     }
     found = {name: own_module(name) for name in sorted(names - {"convgrid"})}
     return {name: digest for name, digest in found.items() if digest}
+
+
+def _alike(settings: Iterable[Settings]) -> Collection[Settings]:
+    """One of each choice of options."""
+    return {json.dumps(dict(each.choices), sort_keys=True): each for each in settings}.values()
 
 
 def own_module(name: str) -> str:
@@ -84,13 +90,20 @@ def places(settings: Iterable[Settings]) -> list[str]:
     return [str(path) for path in paths if path.exists()]
 
 
-def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str]) -> str:
+def secrets_of(settings: Iterable[Settings]) -> list[str]:
+    """Name the environment's variables that trials look up, since a config does not hold what is in them."""
+    texts = (value for each in _alike(settings) for _, value in flatten(each.values) if isinstance(value, str))
+    return sorted({name for text in texts for name in KEPT.findall(text)})
+
+
+def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str], secrets: Sequence[str] = ()) -> str:
     """Find why this machine's trials would come out otherwise than those of the scheduler's machine.
 
     Args:
         wanted: What `code` gives there.
         own: What `own_modules` gives there.
         read: What `places` gives there.
+        secrets: What `secrets_of` gives there.
 
     Returns:
         In a few words, with the fix; "" where nothing is wrong.
@@ -108,7 +121,8 @@ def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str
     missing = [path for path in read if not Path(path).exists()]
     if missing:
         return f"{missing[0]} is missing there. Put the data where all nodes see it"
-    return ""
+    unset = [name for name in secrets if name not in os.environ]
+    return f"the environment variable {unset[0]} is not set there. Set it: secrets are not sent" if unset else ""
 
 
 def _packages() -> Iterator[str]:

@@ -30,6 +30,7 @@ class _Process:
 
     process: BaseProcess
     connection: Connection
+    is_ready: bool = False  # and heard to be so
     is_dead: bool = False  # and told so
 
 
@@ -42,6 +43,9 @@ class Local:
         threads: Intra-op threads of each worker.
         accelerator: The config's `trainer.accelerator`.
         lease: The file by which workers learn that they must end; None where they end with this process only.
+
+    Raises:
+        EOFError: If a worker ends before it can say how many GPUs there are.
     """
 
     def __init__(
@@ -50,8 +54,8 @@ class Local:
         self._lease = None if lease is None else str(lease)
         self._slots: list[str | None] = [None]
         first = self._start(0)
-        gpus = 0 if accelerator == "cpu" else self._ready(first)
-        names = visible_gpus(os.environ.get(VISIBLE), gpus)
+        self.gpus = 0 if accelerator == "cpu" else self._ready(first)
+        names = visible_gpus(os.environ.get(VISIBLE), self.gpus)
         slots = [name for name in names for _ in range(trials_per_gpu)]
         count = workers or len(slots) or max(1, cores() // threads)
         self._slots = [slots[number % len(slots)] if slots else None for number in range(count)]
@@ -60,6 +64,16 @@ class Local:
             first = self._start(0)
         self._processes = [first, *map(self._start, range(1, count))]
         self.workers = [Worker(number) for number in range(count)]
+
+    def wait_until_ready(self) -> None:
+        """Wait until every worker has imported what it needs.
+
+        Raises:
+            EOFError: If one cannot.
+        """
+        for its in self._processes:
+            if not its.is_ready:
+                self._ready(its)
 
     def free(self) -> list[Worker]:
         """The workers that have nothing to do."""
@@ -155,6 +169,7 @@ class Local:
 
     def _ready(self, its: _Process) -> int:
         said: Ready = its.connection.recv()
+        its.is_ready = True
         return said.gpus
 
     def _end(self, its: _Process, *, kill: bool) -> None:

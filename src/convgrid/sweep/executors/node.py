@@ -70,6 +70,7 @@ class _Node:
     def __init__(self, file: Path, folder: Path, signals: _Signals) -> None:
         self._file, self._signals = file.absolute(), signals
         self._lease = Lease(folder / "lease")
+        self._told = ""
         self._id = secrets.token_hex(8)
         self._host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
@@ -111,21 +112,37 @@ class _Node:
     def _serve(self, address: Address, client: Client) -> End:
         terms = self._terms(client)
         if terms is None:
-            _tell(f"Not with the scheduler at {address.at}: {client.ended or self._signals.came}.")
+            self._tell_once(f"Not with the scheduler at {address.at}: {client.ended or self._signals.came}.")
             return "unreached"
         sys.path += [place for place in terms["path"] if place not in sys.path and Path(place).is_dir()]
-        fault = self._elsewhere(address) or faults(terms["code"], terms["own"], terms["read"])
+        fault = self._elsewhere(address) or faults(terms["code"], terms["own"], terms["read"], terms["secrets"])
         if fault:
-            _tell(f"Refused by the scheduler at {address.at}: {fault}.")
-            client.say(packed({"verb": "unfit", "reason": fault}))
-            return "refused"
+            return self._unfit(fault, client)
         os.environ.update({name: text for name, text in terms["variables"].items() if name not in os.environ})
-        local = Local(**terms["options"], lease=self._lease.file)
+        local: Local | None = None
         try:
-            client.say(packed({"verb": "ready", "workers": len(local.workers)}))
+            local = Local(**terms["options"], lease=self._lease.file)
+            local.wait_until_ready()  # no trial waits for a node that still imports, while others are free
+            client.say(packed({"verb": "ready", "workers": len(local.workers), "has_gpus": bool(local.gpus)}))
             return self._relay(local, client)
+        except EOFError:
+            if client.ended or self._lease.left < 0:  # the scheduler is gone, and so they ended
+                return "cut"
+            return self._unfit("its workers end as soon as they are started. See what they print there", client)
         finally:
-            local.close()
+            if local is not None:
+                local.close()
+
+    def _tell_once(self, text: str) -> None:
+        """Say something that may be so every second for minutes."""
+        if text != self._told:
+            _tell(text)
+        self._told = text
+
+    def _unfit(self, fault: str, client: Client) -> End:
+        _tell(f"Refused: {fault}.")
+        client.say(packed({"verb": "unfit", "reason": fault}))
+        return "refused"
 
     def _terms(self, client: Client) -> Mapping[str, Any] | None:
         """Wait for the scheduler's first word, and for its first answer to a beat, without which nothing may train."""
@@ -147,6 +164,9 @@ class _Node:
                 if said["verb"] == "close":
                     _tell("The sweep is over.")
                     return "over"
+                if said["verb"] == "refused":
+                    _tell(f"Refused: {said['reason']}.")
+                    return "refused"
                 _do(local, said)
             if client.ended:
                 _tell(f"Its trials keep their finished epochs: {client.ended}.")

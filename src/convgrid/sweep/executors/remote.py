@@ -18,7 +18,7 @@ from convgrid.errors import ConfigError
 from convgrid.features.cache import LIMIT
 from convgrid.runs.files import write
 from convgrid.sweep.executors.address import FILE, Address, read_address
-from convgrid.sweep.executors.fitness import code, own_modules, places
+from convgrid.sweep.executors.fitness import code, own_modules, places, secrets_of
 from convgrid.sweep.executors.interface import Event, Launcher, Lost, Worker
 from convgrid.sweep.executors.supply import Supply
 from convgrid.sweep.executors.transport import Frame, Server
@@ -97,6 +97,7 @@ class Remote:
         self._is_noted = True  # whether the file of nodes is as it is to be
         self._plans = PlanTexts()
         self._numbers = 0
+        self._has_gpus: bool | None = None  # of all nodes, as of the first
         self._notes: list[str] = []
         if self._before:
             self._notes.append(
@@ -245,11 +246,9 @@ class Remote:
                 else:
                     yield worker, event
             case "ready":
-                self._staff(node, int(said["workers"]))
+                self._staff(node, int(said["workers"]), bool(said["has_gpus"]))
             case "unfit":
-                self._forget(node)
-                self._supply.refused(node.host)
-                self._notes.append(f"{node.host} is refused: {said['reason']}.")
+                self._refuse(node, said["reason"])
             case "leaving":
                 self._retire(node)
                 self._notes.append(f"{node.host} is leaving: {said['reason']}. Its trials go on elsewhere.")
@@ -258,10 +257,25 @@ class Remote:
             case verb:
                 raise Nonsense(verb)
 
-    def _staff(self, node: Node, count: int) -> None:
-        """A node is ready to train."""
+    def _refuse(self, node: Node, reason: str) -> None:
+        self._forget(node)
+        self._supply.refused(node.host)
+        self._notes.append(f"{node.host} is refused: {reason}.")
+
+    def _staff(self, node: Node, count: int, has_gpus: bool) -> None:
+        """A node is ready to train; a trial must not go on where numbers come out otherwise."""
         if node.workers:
             raise Nonsense("ready twice")
+        if self._has_gpus is None:
+            self._has_gpus = has_gpus
+        if has_gpus != self._has_gpus:
+            differs = (
+                "it has a GPU, and the first node has none" if has_gpus else "it has no GPU, as the first node has"
+            )
+            reason = f"{differs}. Ask for nodes that are alike, or add trainer=cpu"
+            self._server.say(node.session, packed({"verb": "refused", "reason": reason}))
+            self._refuse(node, reason)
+            return
         node.workers = [Worker(self._numbers + slot) for slot in range(count)]
         self._numbers += count
         self._places |= {worker.number: (node, slot) for slot, worker in enumerate(node.workers)}
@@ -317,6 +331,7 @@ def _terms(address: Address, options: Options, trained: Sequence[Settings]) -> d
         "code": dict(code()),
         "own": own_modules(trained),
         "read": places(trained),
+        "secrets": secrets_of(trained),
         "path": [str(Path(place).absolute()) for place in shared],
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "options": vars(options),
