@@ -82,7 +82,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         process.communicate(timeout=30)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -90,7 +90,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def ends(process: "subprocess.Popen[str]", status: int = 0) -> str:
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=200)
     assert process.returncode == status, output
     return output
 
