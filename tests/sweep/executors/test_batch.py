@@ -55,7 +55,7 @@ def logs(tmp_path: Path) -> Path:
 
 
 def scripts(logs: Path) -> list[str]:
-    return [path.read_text() for path in sorted(logs.iterdir()) if path.suffix not in (".stdout", ".stderr")]
+    return [path.read_text() for path in sorted(logs.iterdir()) if path.suffix not in (".stdout", ".stderr", ".json")]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,10 @@ def test_a_value_that_the_provider_does_not_take_is_told_in_a_line(programs: Any
 
 def test_without_parsl_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"sweep/executor=slurm needs parsl: pip install 'convgrid\[cluster\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"sweep/executor=slurm needs parsl, which is not installed: pip install 'convgrid\[cluster\]'",
+    ):
         make_launcher(option("slurm"))
 
 
@@ -158,21 +161,31 @@ def test_without_parsl_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 class Queue:
-    """A provider whose jobs do what the test says."""
+    """A provider whose jobs do what the test says. What has ended it asks for no more, as Parsl's do not.
+
+    Args:
+        system: State and name of each job: another provider's, for another start of the sweep.
+    """
 
     walltime = "01:00:00"
 
-    def __init__(self) -> None:
+    def __init__(self, system: dict[str, tuple[str, str]] | None = None) -> None:
+        self.system = {} if system is None else system
         self.script_dir: str | None = None
         self.resources: dict[str, Any] = {}
         self.cancelled: list[str] = []
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "") -> str:
-        number = str(len(self.resources) + 1)
-        self.resources[number] = {"status": JobStatus(JobState.PENDING), "name": job_name}
+        number = str(len(self.system) + 1)
+        self.system[number] = ("PENDING", job_name)
+        Path(str(self.script_dir), f"{job_name}.1764.5").write_text(command)
+        self.resources[number] = {"job_id": number, "status": JobStatus(JobState.PENDING)}
         return number
 
     def status(self, job_ids: Sequence[str]) -> list[JobStatus]:
+        for number, job in self.resources.items():
+            if not job["status"].terminal:
+                job["status"] = JobStatus(JobState[self.system[number][0]])
         return [self.resources[number]["status"] for number in job_ids]
 
     def cancel(self, job_ids: Sequence[str]) -> list[bool]:
@@ -180,9 +193,10 @@ class Queue:
         return [True for _ in job_ids]
 
     def turn(self, number: str, state: str, words: str = "") -> None:
-        self.resources[number]["status"] = JobStatus(JobState[state])
+        name = self.system[number][1]
+        self.system[number] = (state, name)
         if words:
-            Path(str(self.script_dir), f"{self.resources[number]['name']}.1764.5.stderr").write_text(words)
+            Path(str(self.script_dir), f"{name}.1764.5.stderr").write_text(words)
 
 
 @pytest.fixture
@@ -241,13 +255,14 @@ def test_a_job_that_is_requeued_is_still_waited_for_and_told(jobs: Batch, queue:
 def test_a_job_that_accounting_does_not_list_yet_is_not_given_up(
     jobs: Batch, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue.turn("1", "COMPLETED")  # as Parsl calls what sacct does not list; it asks no more then
+    queue.turn("1", "COMPLETED")  # as Parsl calls what sacct does not list
     assert jobs.waiting() == 2
-    assert queue.resources["1"]["status"].state == JobState.PENDING
-    queue.turn("1", "COMPLETED")
+    queue.turn("1", "RUNNING")
+    assert jobs.waiting() == 2
+    queue.turn("2", "COMPLETED")
     monkeypatch.setattr(batch, "LATE", 0.0)
     assert jobs.waiting() == 1
-    assert jobs.notes() == ["Job 1 was cancelled, and no other takes its place: it left the queue before it began"]
+    assert jobs.notes() == ["Job 2 was cancelled, and no other takes its place: it left the queue before it began"]
 
 
 def test_a_batch_system_that_is_away_changes_nothing(
@@ -271,3 +286,26 @@ def test_at_the_end_jobs_that_wait_are_cancelled_and_others_end_by_themselves(
     jobs.stop()
     assert queue.cancelled == ["2"]
     assert jobs.waiting() == 0
+
+
+def test_jobs_of_a_start_that_was_killed_are_taken_over(jobs: Batch, queue: Queue, logs: Path) -> None:
+    queue.turn("1", "RUNNING", "Found GPUs")
+    jobs.waiting()
+    queue.turn("1", "COMPLETED")  # while nobody looks
+    again = Queue(queue.system)
+    taken = Batch(again, "sweep/executor=slurm")
+    assert taken.start(NODE, 2, logs) == 2
+    assert taken.notes() == ["Jobs of this sweep's earlier start are still there: 2"]
+    assert sorted(again.system) == ["1", "2", "3"]
+    assert again.system["3"][1] == "convgrid-3"
+    assert taken.waiting() == 2
+    taken.stop()
+    assert again.cancelled == ["2", "3"]
+    assert Batch(Queue(queue.system), "sweep/executor=slurm").start(NODE, 2, logs) == 2
+    assert len(queue.system) == 5  # after an end there is nothing to take over
+
+
+def test_jobs_of_another_batch_system_are_not_taken_over(jobs: Batch, logs: Path) -> None:
+    other = Queue()
+    assert Batch(other, "sweep/executor=pbs").start(NODE, 2, logs) == 2
+    assert sorted(other.system) == ["1", "2"]

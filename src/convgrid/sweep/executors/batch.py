@@ -1,12 +1,13 @@
 """Node processes as jobs of a batch system, each a job of one node: Parsl's providers know how each system is asked."""
 
 import inspect
+import json
 import logging
 import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -16,10 +17,11 @@ from typing import Any, Protocol
 
 from convgrid.component import Component
 from convgrid.errors import ConfigError
+from convgrid.runs.files import write
 from convgrid.sweep.executors.interface import Launcher
 from convgrid.system.text import one_line
 
-EXTRAS = {"parsl": "cluster", "ray": "ray"}  # which of convgrid's brings a package
+FILE = "jobs.json"  # beside the logs: the jobs that have not ended, for the next start should this one be killed
 NAME = "convgrid"  # what the queue shows, with a number
 LATE = 30.0  # seconds for which a batch system may not know of a job that it has just taken
 PURGED = 900.0  # seconds after its time limit for which a job may still be said to run
@@ -56,11 +58,11 @@ def make_launcher(option: Component) -> Launcher:
     Raises:
         ConfigError: If its package is not installed, or it does not take its values.
     """
-    package = option.target.partition(".")[0]
-    if package in EXTRAS and find_spec(package) is None:
-        raise ConfigError(f"{option.option} needs {package}: pip install 'convgrid[{EXTRAS[package]}]'")
+    is_of_parsl = option.target.startswith("parsl.")
+    if is_of_parsl and find_spec("parsl") is None:
+        raise ConfigError(f"{option.option} needs parsl, which is not installed: pip install 'convgrid[cluster]'")
     make = option.bind()
-    if package == "parsl" and "launcher" in inspect.signature(make).parameters:
+    if is_of_parsl and "launcher" in inspect.signature(make).parameters:
         from parsl.launchers import SimpleLauncher  # others start the command several times, by shells in between
 
         make = partial(make, launcher=SimpleLauncher())
@@ -106,7 +108,7 @@ class Batch:
         self._lock = Lock()  # the end may come while the states of jobs are asked for
 
     def start(self, command: Sequence[str], nodes: int, logs: Path) -> int:
-        """Submit a job for each node, less those in whose place one was cancelled.
+        """Submit a job for each node, less those that an earlier start left, or whose job somebody cancelled.
 
         Returns:
             How many jobs the batch system has taken.
@@ -114,25 +116,30 @@ class Batch:
         Raises:
             ConfigError: If it takes none at all.
         """
-        self._command, self._logs = f"exec {shlex.join(command)}", logs
-        self._provider.script_dir = str(logs)
-        taken = [int(found[1]) for path in logs.iterdir() if (found := re.search(rf"\b{NAME}-(\d+)\.", path.name))]
-        self._count = max([self._count, *taken])
         with self._lock:
-            wanted = max(0, nodes - self._cancelled)
+            left = 0
+            if not self._command:
+                self._command, self._logs = f"exec {shlex.join(command)}", logs
+                self._provider.script_dir = str(logs)
+                left = self._take_over()
+            wanted = max(0, nodes - left - self._cancelled)
             self._cancelled = 0
             refusals = [refusal for _ in range(wanted) if (refusal := self._submit())]
+            self._remember()
         if refusals and not self._jobs:
             raise ConfigError(f"{self._option}: no job is taken. {refusals[0]}")
         if refusals:
             self._notes.append(f"{len(refusals)} of {wanted} jobs are not taken: {refusals[0]}")
-        return wanted - len(refusals)
+        return left + wanted - len(refusals)
 
     def waiting(self) -> int:
         """Count the jobs that are queued or run."""
         with self._lock:
+            before = len(self._jobs)
             for job, status in self._states():
                 self._look(job, status)
+            if len(self._jobs) < before:
+                self._remember()
             return len(self._jobs)
 
     def notes(self) -> list[str]:
@@ -151,6 +158,36 @@ class Batch:
                     if status.terminal:
                         del self._jobs[job.id]
             self._cancel([*self._jobs.values()])
+            (self._logs / FILE).unlink(missing_ok=True)
+
+    def _take_over(self) -> int:
+        """Find the jobs that a start of the sweep left which was killed; how many have not ended."""
+        numbers = [re.search(rf"\b{NAME}-(\d+)\.", path.name) for path in self._logs.iterdir()]
+        self._count = max([int(found[1]) for found in numbers if found], default=0)
+        try:
+            known = json.loads((self._logs / FILE).read_text(encoding="utf-8"))
+            jobs = dict(known["jobs"]) if known["option"] == self._option else {}
+        except (OSError, ValueError, TypeError, KeyError):
+            return 0
+        for number, (name, resource) in jobs.items():
+            status = _unknown()
+            self._provider.resources[number] = {**resource, "status": status}
+            self._jobs[number] = _Job(number, name, status, time.monotonic() - LATE)
+        for job, status in self._states():
+            if status.terminal:
+                del self._jobs[job.id]
+        if self._jobs:
+            self._notes.append(f"Jobs of this sweep's earlier start are still there: {', '.join(self._jobs)}")
+        return len(self._jobs)
+
+    def _remember(self) -> None:
+        """Write down which jobs there are, with what Parsl knows of them."""
+        jobs = {}
+        for job in self._jobs.values():
+            known = {key: value for key, value in self._provider.resources[job.id].items() if key != "status"}
+            jobs[job.id] = [job.name, known]
+        with suppress(OSError):  # on a full disk the next start asks for all nodes anew
+            write(self._logs / FILE, json.dumps({"option": self._option, "jobs": jobs}))
 
     def _submit(self) -> str:
         """Submit one more job.
@@ -217,6 +254,12 @@ class Batch:
 
     def _logs_of(self, job: _Job) -> list[Path]:
         return sorted(self._logs.glob(f"*{job.name}.*std*"))  # errors stand before output
+
+
+def _unknown() -> Any:
+    from parsl.jobs.states import JobState, JobStatus
+
+    return JobStatus(JobState.UNKNOWN)
 
 
 def _tail(path: Path) -> list[str]:

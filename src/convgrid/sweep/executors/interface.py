@@ -145,8 +145,8 @@ class Launcher(Protocol):
             logs: An existing folder for what they print, shared by all machines.
 
         Returns:
-            How many were asked for: fewer where a limit is reached, or where somebody cancelled one, who wants none in
-            its place.
+            How many were asked for, those included that an earlier start of the sweep left, should it have been killed:
+            fewer where a limit is reached, or where somebody cancelled one, who wants none in its place.
 
         Raises:
             ConfigError: If they are refused, such as for an unknown partition.

@@ -110,7 +110,7 @@ class Remote:
         logs.mkdir(exist_ok=True)
         self._supply = Supply(launcher, command, logs, settings.nodes)
         try:
-            self._supply.begin(at_least=len(self._before))
+            self._supply.begin()
         except BaseException:
             self.close()
             raise

@@ -34,16 +34,13 @@ class Supply:
         self._thread = threading.Thread(target=self._ask, name="convgrid-launcher", daemon=True)
         self._lock = threading.Lock()
 
-    def begin(self, at_least: int) -> None:
-        """Ask for the nodes, less those of an earlier start, which come back.
+    def begin(self) -> None:
+        """Ask for the nodes.
 
         Raises:
             ConvgridError: If they are refused.
         """
-        count = max(0, self._wanted - at_least)
-        if count:
-            self._wanted -= count - self._launcher.start(self._command, count, self._logs)
-        self._has_come = self._has_progressed = not count  # should they not come back
+        self._wanted = self._launcher.start(self._command, self._wanted, self._logs)
         self._thread.start()
 
     def joined(self) -> None:
