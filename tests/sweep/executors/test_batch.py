@@ -138,7 +138,7 @@ def test_a_limit_of_jobs_leaves_those_that_were_taken(programs: Any, logs: Path)
 
 def test_a_walltime_that_is_none_is_told_before_anything_is_submitted(programs: Any) -> None:
     programs(sacct="exit 1")
-    for wrong in ("4h", "00:00:30"):
+    for wrong in ("4h", "00:00:30", "0:00:59"):
         with pytest.raises(ConfigError, match=f"sweep.executor.walltime={wrong} .*sweep.executor.walltime=04:00:00"):
             make_launcher(option("slurm", walltime=wrong))
 
@@ -146,6 +146,11 @@ def test_a_walltime_that_is_none_is_told_before_anything_is_submitted(programs: 
 def test_a_value_that_the_provider_does_not_take_is_told_in_a_line(programs: Any) -> None:
     with pytest.raises(ConfigError, match=r"sweep/executor=slurm cannot be used: .*cores_per_node"):
         make_launcher(option("slurm", cores_per_node="many"))
+
+
+def test_what_is_neither_a_provider_nor_a_launcher_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"sweep/executor=mine: collections.Counter gives Counter, which is neither"):
+        make_launcher(Component("mine", "collections.Counter", {}, "sweep/executor"))
 
 
 def test_without_parsl_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +254,27 @@ def test_a_job_that_is_requeued_is_still_waited_for_and_told(jobs: Batch, queue:
     assert jobs.waiting() == 2
     assert [*jobs.notes(), *jobs.notes()] == [
         "Job 1 waits again: error: *** JOB 1 ON node1 CANCELLED AT 2026-11-27T02:00:00 DUE TO PREEMPTION ***"
+    ]
+    queue.turn("1", "RUNNING")
+    jobs.waiting()
+    queue.turn("1", "COMPLETED")
+    assert jobs.waiting() == 1
+    assert jobs.notes() == [f"Job 1 has ended: {queue.script_dir} says nothing of it"]  # preempted it was before
+
+
+def test_who_has_ended_a_job_is_taken_from_accounting_where_there_is_one(programs: Any, logs: Path) -> None:
+    table = logs.parent / "table"
+    programs(sbatch="echo Submitted batch job 7", sacct=f'case "$*" in *--job*) cat {table};; esac')
+    made = make_launcher(option("slurm"))
+    made.start(NODE, 1, logs)
+    told = []
+    for state, count in (("PENDING", 1), ("RUNNING", 1), ("REQUEUED", 1), ("RUNNING", 1), ("CANCELLED by 0", 0)):
+        table.write_text(f"7 {state}\n")  # as Slurm's manual has it
+        assert made.waiting() == count
+        told += made.notes()
+    assert told == [
+        "Job 7 waits again: the batch system requeued it",
+        f"Job 7 was cancelled, and no other takes its place: {logs} says nothing of it",
     ]
 
 

@@ -56,7 +56,7 @@ def make_launcher(option: Component) -> Launcher:
     """Make what an option of `sweep/executor` names: a launcher, or a provider of Parsl's, whose jobs are nodes.
 
     Raises:
-        ConfigError: If its package is not installed, or it does not take its values.
+        ConfigError: If its package is not installed, if it does not take its values, or is something else.
     """
     is_of_parsl = option.target.startswith("parsl.")
     if is_of_parsl and find_spec("parsl") is None:
@@ -68,7 +68,14 @@ def make_launcher(option: Component) -> Launcher:
         make = partial(make, launcher=SimpleLauncher())
     with option.blamed():
         made = make()
-    return Batch(made, option.option) if hasattr(made, "submit") else made
+    if all(hasattr(made, name) for name in ("submit", "status", "cancel")):
+        return Batch(made, option.option)
+    if all(hasattr(made, name) for name in ("start", "waiting", "notes", "stop")):
+        return made
+    raise ConfigError(
+        f"{option.option}: {option.target} gives {type(made).__name__}, which is neither a provider of Parsl's nor a "
+        "launcher. Name another in the option's file."
+    )
 
 
 @dataclass
@@ -79,6 +86,7 @@ class _Job:
         name: Of its script and its logs, with the time behind it.
         status: The last that did not say it had ended.
         running: Since when, in seconds of the monotonic clock; None while it waits.
+        told: Lines of its log of which the user knows, from before it was put back into the queue.
     """
 
     id: Any
@@ -86,6 +94,7 @@ class _Job:
     status: Any
     submitted: float = field(default_factory=time.monotonic)
     running: float | None = None
+    told: list[str] = field(default_factory=list)
 
 
 class Batch:
@@ -124,13 +133,13 @@ class Batch:
                 left = self._take_over()
             wanted = max(0, nodes - left - self._cancelled)
             self._cancelled = 0
-            refusals = [refusal for _ in range(wanted) if (refusal := self._submit())]
+            taken, refusal = self._submit_all(wanted)
             self._remember()
-        if refusals and not self._jobs:
-            raise ConfigError(f"{self._option}: no job is taken. {refusals[0]}")
-        if refusals:
-            self._notes.append(f"{len(refusals)} of {wanted} jobs are not taken: {refusals[0]}")
-        return left + wanted - len(refusals)
+        if refusal and not self._jobs:
+            raise ConfigError(f"{self._option}: no job is taken. {refusal}")
+        if refusal:
+            self._notes.append(f"{wanted - taken} of {wanted} jobs are not taken: {refusal}")
+        return left + taken
 
     def waiting(self) -> int:
         """Count the jobs that are queued or run."""
@@ -166,12 +175,12 @@ class Batch:
         self._count = max([int(found[1]) for found in numbers if found], default=0)
         try:
             known = json.loads((self._logs / FILE).read_text(encoding="utf-8"))
-            jobs = dict(known["jobs"]) if known["option"] == self._option else {}
-        except (OSError, ValueError, TypeError, KeyError):
+            jobs = [(number, str(name), dict(rest)) for number, (name, rest) in known["jobs"].items()]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return 0
-        for number, (name, resource) in jobs.items():
+        for number, name, rest in jobs if known["option"] == self._option else ():
             status = _unknown()
-            self._provider.resources[number] = {**resource, "status": status}
+            self._provider.resources[number] = {**rest, "status": status}
             self._jobs[number] = _Job(number, name, status, time.monotonic() - LATE)
         for job, status in self._states():
             if status.terminal:
@@ -188,6 +197,20 @@ class Batch:
             jobs[job.id] = [job.name, known]
         with suppress(OSError):  # on a full disk the next start asks for all nodes anew
             write(self._logs / FILE, json.dumps({"option": self._option, "jobs": jobs}))
+
+    def _submit_all(self, count: int) -> tuple[int, str]:
+        """Submit so many jobs, or as many as are taken until two in a row are refused.
+
+        Returns:
+            How many were taken, and why others were not.
+        """
+        taken, refusals = 0, [""]
+        for _ in range(count):
+            refusals.append(self._submit())
+            taken += not refusals[-1]
+            if refusals[-1] and refusals[-2]:
+                break
+        return taken, max(refusals, key=bool)
 
     def _submit(self) -> str:
         """Submit one more job.
@@ -215,8 +238,9 @@ class Batch:
             return []
 
     def _cancel(self, jobs: Sequence[_Job]) -> None:
-        if jobs:
-            self._provider.cancel([job.id for job in jobs])
+        with suppress(Exception):  # a job that stays starts a node process that sees that the sweep is over
+            if jobs:
+                self._provider.cancel([job.id for job in jobs])
         for job in jobs:
             del self._jobs[job.id]
 
@@ -229,10 +253,13 @@ class Batch:
         if status.terminal or (job.running and self._limit and now > job.running + self._limit + PURGED):
             self._over(job, state)
             return
-        if state == "PENDING" and job.running:
-            self._notes.append(f"Job {job.id} waits again: {self._last_words(job) or 'the batch system requeued it'}")
         job.status = status
-        job.running = (job.running or now) if state == "RUNNING" else None
+        if state == "RUNNING":
+            job.running = job.running or now
+        elif state == "PENDING" and job.running:
+            words, job.running = self._last_words(job), None
+            job.told.append(words)
+            self._notes.append(f"Job {job.id} waits again: {words or 'the batch system requeued it'}")
 
     def _over(self, job: _Job, state: str) -> None:
         del self._jobs[job.id]
@@ -248,7 +275,7 @@ class Batch:
 
     def _last_words(self, job: _Job) -> str:
         """What the job's log says at its end: a batch system that has ended it says so there."""
-        lines = [line for path in self._logs_of(job) for line in _tail(path)]
+        lines = [line for path in self._logs_of(job) for line in _tail(path) if line not in job.told]
         ends = [line for line in lines if ENDED.search(line)]
         return one_line([*ends, *lines][0]) if lines else ""
 
@@ -283,12 +310,12 @@ def _seconds(walltime: str | None) -> float:
     if walltime is None:
         return 0.0
     found = re.fullmatch(r"(\d+):(\d\d):(\d\d)", walltime)
-    if not found or walltime < "00:01:00":
+    hours, minutes, seconds = map(int, found.groups()) if found else (0, 0, 0)
+    if not hours and not minutes:
         raise ConfigError(
             f"sweep.executor.walltime={walltime} is no time limit of a minute or more. "
             "Give hours, minutes and seconds: sweep.executor.walltime=04:00:00."
         )
-    hours, minutes, seconds = map(int, found.groups())
     return 3600.0 * hours + 60 * minutes + seconds
 
 
