@@ -31,8 +31,9 @@ ifndef PYTHON
 	@printf '\nNext:  . $(VENV)/bin/activate && python run.py optimizer=sgd optimizer.lr=0.1 arch.m=3\n'
 endif
 
+# Byte code is kept, whatever the environment says: tests start many processes.
 test: check  ## run all checks and tests
-	$(RUN) -m pytest -n 4 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 3 --dist worksteal
 
 check: $(SETUP_DEV)  ## lint, format and types only
 	$(RUN) -m ruff check .

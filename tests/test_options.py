@@ -3,13 +3,10 @@
 import gzip
 import inspect
 import io
-import os
 import pickle
 import pkgutil
 import re
 import struct
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib.util import module_from_spec, spec_from_file_location
@@ -25,6 +22,7 @@ from PIL import Image
 from rich.console import Console
 
 from case_studies import studies
+from convgrid.cli.main import main
 from convgrid.config import CONF, Settings, flatten
 from convgrid.config.types import NULLABLE, WORDS_OR_NUMBERS
 from convgrid.config.values import LEAST, MOST, ONE_OF
@@ -59,11 +57,7 @@ PRESETS = {  # other values for the knobs of augment=custom, layer/conv=conv, la
     ("augment", "cifar"), ("augment", "keras_blog"), ("layer/conv", "no_bias"), ("layer/norm", "batch_keras"),
     ("layer/norm", "local_response_alexnet"),
 }  # fmt: skip
-COSTLY = {*studies()} - {
-    "lenet5",
-    "resnet20",
-    "mobilenet_v2",
-}  # tests/network/test_case_studies.py makes scores with all
+COSTLY = {*studies()} - {"lenet5", "resnet20", "mobilenet_v2"}  # network/test_case_studies.py makes scores with all
 NO_SOURCE = {"arrays", "image_folder", "random", "table_images"}  # nobody's but convgrid's
 
 DESIGN_NAMES = {
@@ -418,51 +412,47 @@ def test_every_data_option_trains_an_epoch(settings: SettingsMaker, in_tmp: Path
 # --- the user's own option
 
 
-def run_py(*overrides: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "run.py"), *overrides]
-    env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)
-
-
-def write_squareplus(folder: Path) -> None:
+def write_squareplus(folder: Path, module: str) -> None:
     (folder / "conf" / "activation").mkdir(parents=True)
     (folder / "conf" / "activation" / "squareplus.yaml").write_text(
-        "# A smooth relu without exponentials.\n_target_: own.squareplus\nb: 4.0\n"
+        f"# A smooth relu without exponentials.\n_target_: {module}.squareplus\nb: 4.0\n"
     )
-    (folder / "own.py").write_text(
+    (folder / f"{module}.py").write_text(
         "import torch\n\n\ndef squareplus(x, *, b=4.0):\n    return (x + torch.sqrt(x * x + b)) / 2\n"
     )
 
 
-def test_an_option_from_outside_the_project_trains(tmp_path: Path) -> None:
-    write_squareplus(tmp_path)
-    options = ["--config-dir", "conf", "activation=squareplus", "activation.b=1.0", "tracking=none", "trainer=debug"]
-    done = run_py(*options, cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^best epoch +[12] of 2, by val/accuracy$", done.stdout, re.MULTILINE)
-    (folder,) = (tmp_path / "runs").iterdir()
+def test_an_option_from_outside_the_project_trains(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_squareplus(in_tmp, "found")
+    monkeypatch.syspath_prepend(in_tmp)
+    words = ["activation=squareplus", "activation.b=1.0", "tracking=none", "trainer=debug"]
+    assert main(["run", "--config-dir", "conf", *words]) == 0
+    (folder,) = (in_tmp / "runs").iterdir()
     stored = yaml.safe_load((folder / "config.yaml").read_text())
-    assert stored["values"]["activation"] == {"_target_": "own.squareplus", "b": 1.0}
+    assert stored["values"]["activation"] == {"_target_": "found.squareplus", "b": 1.0}
 
 
-def test_an_option_from_outside_the_project_may_stand_in_a_pattern(tmp_path: Path) -> None:
-    write_squareplus(tmp_path)
-    done = run_py(
-        "--config-dir", "conf", "dry_run=true", "arch.pattern=INPUT -> CONV(3) -> SQUAREPLUS -> FC", cwd=tmp_path
+def test_an_option_from_outside_the_project_may_stand_in_a_pattern(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_squareplus(in_tmp, "unneeded")
+    pattern = "arch.pattern=INPUT -> CONV(3) -> SQUAREPLUS -> FC"
+    assert main(["run", "--config-dir", "conf", "dry_run=true", pattern]) == 0
+    assert "squareplus1 " in capsys.readouterr().out
+
+
+def test_an_option_whose_module_is_not_found_is_named_before_a_run_exists(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_squareplus(in_tmp, "nowhere")
+    assert main(["run", "--config-dir", "conf", "activation=squareplus"]) == 1
+    assert capsys.readouterr() == (
+        "",
+        "ConfigError: activation=squareplus names nowhere.squareplus, which cannot be imported: "
+        "No module named 'nowhere'.\n"
+        "Mend _target_ in the option's file, or add the module's folder to PYTHONPATH.\n",
     )
-    assert done.returncode == 0, done.stderr
-    assert "squareplus1 " in done.stdout
-
-
-def test_an_option_whose_module_is_not_found_is_named_before_a_run_exists(tmp_path: Path) -> None:
-    write_squareplus(tmp_path)
-    done = run_py("--config-dir", "conf", "activation=squareplus", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "ConfigError: activation=squareplus names own.squareplus, which cannot be imported: No module named 'own'.\n"
-        "Mend _target_ in the option's file, or add the module's folder to PYTHONPATH.\n"
-    )
-    assert {path.name for path in tmp_path.iterdir()} == {"conf", "own.py"}
+    assert {path.name for path in in_tmp.iterdir()} == {"conf", "nowhere.py"}
 
 
 def _listed(value: Any) -> Any:

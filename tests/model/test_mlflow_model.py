@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,21 +26,18 @@ from convgrid.model.mlflow_serving import Predictions
 from convgrid.model.trained_model import load
 from convgrid.tracking.learning_curves import draw_curves
 from convgrid.tracking.writer import Writer
+from forks import fork
 from sweep_folders import make_sweep
 from trained_models import train, write_arrays
 
-# What somebody else does with the model: MLflow's own calls, where there is no convgrid.
-STRANGER = """
-import sys
-sys.modules["convgrid"] = None
-import json
-import mlflow
-import numpy as np
-uri, model, images = sys.argv[1:]
-mlflow.set_tracking_uri(uri)
-table = mlflow.pyfunc.load_model(model).predict(np.load(images))
-print(json.dumps({"columns": [*table.columns], "rows": table.values.tolist()}))
-"""
+
+def ask_elsewhere(uri: str, address: str, images: str, answer: str) -> None:
+    """What somebody else does with the model: MLflow's own calls, where there is no convgrid."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "convgrid"]:
+        sys.modules[name] = None  # pyright: ignore[reportArgumentType]  (it cannot be imported)
+    mlflow.set_tracking_uri(uri)
+    table = mlflow.pyfunc.load_model(address).predict(np.load(images))
+    Path(answer).write_text(json.dumps({"columns": [*table.columns], "rows": table.values.tolist()}))
 
 
 def own(store: str) -> str:
@@ -64,10 +60,10 @@ def test_a_stranger_gets_classes_and_probabilities_of_any_number_of_images(
     model = load(trained_digits)
     images = model.images[:7]
     np.save(in_tmp / "images.npy", images)
-    command = [sys.executable, "-I", "-c", STRANGER, store, address, str(in_tmp / "images.npy")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    stranger = fork(ask_elsewhere, store, address, "images.npy", "answer.json")
+    stranger.join()
+    assert stranger.exitcode == 0
+    said = json.loads(Path("answer.json").read_text())
     expected = model.predictor(images)
     assert said["columns"] == ["class", *(f"probability_{digit}" for digit in range(10))]
     assert [row[0] for row in said["rows"]] == answers_of(expected, model.meta)

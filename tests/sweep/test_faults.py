@@ -297,15 +297,15 @@ def test_ctrl_c_ends_trials_cleanly_and_the_sweep_goes_on(folder: Path, undistur
     assert results(folder) == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_to_all_processes_of_a_sweep_ends_its_trials_as_interrupted(
-    number: signal.Signals, folder: Path
-) -> None:
-    """As `timeout -s TERM` or Slurm sends it: to the sweep, and to the whole group, in which the fork server is."""
+def test_a_signal_to_all_processes_of_a_sweep_ends_its_trials_as_interrupted(folder: Path) -> None:
+    """As `timeout` or Slurm sends it: to the sweep, and to the whole group, in which the fork server is.
+
+    A run hears SIGUSR1 in the same way (training/test_trial.py).
+    """
     process = start(folder, *FOUR, "trainer.max_epochs=1000")
     wait_for(trained_epoch(folder))
-    os.killpg(process.pid, number)
-    process.send_signal(number)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "Traceback" not in output
