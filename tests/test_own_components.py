@@ -463,3 +463,76 @@ def test_where_a_component_of_ones_own_raises_is_told(
         "ConfigError: schedule=wrong cannot be used: raising.schedule raises KeyError ('no such epoch') in "
         f"{Path('raising.py').resolve()}, line 2. Mend it, or name another schedule in the option's file.\n",
     )
+
+
+SEARCHING = """
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+
+
+class Drawing(RandomSampler):
+    def __init__(self, seed, number, *, value=None):
+        super().__init__(seed)
+        self.value = value
+
+    def sample_independent(self, study, trial, name, distribution):
+        if self.value is None:
+            raise KeyError("no such key")
+        return self.value
+
+
+class Judging(NopPruner):
+    def __init__(self, max_epochs, *, answer=None):
+        self.answer = answer
+
+    def prune(self, study, trial):
+        if self.answer is None:
+            raise KeyError("no such trial")
+        return self.answer
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "told"),
+    [
+        ("sampler", "builtins.max", ": builtins.max gives int, not BaseSampler. "),
+        ("sampler", "builtins.len", " cannot be used: builtins.len raises TypeError ("),
+        (
+            "sampler",
+            "nowhere.Sampler",
+            " names nowhere.Sampler, which cannot be imported: No module named 'nowhere'.\n",
+        ),
+        ("sampler", "searching.Drawing", " cannot be used: searching.Drawing raises KeyError ('no such key') in "),
+        (
+            "sampler",
+            "searching.Drawing\nvalue: 7.5",
+            " cannot be used: searching.Drawing raises ValueError (optimizer.lr=7.5 is none of the values",
+        ),
+        (
+            "sampler",
+            "searching.Drawing\nvalue: high",
+            " cannot be used: searching.Drawing raises ValueError ('high' is",
+        ),
+        ("pruner", "builtins.str", ": builtins.str gives str, not BasePruner. "),
+        ("pruner", "builtins.len", " cannot be used: builtins.len raises TypeError ("),
+        ("pruner", "searching.Judging", " cannot be used: searching.Judging raises KeyError ('no such trial') in "),
+        (
+            "pruner",
+            "searching.Judging\nanswer: perhaps",
+            " cannot be used: searching.Judging raises TypeError (it answers 'perhaps', not True or False)",
+        ),
+    ],
+)
+def test_a_sampler_or_pruner_that_is_none_or_goes_wrong_is_told_before_a_run_exists(
+    typed: Typed, parts: Path, monkeypatch: pytest.MonkeyPatch, group: str, option: str, told: str
+) -> None:
+    monkeypatch.syspath_prepend(Path.cwd())
+    Path("searching.py").write_text(SEARCHING)
+    (parts / "sweep" / group).mkdir(parents=True, exist_ok=True)
+    (parts / "sweep" / group / "wrong.yaml").write_text(f"_target_: {option}\n")
+    search = ["-m", "sweep=optuna", "sweep.max_trials=2", "optimizer.lr=interval(1e-4,1e-1)", f"sweep/{group}=wrong"]
+    status, _, error = typed(*search)
+    assert status == 1
+    assert error.startswith(f"ConfigError: sweep/{group}=wrong{told}")
+    assert error.count("\n") == 1 + told.endswith("\n")
+    assert not Path("runs").exists()

@@ -4,6 +4,7 @@ Optuna's pruners decide, over a study in memory that stands for the trials of on
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Successive
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
+from convgrid.component import Component
 from convgrid.config import Settings, component
 from convgrid.objective.glossary import Mode
 from convgrid.runs.trial import Outcome, Status, read_epochs, read_records
@@ -93,9 +95,13 @@ class Pruner:
     Args:
         pruner: One of Optuna's.
         mode: Whether more or less of the objective is better.
+        blamed: Tells in a line what the pruner raises.
     """
 
-    def __init__(self, pruner: BasePruner, mode: Mode) -> None:
+    def __init__(
+        self, pruner: BasePruner, mode: Mode, blamed: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self._blamed = blamed
         self._best: Callable[[float, float], float] = max if mode == "max" else min
         self._storage = InMemoryStorage()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -137,7 +143,11 @@ class Pruner:
                 return False
             value = self._best(value, before.intermediate_values[before.last_step])
         self._storage.set_trial_intermediate_value(self._ids[key], epoch, value)
-        if self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[key])):
+        with self._blamed():
+            is_poor = self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[key]))
+            if is_poor not in (True, False):
+                raise TypeError(f"it answers {is_poor!r}, not True or False")
+        if is_poor:
             self._poor.add(key)  # what was decided stands, though the process may have died before it was done
         return key in self._poor
 
@@ -225,8 +235,26 @@ def with_pruning(source: Source, settings: Settings, known: Sequence[Trial] = ()
     """
     made, (metric, mode) = component(settings, "sweep/pruner"), main_objective(settings)
     assert made is not None
-    pruner = Pruner(made.bind()(settings.trainer.max_epochs), mode)
+    _try(made, settings.trainer.max_epochs, mode)
+    pruner = _pruner_of(made, settings.trainer.max_epochs, mode)
     return PrunedSource(source, pruner, metric, known, start_over=settings.sweep.rerun == "all")
+
+
+def _pruner_of(option: Component, max_epochs: int, mode: Mode) -> "Pruner":
+    make = option.bind()
+    with option.blamed():
+        made = make(max_epochs)
+    return Pruner(option.checked(made, BasePruner), mode, option.blamed)
+
+
+def _try(option: Component, max_epochs: int, mode: Mode) -> None:
+    """Let it judge two trials that are none, before any is trained."""
+    pruner = _pruner_of(option, max_epochs, mode)
+    for key, value in (("first", 0.5), ("second", 0.4)):
+        pruner.add(key)
+        for epoch in range(1, min(max_epochs, 3) + 1):
+            pruner.epoch(key, epoch, value)
+        pruner.ended(key, "finished")
 
 
 def _folders() -> dict[str, tuple[Path, Status]]:

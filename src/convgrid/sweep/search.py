@@ -7,6 +7,7 @@ import statistics
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -21,13 +22,14 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from optuna.trial import Trial as Asked
 from sqlalchemy.exc import SQLAlchemyError
 
+from convgrid.component import Component
 from convgrid.config import Settings, component
 from convgrid.errors import ConfigError, ConvgridError, DiskError
 from convgrid.objective.glossary import Mode
 from convgrid.sweep.grid import Point
 from convgrid.sweep.interfaces import Outcome, Trial, Wait
 from convgrid.sweep.objectives import objective_values, objectives_of
-from convgrid.sweep.optuna_internals import asked_again
+from convgrid.sweep.optuna_internals import asked_again, may_be
 from convgrid.sweep.space import Space
 from convgrid.system.seeding import derive
 
@@ -77,11 +79,20 @@ def search_of(settings: Settings, name: str, space: Space, make: Callable[[Point
     assert sampler is not None
     assert sweep.storage is not None
     assert sweep.max_trials is not None  # `mistakes_in_sweep` has asked for it
+    draw = partial(_sampler_of, sampler, sampler.bind(), settings.seed)
+    draw(0)  # a mistake in it is told before there is a study
     if sweep.rerun == "all":
         _forget(sweep.storage, name)
     study = open_study(sweep.storage, name, list(modes.values()))
-    draw, again = partial(sampler.bind(), settings.seed), sweep.rerun == "failed"
-    return Search(study, space, make, draw, list(modes), sweep.max_trials, rerun_failed=again)
+    again = sweep.rerun == "failed"
+    return Search(study, space, make, draw, list(modes), sweep.max_trials, rerun_failed=again, blamed=sampler.blamed)
+
+
+def _sampler_of(option: Component, make: Callable[[int, int], Any], seed: int, number: int) -> BaseSampler:
+    """The sampler that draws a trial."""
+    with option.blamed():
+        made = make(seed, number)
+    return option.checked(made, BaseSampler)
 
 
 def _forget(storage: str, name: str) -> None:
@@ -142,6 +153,7 @@ class Search:
         objectives: Names of what the study optimises.
         max_trials: How many to train; a point's seeds and folds are not divided.
         rerun_failed: Whether points that failed before are tried again.
+        blamed: Tells in a line what the sampler raises.
     """
 
     def __init__(
@@ -154,9 +166,10 @@ class Search:
         max_trials: int,
         *,
         rerun_failed: bool = False,
+        blamed: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.study, self.space, self.make, self.sampler = study, space, make, sampler
-        self.objectives, self.max_trials = tuple(objectives), max_trials
+        self.objectives, self.max_trials, self._blamed = tuple(objectives), max_trials, blamed
         self.points: dict[tuple[str, ...], Proposal] = {}
         self.skipped: dict[str, list[tuple[str, ...]]] = {}
         self.note = ""  # why it ended before its time
@@ -201,9 +214,7 @@ class Search:
         """Let Optuna draw a point, and take it up; what it drew before stays."""
         by_chance = RandomSampler(seed=derive(asked.number, "by chance") % 2**32)
         self.study.sampler = self.sampler(asked.number) if self._in_vain < BY_CHANCE else by_chance
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Clip non-finite values")  # of points that diverged
-            overrides = self.space.point(asked)
+        overrides = self._drawn(asked)
         asked.set_user_attr(OVERRIDES, _texts(overrides)[len(self.space.fixed) :])
         try:
             point = self._point(overrides, asked.params)
@@ -215,6 +226,22 @@ class Search:
         point.asked.append(asked)
         if point.state.is_finished():
             self._pass_on(point)
+
+    def _drawn(self, asked: Asked) -> Point:
+        """What the sampler draws; Optuna takes whatever it gives for a number."""
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Clip non-finite values")  # of points that diverged
+                overrides = self.space.point(asked)
+            for name, value in asked.params.items():
+                if not may_be(value, asked.distributions[name]):
+                    raise ValueError(f"{name}={value} is none of the values to draw from")
+        except (StorageInternalError, SQLAlchemyError):
+            raise
+        except Exception as error:
+            with self._blamed():
+                raise error
+        return overrides
 
     def _recall(self, frozen: FrozenTrial) -> None:
         """Take up what an earlier process told, or left behind."""
