@@ -171,6 +171,15 @@ def test_jobs_words_and_events_go_between_the_scheduler_and_a_nodes_slots(stage:
     assert made.machines.command[1:4] == ["-m", "convgrid", "node"]
 
 
+def test_a_free_worker_that_dies_is_replaced(stage: Callable[..., Stage]) -> None:
+    made = stage()
+    node = made.node("a")
+    with swept(made, 0, Rules()) as (_, _, until):
+        node.tell(Died(1))
+        until(lambda: "replace" in node.verbs())
+    assert len(made.remote.free()) == 1
+
+
 def test_a_node_that_is_unfit_is_named_and_given_nothing(stage: Callable[..., Stage]) -> None:
     made = stage(Machines(left=0))
     unfit = made.come("gpu7")

@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 LOOK = 0.5  # seconds between two looks of a worker
+LAPSED = 75  # exit status of a worker whose lease is over, sysexits' "temporary failure"
 _MOMENT = struct.Struct("=d")
 
 
@@ -66,5 +67,5 @@ def end_with_parent_or_lease(file: str | None) -> None:
     assert parent is not None
     while not wait([parent.sentinel], None if lease is None else LOOK):
         if lease is not None and lease.left < 0:  # the scheduler gives the trial to another: not a step more
-            break
+            os._exit(LAPSED)
     os._exit(1)

@@ -16,10 +16,12 @@ from typing import Any, Literal, Self
 
 from convgrid.sweep.executors.address import FILE, Address, read_address
 from convgrid.sweep.executors.fitness import faults
-from convgrid.sweep.executors.lease import Lease
+from convgrid.sweep.executors.interface import Died
+from convgrid.sweep.executors.lease import LAPSED, Lease
 from convgrid.sweep.executors.local import Local
 from convgrid.sweep.executors.transport import Client
 from convgrid.sweep.executors.wire import event_said, job_heard, packed, unpacked
+from convgrid.sweep.messages import Ended
 from convgrid.system.processes import cooled_down, handled_by
 
 LOOK = 0.5  # seconds between looks at what nobody wakes for
@@ -180,7 +182,9 @@ class _Node:
                 client.say(packed({"verb": "left"}))
                 return "left"
             for worker, event in local.events(LOOK, also=client.wake):
-                if type(event).__name__ in ("Ended", "Died"):
+                if isinstance(event, Died) and event.exitcode == LAPSED:
+                    return "cut"  # the scheduler has not been heard for too long, if not too long to know it here
+                if isinstance(event, Died | Ended):
                     local.release(worker)
                 client.say(packed({"verb": "event", "slot": worker.number, "event": event_said(event)}))
 

@@ -19,7 +19,7 @@ from convgrid.features.cache import LIMIT
 from convgrid.runs.files import write
 from convgrid.sweep.executors.address import FILE, Address, read_address
 from convgrid.sweep.executors.fitness import code, own_modules, places, secrets_of
-from convgrid.sweep.executors.interface import Event, Launcher, Lost, Worker
+from convgrid.sweep.executors.interface import Died, Event, Launcher, Lost, Worker
 from convgrid.sweep.executors.supply import Supply
 from convgrid.sweep.executors.transport import Frame, Server
 from convgrid.sweep.executors.wire import Nonsense, PlanTexts, event_heard, job_said, packed, unpacked
@@ -236,7 +236,7 @@ class Remote:
         match said["verb"]:
             case "event":
                 worker, event = node.workers[said["slot"]], event_heard(said["event"])
-                if worker.job is None:
+                if worker.job is None and not isinstance(event, Died):  # a free one that dies is replaced
                     return
                 if isinstance(event, Ended | EpochEnded):
                     self._supply.progressed()

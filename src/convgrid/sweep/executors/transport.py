@@ -245,6 +245,7 @@ class Client:
         self._outbox: deque[bytes] = deque()
         self.wake, self._wake_thread = Wake(), Wake()
         self._ends = False
+        self._is_leased = False  # whether a beat was answered
         self.is_open = False  # whether the scheduler has answered
         self.ended = ""  # why the session is over
         self._thread = threading.Thread(target=self._serve, name="convgrid-client", daemon=True)
@@ -310,7 +311,7 @@ class Client:
                     self._look_at(recv_monitor_message(monitor)["event"])
                 if ready:  # the last words of a connection that has ended are still there
                     self._receive(dealer, sent)
-                if clock() - began > self._address.lost_after and self._lease.left < 0:
+                if self._lease.left < 0 and (self._is_leased or clock() - began > self._address.lost_after):
                     self.ended = self.ended or "the scheduler does not answer"
             self._send(dealer)
         except zmq.Again:  # the connection is gone already, or full of what nobody takes
@@ -331,7 +332,10 @@ class Client:
                 kind, body = dealer.recv_multipart(zmq.NOBLOCK)
                 self.is_open = True
                 if kind == BEAT and body in sent:
+                    if self._is_leased and self._lease.left < 0:  # workers may have ended by it: it stays over
+                        return
                     self._lease.put_off(sent[body] + LEASE * self._address.lost_after)
+                    self._is_leased = True
                     for older in [each for each in sent if int(each) <= int(body)]:
                         del sent[older]
                 elif kind == GONE:
