@@ -1,6 +1,6 @@
 """What convgrid uses of MLflow that MLflow does not promise to keep; with another version, look here first."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,8 +36,8 @@ def has_transactions(client: MlflowClient) -> bool:
 def one_transaction(client: MlflowClient) -> Iterator[None]:
     """A database takes what is written to new runs inside at once, or nothing of it.
 
-    By itself MLflow opens a session for each part of each call, reads the run in it, and waits for the disk at its end:
-    of a run with a hundred parameters and few values, half the time.
+    By itself MLflow opens a session for each part of each call, reads the run in it, keeps each row that it writes in
+    mind, and waits for the disk at its end: of a run with a hundred parameters and few values, most of the time.
 
     Raises:
         MlflowException: If MLflow would undo a part and go on, as where a run has a value already.
@@ -67,6 +67,10 @@ def one_transaction(client: MlflowClient) -> Iterator[None]:
 
 class _Shared(Session):
     """A session of several parts, none of which ends the transaction."""
+
+    def add_all(self, instances: Iterable[object]) -> None:
+        """Rows of a run that nobody will ask this session for: most of what a session does is to know its rows."""
+        self.bulk_save_objects([*instances])
 
     def commit(self) -> None:
         self.flush()

@@ -151,8 +151,8 @@ def sync_together(folders: Sequence[Path], store: Store, parent: Parent | None =
         with one_transaction(store.client):
             for folder in wanted:
                 tracked[folder] = _created(store, tracked[folder], wanted[folder])
+                _send_end(store, tracked[folder], wanted[folder])  # first: MLflow reads all of a run to end it
                 _send_values(store, tracked[folder], wanted[folder])
-                _send_end(store, tracked[folder], wanted[folder])
         for folder in wanted:
             files = _send_files(store, tracked[folder], wanted[folder])
             _with_sent(tracked[folder], wanted[folder], files).write(folder / TRACKED)
