@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 RUN = Path(__file__).parents[1] / "run.py"
 EPOCHS, SEEDS = 6, 6
@@ -72,6 +74,17 @@ def found(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
 def said(folder: Path) -> str:
     """What a sweep has printed."""
     return (folder / "said").read_text()
+
+
+def node_processes(folder: Path) -> list[psutil.Process]:
+    """Those of a folder's sweep."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = process.cmdline()
+            if line[1:4] == ["-m", "convgrid", "node"] and line[4].startswith(f"{folder}/"):
+                found.append(process)
+    return found
 
 
 def trained(folder: Path) -> int:

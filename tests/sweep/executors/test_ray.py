@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import NO_RAY
-from machines import SOON, Start, hears, make_desk, results, said, sweeps, trained, wait_for
+from machines import SOON, Start, hears, make_desk, node_processes, results, said, sweeps, trained, wait_for
 
 
 @pytest.fixture
@@ -52,9 +52,13 @@ def test_a_sweep_in_a_ray_cluster_outlives_a_machine_and_equals_that_of_one_mach
     hears(folder, "is lost: silent for 5 s|is leaving: SIGTERM")  # Ray may kill it, or its actor ends first
     cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     hears(folder, "has come", 3)  # Ray has started its actor again
+    assert "ray" not in said(folder).lower()  # which says nothing of its own
+
+    node_processes(folder)[0].kill()
+    hears(folder, r"Node process \d of Ray has ended: status -9")
+    hears(folder, "has come", 4)  # in the place of the actor that had it
     (folder / "go").touch()
     assert process.wait(SOON) == 0, said(folder)
-    assert "ray" not in said(folder).lower()  # which says nothing of its own
     assert reference.wait(SOON) == 0, said(alone)
     assert results(folder) == results(alone)
 

@@ -7,11 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from conftest import NO_SLURM
-from machines import SOON, Start, found, hears, make_desk, results, said, sweeps, trained, wait_for, words
+from machines import (
+    SOON,
+    Start,
+    found,
+    hears,
+    make_desk,
+    node_processes,
+    results,
+    said,
+    sweeps,
+    trained,
+    wait_for,
+    words,
+)
 from slurm_cluster import Cluster, missing, running_cluster
 
 SLURM = ("sweep/executor=slurm", "sweep.executor.walltime=00:30:00", "sweep.executor.host=127.0.0.1", "sweep.workers=1")
@@ -46,19 +58,6 @@ def jobs(cluster: Cluster, node: str) -> list[str]:
     return cluster.run("squeue", "-h", "-w", node, "-t", "RUNNING", "-o", "%i").split()
 
 
-def node_process(folder: Path, node: str) -> psutil.Process:
-    """The process that a job on a node became."""
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            is_one = words[1:4] == ["-m", "convgrid", "node"] and words[4].startswith(str(folder))
-            if is_one and process.environ()["SLURMD_NODENAME"] == node:
-                return process
-        except psutil.Error:
-            continue
-    raise AssertionError(f"no node process on {node}")
-
-
 def test_preempted_failing_and_cancelled_nodes_cost_no_trial_and_are_told(
     cluster: Cluster, undisturbed: dict[str, Any], start: Start, tmp_path: Path
 ) -> None:
@@ -75,7 +74,7 @@ def test_preempted_failing_and_cancelled_nodes_cost_no_trial_and_are_told(
     hears(folder, "has come", 4)
     assert cluster.run("squeue", "-h", "-t", "all", "-j", more, "-o", "%T") == "COMPLETED"
 
-    node_process(folder, "node1").kill()
+    next(each for each in node_processes(folder) if each.environ()["SLURMD_NODENAME"] == "node1").kill()
     hears(folder, "Job 1 has ended: ")
     hears(folder, "node1 is lost: silent for 5 s")
     hears(folder, "Asked for 1 more node: so many have ended.")

@@ -13,6 +13,7 @@ from typing import Any
 from convgrid.errors import ConfigError
 
 PARTING = 5.0  # seconds for node processes to end by themselves at the end
+HEADLESS = 3  # questions in a row that the cluster's head does not answer, and nobody is expected any more
 NAMES = {"CPU": "num_cpus", "GPU": "num_gpus"}  # as Ray lists what a machine has, and as it is asked for
 
 
@@ -39,8 +40,8 @@ class Ray:
         self._address = address
         self._resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self._numbers = count()
-        self._actors: list[Any] = []
-        self._runs: dict[Any, int] = {}  # of the actors that run a node process, by what tells its end
+        self._runs: dict[Any, tuple[int, Any]] = {}  # number and actor of each node process, by what tells its end
+        self._head, self._silences = "", 0
         self._notes: list[str] = []
 
     def start(self, command: Sequence[str], nodes: int, logs: Path) -> int:
@@ -58,6 +59,8 @@ class Ray:
 
         if not ray.is_initialized():
             self._connect()
+        elif not self._has_head():
+            raise ConfigError(f"the head of the Ray cluster, {self._head}, does not answer")
         if not any(self._fits(node) for node in ray.nodes()):
             asked = ", ".join(f"sweep.executor.{key}={value}" for key, value in self._resources.items())
             self._notes.append(f"No machine of the Ray cluster has room for {asked}: waiting for one that has.")
@@ -66,24 +69,28 @@ class Ray:
         for number in [next(self._numbers) for _ in range(nodes)]:
             made = actor.remote()
             log = logs / f"ray-{number}.log"
-            self._actors.append(made)
-            self._runs[made.run.remote([*command], str(log), _environment(cpus))] = number
+            self._runs[made.run.remote([*command], str(log), _environment(cpus))] = number, made
         return nodes
 
     def waiting(self) -> int:
         """Count the actors that wait for a place, run, or are being started again."""
         if not self._runs:
             return 0
+        if not self._has_head():
+            if self._silences == HEADLESS:
+                self._notes.append(f"{self._head} does not answer: once Ray's head is back, the same command goes on.")
+            return len(self._runs) if self._silences < HEADLESS else 0
         import ray
         from ray.exceptions import RayError
 
         ended, running = ray.wait([*self._runs], num_returns=len(self._runs), timeout=0)
         for run in ended:
-            number = self._runs.pop(run)
+            number, actor = self._runs.pop(run)
             try:
                 said = f"status {ray.get(run)}"
             except RayError as error:
                 said = str(error).splitlines()[0]
+            ray.kill(actor)  # it would keep its place
             self._notes.append(f"Node process {number} of Ray has ended: {said}")
         return len(running)
 
@@ -96,13 +103,23 @@ class Ray:
         """Let the node processes end, end those that do not, and leave the cluster."""
         import ray
 
-        if not ray.is_initialized():
+        if not ray.is_initialized() or not self._has_head():
             return
         if self._runs:
             ray.wait([*self._runs], num_returns=len(self._runs), timeout=PARTING)
-        for actor in self._actors:
+        for _, actor in self._runs.values():
             ray.kill(actor)
         ray.shutdown()
+
+    def _has_head(self) -> bool:
+        """Whether the cluster's head answers: without one, calls of Ray's wait for it, and end this process at last."""
+        try:
+            _knock(self._head)
+        except OSError:
+            self._silences += 1
+            return False
+        self._silences = 0
+        return True
 
     def _connect(self) -> None:
         import ray
@@ -112,6 +129,7 @@ class Ray:
             _knock(environ.get("RAY_ADDRESS", "auto") if self._address == "auto" else self._address)
             ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
             signal.signal(signal.SIGTERM, heard)  # which Ray takes to itself
+            self._head = ray.get_runtime_context().gcs_address
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(
                 f"sweep.executor.address={self._address}: no Ray cluster answers ({' '.join(str(error).split())}). "

@@ -74,7 +74,7 @@ class Supply:
             if self._waiting > 0 or self._answers < SETTLED or self._to_start:
                 return ""
         if self._failure:
-            return f"no node is left, and no more can be had: {self._failure}"
+            return f"no node is left, and no more can be had: {self._failure.rstrip('.')}"
         if self._refused:
             return "every node was refused, as told above"
         if not self._has_joined:
@@ -112,7 +112,8 @@ class Supply:
             try:
                 taken = self._launcher.start(self._command, count, self._logs)
             except ConvgridError as error:
-                self._failure = told = str(error)
+                self._failure = str(error)
+                told = f"No more nodes can be had: {self._failure.rstrip('.')}."
             with self._lock:
                 self._wanted -= count - taken
                 if taken:
