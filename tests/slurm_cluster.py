@@ -114,7 +114,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     """Start a cluster whose nodes are idle, and end it.
 
     Raises:
-        OSError: If it does not come up; its message holds what the daemons said last.
+        OSError: If it does not come up.
     """
     folder.mkdir(mode=0o755, parents=True)
     key = folder / "munge.key"
