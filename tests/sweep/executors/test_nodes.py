@@ -182,7 +182,7 @@ def test_a_pulled_cable_loses_no_trial_and_the_node_comes_back_once_it_is_plugge
 
 def test_a_node_that_is_not_the_schedulers_like_is_refused_and_no_trial_is_blamed(stage: Stage) -> None:
     """Another version of a package; another folder under the same name; one with a full disk; and one that is fit."""
-    scheduler = stage.scheduler(4, 1, 0.2)
+    scheduler = stage.scheduler(4, 1, 0.8)
     (stage.folder / "mounted").mkdir()
     elsewhere = {**json.loads(stage.address()), "sweep": str(stage.folder / "mounted")}
     (stage.folder / "copied.json").write_text(json.dumps(elsewhere))
@@ -194,7 +194,9 @@ def test_a_node_that_is_not_the_schedulers_like_is_refused_and_no_trial_is_blame
         wait_for(lambda name=name, reason=reason: f"{name} is refused: {reason}" in stage.notes())
     assert stage.outcomes() == {}
     (stage.folder / "full-full").touch()
-    nodes = [stage.node(name) for name in ("fit", "full")]
+    nodes = [stage.node("fit")]
+    wait_for(lambda: "fit has come" in stage.notes())  # alone, a full one would end the sweep
+    nodes.append(stage.node("full"))
     ends(scheduler)
     for node in nodes:
         ends(node)
