@@ -13,7 +13,8 @@ PATHS = sorted(files.EXPERIMENTS.glob("*.yaml"))
 POINTS = {
     "activations": 33, "asha_fashion_mnist": 36, "bottleneck_features": 6, "case_studies": 15, "cifar10_transfer": 3,
     "depth_vs_width": 48, "fashion_mnist": 1, "fine_tuning": 3, "how_many_photos": 30, "label_normalization": 12,
-    "losses": 51, "nmk_grid": 36, "optimizers": 63, "optuna_digits": 40, "racing_digits": 36, "very_little_data": 1,
+    "losses": 51, "nmk_grid": 36, "optimizers": 63, "optuna_digits": 40, "racing_digits": 36,
+    "resnet20_cifar10": 1, "very_little_data": 1,
 }  # fmt: skip
 PARTS = ("Question", "Command", "Cost", "Result")
 
