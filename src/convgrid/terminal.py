@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from convgrid.config import Settings, component, counted_for_plan
@@ -178,6 +177,8 @@ def aligned(rows: Sequence[Sequence[str]], *, words: Collection[int], gap: int =
         >>> aligned([("layer", "parameters"), ("fc1", "640")], words=[0])
         ['layer parameters', 'fc1          640']
     """
+    from rich.table import Table  # --help does without
+
     table = Table.grid(padding=(0, gap, 0, 0), pad_edge=False)
     for place in range(max(map(len, rows), default=0)):
         table.add_column(justify="left" if place in words else "right", no_wrap=True)

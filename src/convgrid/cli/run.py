@@ -20,7 +20,6 @@ from convgrid.runs.source import check_source, found, pinned, source_notes
 from convgrid.runs.trial import CONFIG, RECORD, TrialFolder, is_finished, read_settings
 from convgrid.system.processes import preempted_as_interrupted
 from convgrid.terminal import plan_notes, result_rows, show_plan, show_result
-from convgrid.tracking.writer import following
 
 
 def run(words: Sequence[str], command: str) -> int:
@@ -174,6 +173,8 @@ def train(settings: Settings, folder: TrialFolder | None, console: Console, plan
         ConvgridError: If the data or a value cannot be used; or if the training diverged.
         Interrupted: If Ctrl-C, SIGTERM or SIGUSR1 ended the training.
     """
+    from convgrid.tracking.writer import following  # a plan does without
+
     fetch_published(settings)
     if plan is not None:
         check_source(settings, plan)  # of published weights that were not there before

@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from convgrid import __version__
@@ -27,6 +26,8 @@ def environment() -> dict[str, str]:
         >>> environment()["python"] == platform.python_version()
         True
     """
+    from importlib.metadata import version  # with all that reads mail; a plan does without
+
     return {
         "convgrid": __version__,
         "python": platform.python_version(),
