@@ -413,7 +413,7 @@ def test_the_shell_completes_options_and_keys(
 # --- the installed command
 
 NO_COMMAND = "usage: convgrid COMMAND ...\nconvgrid: error: {!r} is not a command.{}\n"
-LISTED = " Commands: run, compare, predict, export, adopt, features, preview, cache, sweeps, sync, ui."
+LISTED = " Commands: run, compare, predict, export, adopt, features, preview, cache, sweeps, node, sync, ui."
 
 
 @pytest.mark.parametrize(
