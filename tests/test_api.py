@@ -41,6 +41,11 @@ def command(*words: str) -> None:
         assert main(["run", *words]) == 0
 
 
+def command_of(folder: Path) -> str:
+    """What a run's folder says that was typed."""
+    return json.loads((folder / "environment.json").read_text())["command"]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def warm() -> Iterator[None]:
     """One fork server for all sweeps: it takes seconds to import torch."""
@@ -138,6 +143,8 @@ def test_a_run_is_the_commands_bit_for_bit(in_tmp: Path, capsys: pytest.CaptureF
     assert "epoch 2/2" in capsys.readouterr().out
     assert (run.id, run.folder) == (typed.name, in_tmp / "runs" / typed.name)
     assert run.metrics == read_record(typed)["metrics"]
+    assert command_of(run.folder) == f"python -m convgrid run {' '.join(TINY)}"  # not the kernel's, or pytest's
+    assert command_of(typed) == f"convgrid run {' '.join(TINY)}"
     assert run.history.index.tolist() == [1, 2]
     assert run.history["val/accuracy"].max() == run.metrics["best/val/accuracy"]
     assert repr(run).startswith(f"Run {run.id}: val/accuracy {run.metrics['best/val/accuracy']:.4g}, test/accuracy ")
@@ -243,6 +250,7 @@ def test_a_sweep_gives_the_answer_the_report_and_the_best(swept: convgrid.Sweep)
     assert swept.report.read_text().startswith("<!")
     stored = json.loads((swept.folder / "sweep.json").read_text())
     assert stored["command"] == f"python -m convgrid run -m {' '.join(SWEPT)}"
+    assert {*map(command_of, swept.folder.parents[1].glob("runs/*"))} == {stored["command"]}
 
 
 def test_an_interrupted_sweep_goes_on_with_the_same_call(in_tmp: Path) -> None:

@@ -320,7 +320,8 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         ConvgridError: As the command tells it.
         Interrupted: After Ctrl-C, or a notebook's interrupt; the message says how to go on.
     """
-    line = _checked(_words(overrides, config_dir))
+    words = _words(overrides, config_dir)
+    line = _checked(words)
     assert line.settings is not None
     if line.is_sweep:
         raise ConfigError("This is a sweep. Use convgrid.multirun.")
@@ -328,7 +329,8 @@ def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
         raise ConfigError("dry_run=true trains nothing. Use convgrid.plan, or leave it out.")
     try:
         with _given_back():
-            folder = plan_or_train(line.settings, line.arguments, line.plan, console=_console(quiet))
+            typed = shlex.join([*COMMAND.split(), *words])
+            folder = plan_or_train(line.settings, line.arguments, line.plan, command=typed, console=_console(quiet))
     except Interrupted as stopped:
         words = re.sub(r"python run\.py (resume=\S+)", r'convgrid.train(["\1"])', str(stopped))
         raise Interrupted(words) from None

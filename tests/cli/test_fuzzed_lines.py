@@ -88,7 +88,7 @@ def plan(words: list[str]) -> str:
     if line.is_sweep:
         sweep(line.grids, Composition(line.composer), line.settings, command="", console=console)
     else:
-        plan_or_train(line.settings, line.arguments, line.plan, console=console)
+        plan_or_train(line.settings, line.arguments, line.plan, command="", console=console)
     return "planned"
 
 

@@ -465,7 +465,7 @@ def test_a_parameter_longer_than_the_store_takes_ends_in_dots(opened: Store) -> 
 
 
 def test_mlflows_own_tags_name_the_source_the_version_and_the_user(opened: Store) -> None:
-    sync(make_trial(RUNS, "abc", tags={"git.commit": "abc", "command": "run.py arch.n=2"}), opened)
+    sync(make_trial(RUNS, "abc", tags={"git.commit": "abc", "command": "python run.py arch.n=2"}), opened)
     tags = the_run(opened).data.tags
     assert tags["mlflow.source.name"] == "run.py"
     assert tags["mlflow.source.git.commit"] == "abc"

@@ -51,15 +51,17 @@ def _run(words: Sequence[str], command: str, console: Console) -> int:
         from convgrid.cli.hydra_flags import ask_hydra  # it composes once more, which takes as long as a dry run
 
         return ask_hydra(
-            line.argv, partial(as_composed, console=console), partial(sweep, command=command, console=console)
+            line.argv,
+            partial(as_composed, command=command, console=console),
+            partial(sweep, command=command, console=console),
         )
     if line.is_sweep:
         return sweep(line.grids, Composition(line.composer), line.settings, command=command, console=console)
-    plan_or_train(line.settings, line.arguments, line.plan, console=console)
+    plan_or_train(line.settings, line.arguments, line.plan, command=command, console=console)
     return 0
 
 
-def as_composed(config: DictConfig, hydra: Any, *, console: Console) -> None:
+def as_composed(config: DictConfig, hydra: Any, *, command: str, console: Console) -> None:
     """Plan or train what Hydra has composed, such as a job of its own sweeper, whose values nobody has checked.
 
     Args:
@@ -67,7 +69,7 @@ def as_composed(config: DictConfig, hydra: Any, *, console: Console) -> None:
     """
     settings = from_hydra(config, hydra)
     texts = hydra.overrides.task
-    plan_or_train(settings, texts, check_values(settings, typed(texts)), console=console)
+    plan_or_train(settings, texts, check_values(settings, typed(texts)), command=command, console=console)
 
 
 def sweep(
@@ -91,12 +93,15 @@ def sweep(
     return 0 if swept is None else swept.status
 
 
-def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *, console: Console) -> Path | None:
+def plan_or_train(
+    settings: Settings, texts: Sequence[str], plan: Plan | None, *, command: str, console: Console
+) -> Path | None:
     """Show the plan where `dry_run` asks for it; train otherwise, or show what a finished run came to.
 
     Args:
         texts: The overrides that were typed.
         plan: As far as the settings tell; None where they are those of a run to go on with, which has its own.
+        command: What was typed, for the run's record.
 
     Returns:
         The run's folder, free for others; None of a plan.
@@ -115,7 +120,7 @@ def plan_or_train(settings: Settings, texts: Sequence[str], plan: Plan | None, *
             if settings.trainer.max_epochs <= planned:
                 show_finished(folder, settings, console)
                 return folder.path
-        return train(settings, folder, console, plan)
+        return train(settings, folder, console, plan, command)
     finally:
         if folder is not None:
             folder.lock.release()
@@ -159,12 +164,15 @@ def show_finished(folder: TrialFolder, settings: Settings, console: Console) -> 
     console.print(f"For more epochs, as a new run: python run.py {more}", highlight=False, soft_wrap=True)
 
 
-def train(settings: Settings, folder: TrialFolder | None, console: Console, plan: Plan | None = None) -> Path:
+def train(
+    settings: Settings, folder: TrialFolder | None, console: Console, plan: Plan | None = None, command: str = ""
+) -> Path:
     """Train, with the run brought to the tracking store meanwhile.
 
     Args:
         folder: Of a run to go on with; None makes a new one.
         plan: What was planned without the data; None plans.
+        command: What was typed, for the run's record.
 
     Returns:
         The run's folder.
@@ -187,4 +195,4 @@ def train(settings: Settings, folder: TrialFolder | None, console: Console, plan
         import_lightning()
         from convgrid.training.trial import run as run_trial
 
-        return run_trial(settings, console, folder, follow, plan)
+        return run_trial(settings, console, folder, follow, plan, command)

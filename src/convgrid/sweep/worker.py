@@ -4,6 +4,7 @@ Whatever a trial does to its process, the trial's folder says how far it came, a
 """
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -18,9 +19,10 @@ import torch
 from convgrid.config import Settings, identity
 from convgrid.data import ImageData, notes_on
 from convgrid.data.files import some
+from convgrid.errors import SweepError
 from convgrid.features.extract import ProgressWatch
 from convgrid.network.plan import Plan
-from convgrid.runs.sweep import DONE, outcome
+from convgrid.runs.sweep import DONE, SWEEPS, outcome, read_sweep
 from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
 from convgrid.sweep.executors.lease import end_with_parent_or_lease
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted, Ready
@@ -143,6 +145,15 @@ def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrup
         folder.lock.release()
 
 
+@functools.cache
+def _command_of(sweep: str) -> str:
+    """What was typed to start a sweep."""
+    try:
+        return read_sweep(SWEEPS / sweep)["command"]
+    except SweepError:  # damaged meanwhile
+        return ""
+
+
 def _attempt(
     job: Job,
     folder: TrialFolder,
@@ -173,6 +184,7 @@ def _attempt(
         epoch_ended=lambda history: _tell(history, job, scheduler),
         is_interrupt=interrupts.are_behind,
         interruptible=interrupts.allowed,
+        command=_command_of(job.sweep),
         varying=job.trial.varying,
         tags={"convgrid.accumulate": str(job.accumulate)} if job.accumulate > 1 else {},
         sweep=folder.record.get("sweep", job.sweep),

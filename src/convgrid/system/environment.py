@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def environment() -> dict[str, str]:
     """Describe where this process runs, and the code that it has loaded: found once, as the code is.
 
     Returns:
-        By name: versions, platform, command line, and git's commit and whether files differ from it, in a checkout.
+        By name: versions, platform, and git's commit and whether files differ from it, in a checkout.
 
     Example:
         >>> environment()["python"] == platform.python_version()
@@ -33,7 +32,6 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
-        "command": " ".join(sys.argv),
         **_git(),
     }
 

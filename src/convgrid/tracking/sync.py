@@ -349,7 +349,7 @@ def _created(store: Store, tracked: _Tracked, wanted: Wanted) -> _Tracked:
 
 def _usual(tags: Mapping[str, str]) -> dict[str, str]:
     """What MLflow's dashboard shows as source, version and user."""
-    words = tags.get("command", "").split()
+    words = [word for word in tags.get("command", "").split() if word not in ("python", "-m")]
     usual = {MLFLOW_SOURCE_NAME: words[0] if words else "", MLFLOW_SOURCE_TYPE: "LOCAL"}
     usual[MLFLOW_GIT_COMMIT] = tags.get("git.commit", "")
     with suppress(Exception):  # it raises various ones where the system knows no name

@@ -37,6 +37,7 @@ def begin(
     planned: Plan,
     device: str,
     *,
+    command: str = "",
     varying: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
     **known: Any,
@@ -46,13 +47,15 @@ def begin(
     Args:
         learner: What is trained, and on what.
         device: "cpu" or "cuda".
+        command: What was typed; "" where nothing was.
         varying: What differs between the trials of its sweep, by key.
         known: What else is known of the run.
     """
     code = own_code(settings, planned)
+    here = {**environment(), **({"command": command} if command else {})}
     write(folder.path / DATA, json.dumps(profile(settings, learner.data).dump(), indent=2))
     write(folder.path / PLAN, json.dumps(dataclasses.asdict(planned), indent=2))
-    write(folder.path / ENVIRONMENT, json.dumps(environment(), indent=2))
+    write(folder.path / ENVIRONMENT, json.dumps(here, indent=2))
     folder.update(
         status="running",
         reason="",
@@ -63,7 +66,7 @@ def begin(
             "seed": str(settings.seed),
             "host": platform.node(),
             "device": torch.cuda.get_device_name() if device == "cuda" else device,
-            **environment(),
+            **here,
             **{f"code.{module}": digest for module, digest in code.items()},
             **(tags or {}),
         },
@@ -87,6 +90,7 @@ def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
     What varies in every setting, the seed and the fold, comes first: lists of runs cut long names.
 
     Args:
+        command: What was typed; "" where nothing was.
         varying: What differs between the trials of a sweep, by key.
 
     Returns:

@@ -40,6 +40,7 @@ def run(
     folder: TrialFolder | None = None,
     follow: Follow = untracked,
     plan: Plan | None = None,
+    command: str = "",
 ) -> Path:
     """Train what the settings describe, and print what came of it.
 
@@ -49,6 +50,7 @@ def run(
             None makes a new one.
         follow: Has the run's folder brought to the tracking store, until it is left; gives what to call with news.
         plan: What was planned without the data; None plans.
+        command: What was typed, for the run's record.
 
     Returns:
         The run's folder; its lock is free again, as is all that the training changed of the process.
@@ -97,6 +99,7 @@ def run(
                     callbacks=shown_on(console),
                     began=tell,
                     epoch_ended=lambda _: tell(),
+                    command=command,
                     tags={"convgrid.continues": finished.name} if finished else {},
                 )
         except (KeyboardInterrupt, SystemExit):
