@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.plugins.completion_plugin import DefaultCompletionPlugin
-
 from convgrid.config.composer import find_options
+from convgrid.config.hydra_internals import completions
 from convgrid.errors import ConfigError
 
 QUERY = re.compile(r"[\w@%+~./:=,-]+")  # what a shell takes without quotes
@@ -130,7 +129,6 @@ def _overrides(before: Sequence[str], word: str) -> list[str]:
     """What Hydra knows, also of the user's own options; nothing where what stands before is wrong."""
     folders = [after for flag, after in itertools.pairwise(before) if flag in ("--config-dir", "-cd")]
     try:
-        plugin = DefaultCompletionPlugin(find_options(folders[-1] if folders else None))
-        return plugin._query("config", " ".join([*before, word]))
+        return completions(find_options(folders[-1] if folders else None), "config", " ".join([*before, word]))
     except (Exception, SystemExit):  # whatever Hydra raises of half a line
         return []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convgrid.cli.argparse_internals import option_strings
 from convgrid.model.export_suffixes import SUFFIXES
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def flags_of(command: str) -> list[str]:
     """List a command's flags, for a shell to complete; none of a command that does not exist."""
     _, commands = _parsers()
-    return list(commands[command]._option_string_actions) if command in commands else []
+    return option_strings(commands[command]) if command in commands else []
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:

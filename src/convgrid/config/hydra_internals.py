@@ -19,6 +19,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.default_element import ConfigDefault
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, ValueType
+from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -67,6 +68,11 @@ def defaults_beside(file: Any) -> list[str] | None:
     defaults = file.defaults_list or []
     names = [str(default.path) for default in defaults if isinstance(default, ConfigDefault)]
     return None if len(names) < len(defaults) or any("/" in name for name in names) else names
+
+
+def completions(loader: ConfigLoader, config_name: str, line: str) -> list[str]:
+    """What a line may go on with. The public door is a plugin that reads a shell's variables and prints."""
+    return DefaultCompletionPlugin(loader)._query(config_name, line)
 
 
 def value_as_written(override: Override) -> Any:
