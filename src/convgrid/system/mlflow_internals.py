@@ -102,7 +102,10 @@ def close_database(uri: str) -> None:
 
 @contextmanager
 def packages_known(packages: Sequence[str]) -> Iterator[None]:
-    """MLflow would read the file lists of all installed packages, half a second, to find the modules of a few."""
+    """MLflow would read the file lists of all installed packages to find the modules of a few.
+
+    Seconds of processor time to save a model, each way thrice in turns: 0.02, and 0.54 without.
+    """
     name = "_MODULES_TO_PACKAGES"
     if not hasattr(requirements_utils, name):  # another version's own affair
         yield
