@@ -200,7 +200,4 @@ def test_a_node_that_is_not_the_schedulers_like_is_refused_and_no_trial_is_blame
     ends(scheduler)
     for node in nodes:
         ends(node)
-    assert stage.outcomes() == {f"t{number}": "finished" for number in range(4)}
-    assert (
-        "full gets no more trials: the disk cannot be written" in stage.notes() or "full has come" not in stage.notes()
-    )
+    assert stage.outcomes() == {f"t{number}": "finished" for number in range(4)}  # what was full's is fit's

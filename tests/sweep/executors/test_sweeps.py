@@ -7,30 +7,49 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 RUN = Path(__file__).parents[3] / "run.py"
 WORDS = (
     *("-m", "arch.n=1,2", "optimizer=sgd,adam", "sweep.seeds=2", "arch.filters=4", "arch.hidden=8", "data.limit=200"),
     *("trainer.max_epochs=4", "trainer=cpu", "tracking=none", "sweep.workers=1", "sweep.retries=1"),
+    "sweep.rerun=failed",  # the scheduler may be killed before the trial of the killed worker is tried again
 )
 BY_HAND = ("sweep/executor=hand", "sweep.executor.host=127.0.0.1", "sweep.executor.lost_after=5")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def start(folder: Path, *words: str, **env: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**ENVIRONMENT, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts Python with some words in a folder; what still runs at the end of the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(folder: Path, *words: str, **env: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=folder,
+            env={**ENVIRONMENT, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def ends(process: "subprocess.Popen[str]", status: int = 0) -> str:
@@ -66,7 +85,7 @@ def workers_of(node: "subprocess.Popen[str]", folder: Path) -> Sequence[psutil.P
     ]
 
 
-def test_a_sweep_by_hand_that_is_hurt_comes_to_what_it_comes_to_on_one_machine(tmp_path: Path) -> None:
+def test_a_sweep_by_hand_that_is_hurt_comes_to_what_it_comes_to_on_one_machine(tmp_path: Path, start: Start) -> None:
     """A worker is killed, which costs the trial a retry; then a node, then the scheduler, all by SIGKILL."""
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
