@@ -35,7 +35,7 @@ def test_a_damaged_file_makes_no_other_model_and_no_traceback(trained_digits: Pa
             told = ""
             found = trained.predictor.state_dict()
             assert all(torch.equal(found[key], weights[key]) for key in weights), (name, way)
-        assert len(told.splitlines()) <= 1
+        assert len(told.splitlines()) <= 2  # what is wrong, and the fix
         shutil.rmtree(folder)
 
     fuzz(case, share=1 / 4)
