@@ -37,6 +37,8 @@ TOLD = {
     "optimizer=": f"optimizer= is not an option of optimizer. {OPTIMIZERS}",
     "optimizer=null": f"optimizer=null is not an option of optimizer. {OPTIMIZERS}",
     "optimizer=[sgd,adam]": f"optimizer=[sgd,adam] is not an option of optimizer. {OPTIMIZERS}",
+    "optimizer=[[]]": f"optimizer=[[]] is not an option of optimizer. {OPTIMIZERS}",
+    "optimizer=[1]": f"optimizer=[1] is not an option of optimizer. {OPTIMIZERS}",
     "optimizer=${loss}": f"optimizer=${{loss}} is not an option of optimizer. {OPTIMIZERS}",
     "optimizer@mine=sgd": "optimizer@mine=sgd is not allowed: every group has its place. Leave out @mine.",
     "loss=mse": (

@@ -57,7 +57,8 @@ class Composer:
             if key not in self._composed:
                 self._composed[key] = load(self.loader, self._config_name, texts)
             return with_keys(self._composed[key], keys) if keys else self._composed[key]
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
+            # TypeError: Hydra joins whatever a list has for an option to its group's name
             cause = str(error).partition("Config search path:")[0].replace("\n\t", " ")
             lines = [line.strip() for line in cause.splitlines() if line.strip()]
             raise ConfigError("\n  ".join(lines[:3])) from None
