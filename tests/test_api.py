@@ -253,6 +253,13 @@ def test_a_sweep_gives_the_answer_the_report_and_the_best(swept: convgrid.Sweep)
     assert {*map(command_of, swept.folder.parents[1].glob("runs/*"))} == {stored["command"]}
 
 
+def test_runs_of_a_sweep_are_named_by_what_varies_most_first(in_tmp: Path) -> None:
+    words = ["arch.n=1,2", "optimizer.lr=0.1,0.2,0.3", "sweep.where=arch.n==1 or optimizer.lr == 0.1", "sweep.seeds=2"]
+    convgrid.multirun([*SWEPT[:-3], *words, "trainer.max_epochs=1", "sweep.workers=2"], quiet=True)
+    names = sorted(read_record(trial)["name"] for trial in Path("runs").iterdir())
+    assert names == [f"seed {seed} lr={lr}" for seed in (0, 1) for lr in ("0.1 n1", "0.1 n2", "0.2 n1", "0.3 n1")]
+
+
 def test_an_interrupted_sweep_goes_on_with_the_same_call(in_tmp: Path) -> None:
     words = [*(word for word in SWEPT if "max_epochs" not in word), "trainer.max_epochs=60"]
     thread = interrupt_when("runs/*/metrics.jsonl")

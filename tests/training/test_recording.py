@@ -17,9 +17,9 @@ SettingsMaker = Callable[..., Settings]
         ({"seed": "3", "fold": "[2,5]"}, "seed 3 fold 2/5 n1 m2 k1 adam"),
         (
             {"seed": "3", "optimizer.lr": "0.01", "optimizer": "adam", "arch.m": "3", "arch.n": "2"},
-            "seed 3 n2 m3 adam lr=0.01",
+            "seed 3 lr=0.01 adam m3 n2",
         ),
-        ({"layer/norm": "batch", "arch.k": "0"}, "k0 batch"),
+        ({"layer/norm": "batch", "arch.k": "0"}, "batch k0"),
         (
             {
                 "optimizer.weight_decay": "0.1",

@@ -26,7 +26,7 @@ from convgrid.errors import ConfigError, RunError
 from convgrid.runs.files import read_or_tell, tell
 from convgrid.runs.find import LAST_RUN, find_sweep
 from convgrid.runs.forms import PLAN_FORM
-from convgrid.runs.sweep import SWEEPS, read_sweep
+from convgrid.runs.sweep import SWEEPS, read_sweep, swept_keys
 from convgrid.runs.trial import PLAN, RUNS, read_data, read_epochs, read_record, read_settings
 
 RACED = (
@@ -63,7 +63,7 @@ def from_folders(
     told = list(keys) if keys is not None else _told(known, differing(frame))
     check_keys(told, frame)
     frame = once(frame, told)
-    swept = tuple(_asked(known) or told)
+    swept = tuple(swept_keys(known) or told)
     left = len(known["trials"]) - len(found) + unended(frame)
     curves = curves_of(
         (name, epoch["epoch"], key, epoch["metrics"][key])
@@ -114,13 +114,8 @@ def check_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
 
 def _told(known: dict[str, Any], differ: Sequence[str]) -> list[str]:
     """What was swept or searched and differs, in the order of the command; where nobody noted it, whatever differs."""
-    asked = _asked(known)
+    asked = swept_keys(known)
     return [key for key in asked if key in differ] if asked else list(differ)
-
-
-def _asked(known: dict[str, Any]) -> list[str]:
-    """Keys that are tied together are searched as one."""
-    return [*known["varying"], *(key for keys in known.get("searched", ()) for key in keys.split("+"))]
 
 
 def _read(folder: Path, record: dict[str, Any]) -> Read:

@@ -64,6 +64,18 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         raise SweepError(f"{error} {ANEW}") from error.__cause__
 
 
+def swept_keys(sweep: Mapping[str, Any]) -> list[str]:
+    """What was swept or searched, keys that are tied together one by one.
+
+    Args:
+        sweep: What its `sweep.json` holds.
+
+    Returns:
+        The keys, in the order of the command; searched ones last.
+    """
+    return [*sweep["varying"], *(key for tied in sweep.get("searched", ()) for key in tied.split("+"))]
+
+
 def read_sweep_or_tell(folder: Path) -> dict[str, Any] | None:
     """Read one of many sweeps, of which a damaged one is left aside with a line on stderr.
 
@@ -110,7 +122,7 @@ def _best(
 ) -> tuple[Outcome | None, Mapping[str, str], float, int]:
     """The best trial of the best setting, the setting, its mean, and of how many trials."""
     metric, mode = sweep["objective"]
-    keys = [*sweep["varying"], *(key for tied in sweep.get("searched", ()) for key in tied.split("+"))]
+    keys = swept_keys(sweep)
     results, settings, name = Results(mode), {}, f"best/{metric}"
     for folder, ended in outcomes.items():
         if ended.status == "finished" and is_finite(ended.metrics.get(name, math.nan)):

@@ -7,12 +7,14 @@ import contextlib
 import functools
 import gc
 import json
+import math
 import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -146,12 +148,18 @@ def _run(job: Job, scheduler: Connection, data: _LastData, interrupts: _Interrup
 
 
 @functools.cache
-def _command_of(sweep: str) -> str:
-    """What was typed to start a sweep."""
+def _sweep_of(identity: str) -> Mapping[str, Any]:
+    """What is stored of a sweep; nothing where that was damaged meanwhile."""
     try:
-        return read_sweep(SWEEPS / sweep)["command"]
-    except SweepError:  # damaged meanwhile
-        return ""
+        return read_sweep(SWEEPS / identity)
+    except SweepError:
+        return {"command": "", "varying": {}}
+
+
+def _most_first(varying: Mapping[str, str], sweep: Mapping[str, Any]) -> dict[str, str]:
+    """What differs between trials, keys of most values first: searched ones, of which nobody knows how many."""
+    counts = {key: len(values) for key, values in sweep["varying"].items()}
+    return dict(sorted(varying.items(), key=lambda item: -counts.get(item[0], math.inf)))
 
 
 def _attempt(
@@ -164,6 +172,7 @@ def _attempt(
     interrupts: _Interrupts,
 ) -> Ended:
     """Train a job's trial, from its last checkpoint on, or from the start."""
+    sweep = _sweep_of(job.sweep)
 
     def put_together() -> tuple[Learner, Plan]:
         made = prepare(job.trial.settings, data, components, job.trial.plan, accumulate=job.accumulate)
@@ -184,8 +193,8 @@ def _attempt(
         epoch_ended=lambda history: _tell(history, job, scheduler),
         is_interrupt=interrupts.are_behind,
         interruptible=interrupts.allowed,
-        command=_command_of(job.sweep),
-        varying=job.trial.varying,
+        command=sweep["command"],
+        varying=_most_first(job.trial.varying, sweep),
         tags={"convgrid.accumulate": str(job.accumulate)} if job.accumulate > 1 else {},
         sweep=folder.record.get("sweep", job.sweep),
     )

@@ -48,7 +48,7 @@ def begin(
         learner: What is trained, and on what.
         device: "cpu" or "cuda".
         command: What was typed; "" where nothing was.
-        varying: What differs between the trials of its sweep, by key.
+        varying: What differs between the trials of its sweep, by key, in the order in which the run's name says it.
         known: What else is known of the run.
     """
     code = own_code(settings, planned)
@@ -85,27 +85,26 @@ def weights_of(settings: Settings) -> dict[str, str]:
 
 
 def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
-    """Say in a few words what is special: "n2 m3 k1 adam", "linear adam"; in a sweep, "seed 3 n2 m3 adam lr=0.01".
+    """Say in a few words what is special: "n2 m3 k1 adam", "linear adam"; in a sweep, "seed 3 lr=0.01 n2 m3 adam".
 
-    What varies in every setting, the seed and the fold, comes first: lists of runs cut long names.
+    The seed and the fold, which tell the runs of a setting apart, come first: lists of runs cut long names.
 
     Args:
-        command: What was typed; "" where nothing was.
-        varying: What differs between the trials of a sweep, by key.
+        varying: What differs between the trials of a sweep, by key, in the order in which the name says it.
 
     Returns:
         The run's name.
     """
-    counts = [key for key in ("arch.n", "arch.m", "arch.k") if key in varying]
-    repetitions = [key for key in ("seed", "fold") if key in varying]
-    options = [key for key in varying if key in settings.choices and key not in ("experiments",)]
-    others = [key for key in varying if key not in (*counts, *repetitions, *options)]
-    words = [
-        *(f"{key[-1]}{varying[key]}" for key in counts),
-        *(varying[key] for key in options),
-        *(f"{_short(key, others)}={varying[key]}" for key in others),
-    ]
-    return " ".join([*(f"{key} {_bare(varying[key])}" for key in repetitions), *(words or [_plain_name(settings)])])
+    repetitions = [f"{key} {_bare(varying[key])}" for key in ("seed", "fold") if key in varying]
+    keys = [key for key in varying if key not in ("seed", "fold", "experiments")]
+    words = [_word(settings, key, varying[key], keys) for key in keys]
+    return " ".join([*repetitions, *(words or [_plain_name(settings)])])
+
+
+def _word(settings: Settings, key: str, text: str, keys: Sequence[str]) -> str:
+    if key in ("arch.n", "arch.m", "arch.k"):
+        return f"{key[-1]}{text}"
+    return text if key in settings.choices else f"{_short(key, keys)}={text}"
 
 
 def _plain_name(settings: Settings) -> str:
