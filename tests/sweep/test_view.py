@@ -116,6 +116,19 @@ def test_the_screen_shows_counts_the_best_and_what_each_worker_does(make: Callab
     ]
 
 
+def test_rows_of_other_machines_have_their_names(make: Callable[..., Trial]) -> None:
+    trials = tuple(make(arch_n=str(n)) for n in range(2))
+    progress = SweepProgress(Survey(2, trials), *OBJECTIVE)
+    progress.started(6, trials[0], "node7.cluster.example")
+    progress.started(7, trials[1], "a-name-that-takes-much-room")
+    out = console(terminal=True)
+    out.print(screen(progress, out))
+    assert shown(out)[1:] == [
+        "node7        arch.n=0                                                  starting",
+        "es-much-room arch.n=1                                                  starting",
+    ]
+
+
 @pytest.mark.parametrize(("width", "height"), [(40, 10), (80, 24), (200, 50)])
 def test_many_workers_with_long_settings_fit_any_screen(make: Callable[..., Trial], width: int, height: int) -> None:
     trials = tuple(make(arch_pattern=f"INPUT -> {'CONV -> RELU -> ' * 20} FC", seed=str(n)) for n in range(64))

@@ -208,7 +208,7 @@ class Scheduler:
                 worker.folder = folder
                 if job.trial.key in self._rules.finished:
                     self._note(ANEW)
-                self._view.started(worker.number, job.trial)
+                self._view.started(worker.number, job.trial, worker.host)
                 self._tell(folder)
             case Noted(note):
                 self._note(note)

@@ -22,6 +22,7 @@ from convgrid.terminal import duration, printable, shortened
 
 BAR = 20  # characters
 REASON_WIDTH = 80  # characters of a failure's reason; the ranking has it in full
+HOST = 12  # characters of a machine's name
 OTHERS = 6  # lines of the screen that are not a worker's
 WORTH_TELLING = 5.0  # seconds left
 MOST_IN = 8  # settings in question that are named
@@ -50,6 +51,7 @@ class SweepProgress:
         self.total = len(survey.trials) if total is None else total
         self.counts: Counter[str] = Counter(finished=len(survey.finished))
         self.running: dict[int, _Running] = {}
+        self.hosts: dict[int, str] = {}
         self._results = Results(mode)
         self._before = set(survey.finished)
         todo = [trial.cost for trial in survey.trials if trial.key not in survey.finished]
@@ -98,8 +100,13 @@ class SweepProgress:
             done, todo = self._cost_done + self._under_way, self._cost_todo
         return (todo - done) * (time.monotonic() - self._began) / done if done else None
 
-    def started(self, worker: int, trial: Trial) -> None:
-        """A worker has begun a trial, perhaps one that an earlier run had finished."""
+    def started(self, worker: int, trial: Trial, host: str = "") -> None:
+        """A worker has begun a trial, perhaps one that an earlier run had finished.
+
+        Args:
+            host: The worker's machine; "" for the scheduler's.
+        """
+        self.hosts[worker] = host
         if not self.running and self.done == self._done_before:  # machines may have been long in coming
             self._began = time.monotonic()
         self._runs(worker, _Running(trial))
@@ -166,9 +173,9 @@ class LineView:
         """
         self.progress = SweepProgress(survey, self._metric, self._mode, total)
 
-    def started(self, worker: int, trial: Trial) -> None:
-        """A worker has begun a trial."""
-        self.progress.started(worker, trial)
+    def started(self, worker: int, trial: Trial, host: str = "") -> None:
+        """A worker has begun a trial; `host` is its machine, "" for the scheduler's."""
+        self.progress.started(worker, trial, host)
 
     def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
         """A trial has finished an epoch, counted from 1."""
@@ -232,9 +239,9 @@ class LiveView:
         self._live.start()
         self._draw()
 
-    def started(self, worker: int, trial: Trial) -> None:
-        """A worker has begun a trial."""
-        self.progress.started(worker, trial)
+    def started(self, worker: int, trial: Trial, host: str = "") -> None:
+        """A worker has begun a trial; `host` is its machine, "" for the scheduler's."""
+        self.progress.started(worker, trial, host)
         self._draw()
 
     def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
@@ -322,7 +329,12 @@ def screen(progress: SweepProgress, console: Console) -> Group:
         lines.append(Text(printable(in_question(progress.race), console)[: console.width - 1]))
     rows = sorted(progress.running.items())
     most = max(1, console.height - OTHERS)
-    lines += [_worker(number, running, progress.metric, console) for number, running in rows[:most]]
+    names = [_name(number, progress.hosts.get(number, "")) for number, _ in rows[:most]]
+    width = max(map(len, names), default=0)
+    lines += [
+        _worker(f"{name:<{width}}", running, progress.metric, console)
+        for name, (_, running) in zip(names, rows, strict=False)
+    ]
     if len(rows) > most:
         lines.append(Text(f"and {len(rows) - most} more"))
     return Group(head, *lines)
@@ -351,23 +363,29 @@ def in_question(look: Look) -> str:
     return f"{text}: {shown}{'; ...' if len(look.left) > MOST_IN else ''}"
 
 
-def _worker(number: int, running: _Running, metric: str, console: Console) -> Text:
+def _name(number: int, host: str) -> str:
+    """On other machines, which one it is says more than the worker's number; names differ most at their ends."""
+    return host.partition(".")[0][-HOST:] if host else str(number + 1)
+
+
+def _worker(name: str, running: _Running, metric: str, console: Console) -> Text:
     if not running.epoch:
         state = "starting"
     else:
         width = len(str(running.max_epochs))
         value = "" if running.value is None else f"  {metric} {running.value:<6.4g}"
         state = f"{running.epoch:>{width}}/{running.max_epochs}{value}"
-    return _line(str(number + 1), setting(running.trial), state, console)
+    return _line(name, setting(running.trial), state, console)
 
 
 def _line(name: str, text: str, right: str, console: Console, style: str = "") -> Text:
     """What is to the right keeps its place; the text takes what is left."""
     width = console.width - 1  # a terminal may break a line that is full
-    room = max(8, width - 6 - 2 - len(right))
+    name = f"{printable(name, console):<5}"
+    room = max(8, width - len(name) - 3 - len(right))
     text = printable(text, console)
     text = text if len(text) <= room else f"{text[: room - 2]}.."
-    return Text(f"{name:<5} {text:<{room}}  {right}"[:width], style=style)
+    return Text(f"{name} {text:<{room}}  {right}"[:width], style=style)
 
 
 def _outcome(outcome: Outcome, metric: str) -> str:

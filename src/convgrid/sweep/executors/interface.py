@@ -41,12 +41,14 @@ class Worker:
 
     Args:
         number: Its place, counted from 0; no two have the same.
+        host: The name of its machine; "" for the scheduler's.
         job: What it is doing; None while it is free.
         since: When it was given the job, in seconds of the monotonic clock.
         folder: Of the trial, once it has it.
     """
 
     number: int
+    host: str = ""
     job: Job | None = None
     since: float = 0.0
     folder: str = ""

@@ -276,7 +276,7 @@ class Remote:
             self._server.say(node.session, packed({"verb": "refused", "reason": reason}))
             self._refuse(node, reason)
             return
-        node.workers = [Worker(self._numbers + slot) for slot in range(count)]
+        node.workers = [Worker(self._numbers + slot, node.host) for slot in range(count)]
         self._numbers += count
         self._places |= {worker.number: (node, slot) for slot, worker in enumerate(node.workers)}
         self._is_noted = False
