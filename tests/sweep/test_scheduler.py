@@ -9,7 +9,7 @@ import pytest
 
 from convgrid.runs.trial import Outcome
 from convgrid.sweep import scheduler
-from convgrid.sweep.executors.interface import Died
+from convgrid.sweep.executors.interface import Died, Worker
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, Job, Noted
 from convgrid.sweep.scheduler import Rules, Scheduler
@@ -22,7 +22,7 @@ class Workers:
     """Two workers: the first says `news` of its trial, the second's trial trains until it is killed."""
 
     def __init__(self, news: object, stop: signal.Signals | None) -> None:
-        self.workers = [SimpleNamespace(number=number, job=None, since=0.0, folder="") for number in range(2)]
+        self.workers = [Worker(number) for number in range(2)]
         self.news, self.stop = [news], stop
 
     def free(self) -> list[Any]:
@@ -156,7 +156,7 @@ def test_finished_trials_that_are_trained_anew_are_told_once(
     rules = Rules(finished=frozenset(finished))
     loop = Scheduler("s", cast(Any, None), cast(Any, None), rules, cast(Any, view), None)
     for trial in (Source().next(), Source().next()):
-        loop._handle(cast(Any, SimpleNamespace(number=0, job=Job(cast(Any, trial), "s"))), Began("runs/1"))
+        loop._handle(Worker(0, job=Job(cast(Any, trial), "s")), Began("runs/1"))
     assert said == told
 
 

@@ -11,7 +11,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from convgrid.tracking.writer import Writer
-from sweep_folders import finish, make_sweep, make_trial
+from sweep_folders import epoch_line, finish, make_sweep, make_trial
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
 
@@ -85,20 +85,27 @@ def test_two_writers_of_the_same_trials_make_one_run_of_each(store: str) -> None
     assert len(runs_of(store, "convgrid.sweep")) == 2
 
 
-def test_a_writer_that_is_killed_is_started_again_and_sends_all(store: str) -> None:
+def test_a_writer_that_is_killed_is_started_again_follows_what_runs_and_sends_all(store: str) -> None:
     folders = trials(4, epochs=3)
     writer = Writer(store, "trials", make_sweep(SWEEPS, "s1", [folder.name for folder in folders]))
-    finish(folders[0])
     writer.tell(folders[0])
     wait_for(lambda: len(runs_of(store)) == 1)
     os.kill(writer._process.pid, signal.SIGKILL)
     writer._process.wait()
+    assert writer.notes() == []  # which whoever waits for trials asks for all the time
+    with (folders[0] / "metrics.jsonl").open("a") as file:
+        file.write(epoch_line(4))  # nobody tells of an epoch
+    wait_for(lambda: values(store, *runs_of(store), "train/loss")[-1] == (4, 1 / 4))
+    finish(folders[0], epochs=4)
     for folder in folders[1:]:
         finish(folder)
+    for folder in folders:
         writer.tell(folder)
     assert writer.close(60) == []
     assert [run.info.status for run in runs_of(store)] == ["FINISHED"] * 4
-    assert all(values(store, run, "train/loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)] for run in runs_of(store))
+    three = [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
+    sent = {run.data.tags["convgrid.trial"]: values(store, run, "train/loss") for run in runs_of(store)}
+    assert sent == {"t0": [*three, (4, 1 / 4)], "t1": three, "t2": three, "t3": three}
 
 
 PARENT = """

@@ -226,7 +226,6 @@ class Scheduler:
         prune = self._source.epoch(job.trial, epoch, metrics)
         if job.asks:
             self._workers.answer(worker, "prune" if prune else "go on")
-        self._tell(worker.folder)
 
     def _end(self, number: int, job: Job, ended: Ended) -> None:
         outcome = ended.outcome

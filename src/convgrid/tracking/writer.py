@@ -150,6 +150,8 @@ class Writer:
         Returns:
             Such as that the store takes nothing at the moment.
         """
+        if not self._log.closed:
+            self._is_up()
         self._listen(0.0)
         notes, self._notes = self._notes, []
         return notes
