@@ -42,6 +42,11 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what mostly waits, so that it waits while others work, and nobody waits for it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what wants a GPU where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():

@@ -11,6 +11,8 @@ import pytest
 from conftest import NO_RAY
 from machines import SOON, Start, hears, make_desk, node_processes, results, said, sweeps, trained, wait_for
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.fixture
 def start() -> Iterator[Start]:

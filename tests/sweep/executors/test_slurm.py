@@ -27,6 +27,8 @@ from machines import (
 )
 from slurm_cluster import Cluster, missing, running_cluster
 
+pytestmark = pytest.mark.waits
+
 SLURM = ("sweep/executor=slurm", "sweep.executor.walltime=00:30:00", "sweep.executor.host=127.0.0.1", "sweep.workers=1")
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+pytestmark = pytest.mark.waits
+
 RUN = Path(__file__).parents[3] / "run.py"
 WORDS = (
     *("-m", "arch.n=1,2", "optimizer=sgd,adam", "sweep.seeds=2", "arch.filters=4", "arch.hidden=8", "data.limit=200"),
