@@ -45,7 +45,7 @@ from convgrid.sweep.executors.wire import event_said, packed, unpacked
 from convgrid.sweep.grid_plan import plan_grid
 from convgrid.sweep.interfaces import Survey, Trial
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job
-from convgrid.sweep.scheduler import Rules, Scheduler
+from convgrid.sweep.scheduler import Scheduler, SchedulerRules
 from convgrid.sweep.sources import GridSource
 from convgrid.sweep.view import LineView
 from convgrid.system.processes import warm_up
@@ -261,7 +261,7 @@ def schedule(folder: str, count: int, epochs: int) -> None:
                 for _ in remote.events(0.1):
                     pass
             before, began = process.cpu_times(), time.monotonic()
-            loop = Scheduler("benchmark", GridSource(trials), remote, Rules(), view, pipe)
+            loop = Scheduler("benchmark", GridSource(trials), remote, SchedulerRules(), view, pipe)
             assert loop.run() == "complete"
             after, wall = process.cpu_times(), time.monotonic() - began
         busy = after.user - before.user + after.system - before.system

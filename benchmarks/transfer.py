@@ -31,7 +31,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from convgrid.features.cache import Cache
-from convgrid.features.extract import PIXELS, FeatureSource, ProgressWatch, stored
+from convgrid.features.extract import EXTRACTION_PIXELS, FeatureSource, ProgressWatch, stored
 from convgrid.model.trained_model import load
 from convgrid.network.cut import cut
 from convgrid.objective.predictor import Predictor
@@ -119,7 +119,9 @@ def trunk_of(weights: Path) -> tuple[nn.Module, Predictor]:
 @torch.inference_mode()
 def bare_loop(trunk: nn.Module, predictor: Predictor, images: Tensor) -> Tensor:
     """Run a network over images."""
-    return torch.cat([trunk((some - predictor.mean) / predictor.std) for some in images.split(PIXELS // SIDE**2)])
+    return torch.cat(
+        [trunk((some - predictor.mean) / predictor.std) for some in images.split(EXTRACTION_PIXELS // SIDE**2)]
+    )
 
 
 def heads_by_hand(place: Path, weights: Path, epochs: int, rates: Sequence[float]) -> float:

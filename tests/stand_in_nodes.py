@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from convgrid.config import Settings, planned
+from convgrid.config import Settings, plan_from_config
 from convgrid.config.sections import ExecutorSettings
 from convgrid.runs.trial import Outcome
 from convgrid.sweep.executors import fitness, local, node
@@ -28,7 +28,7 @@ from convgrid.sweep.executors.lease import end_with_parent_or_lease
 from convgrid.sweep.executors.remote import Options, Remote
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
-from convgrid.sweep.scheduler import Rules, Scheduler
+from convgrid.sweep.scheduler import Scheduler, SchedulerRules
 from convgrid.sweep.sources import GridSource
 from convgrid.system import forking
 
@@ -43,7 +43,7 @@ def trial() -> Trial:
     from conftest import compose_settings
 
     settings = compose_settings("arch.m=1", "arch.filters=4", "trainer.max_epochs=3")
-    return Trial(("arch.m=1",), settings, planned(settings), "key", "config", {})
+    return Trial(("arch.m=1",), settings, plan_from_config(settings), "key", "config", {})
 
 
 def trials(count: int, *, epochs: int = 3, seconds: float = 0.0) -> tuple[Trial, ...]:
@@ -149,7 +149,7 @@ def scheduler(folder: Path, todo: Sequence[Trial], **settings: Any) -> Iterator[
     try:
         source: Any = GridSource(todo)
         view: Any = View(folder / JOURNAL)
-        yield Scheduler("sweep", source, remote, Rules(), view, None)
+        yield Scheduler("sweep", source, remote, SchedulerRules(), view, None)
     finally:
         remote.close()
 

@@ -382,7 +382,7 @@ def test_the_process_is_as_before(
     in_tmp: Path, call: Callable[..., object], words: list[str], error: type[Exception] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(forking, "SERVER", forking.Server())  # one that is started in the call, and ended
+    monkeypatch.setattr(forking, "SERVER", forking.LazyForkServer())  # one that is started in the call, and ended
     convgrid.train([*TINY, "trainer=debug"], quiet=True)  # what is imported, and registered once
     gc.unfreeze()  # what commands of other tests have frozen
     before = state()

@@ -25,7 +25,7 @@ from case_studies import studies
 from convgrid.cli.main import main
 from convgrid.config import CONF, Settings, flatten
 from convgrid.config.types import NULLABLE, WORDS_OR_NUMBERS
-from convgrid.config.values import LEAST, MOST, ONE_OF
+from convgrid.config.values import MAXIMA, MINIMA, ONE_OF
 from convgrid.network.initializers import INITIALIZERS
 from convgrid.objective.fit import FITS, fit
 from convgrid.objective.glossary import metrics_of
@@ -264,7 +264,7 @@ def test_a_component_without_a_reference_value_is_found() -> None:
 def test_keys_with_ranges_and_choices_exist() -> None:
     keys = {key for (group, _), values in VALUES.items() for key, _ in flatten(values, f"{group.replace('/', '.')}.")}
     keys |= {key for key, _ in flatten(yaml.safe_load((CONF / "config.yaml").read_text()))}
-    assert set(LEAST) | set(MOST) | set(ONE_OF) | set(NULLABLE) | set(WORDS_OR_NUMBERS) <= keys
+    assert set(MINIMA) | set(MAXIMA) | set(ONE_OF) | set(NULLABLE) | set(WORDS_OR_NUMBERS) <= keys
     assert set(ONE_OF["arch.init"]) == set(INITIALIZERS)
 
 

@@ -23,7 +23,7 @@ from convgrid.cli.run import plan_or_train, resumed
 from convgrid.config import Composition, check, register_experiments
 from convgrid.config.command import Command
 from convgrid.errors import ConfigError, ConvgridError, Interrupted, Mistakes
-from convgrid.model.export_suffixes import SUFFIXES
+from convgrid.model.export_suffixes import EXPORT_SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.source import pinned, source_notes
 from convgrid.runs.sweep import SWEEPS, winner
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["ConvgridError", "Interrupted", "Model", "Run", "Sweep", "load", "multirun", "plan", "train"]
 
 COMMAND = "python -m convgrid run"
-INTERRUPTED = 130  # the exit status
+EXIT_INTERRUPTED = 130  # the exit status
 
 
 class Planned(Written):
@@ -366,7 +366,7 @@ def multirun(overrides: Sequence[str] = (), *, config_dir: str | Path | None = N
     except KeyboardInterrupt:  # before there was a trial
         raise stopped from None
     assert swept is not None
-    if swept.status == INTERRUPTED:
+    if swept.status == EXIT_INTERRUPTED:
         raise stopped
     return Sweep(SWEEPS / swept.id)
 
@@ -385,7 +385,7 @@ def load(run: str | Path = "last") -> Model:
         ConvgridError: If there is none.
     """
     source = Path(run)
-    return Model(source if source.is_file() and source.suffix in SUFFIXES.values() else find_model(str(run)))
+    return Model(source if source.is_file() and source.suffix in EXPORT_SUFFIXES.values() else find_model(str(run)))
 
 
 def _words(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from convgrid.errors import ConfigError, cause_of
 
 KEPT = re.compile(r"\$\{oc\.env:([^${},]+)\}")  # how a config holds a secret of the environment
-OURS = Path(__file__).parent
+PACKAGE_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Component:
             if cause_of(error):
                 raise
             frames = extract_tb(error.__traceback__)
-            theirs = [frame for frame in frames if not Path(frame.filename).is_relative_to(OURS)]
+            theirs = [frame for frame in frames if not Path(frame.filename).is_relative_to(PACKAGE_FOLDER)]
             place = f" in {theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
             raise ConfigError(
                 f"{self.option} cannot be used: {self.target} raises {type(error).__name__} "

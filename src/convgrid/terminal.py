@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from convgrid.config import Settings, component, counted_for_plan
-from convgrid.config.address import database, shown
+from convgrid.config.address import database, without_password
 from convgrid.network.advice import advice, precision_advice
 from convgrid.network.memory import training_bytes
 from convgrid.network.plan import Plan
@@ -24,14 +24,15 @@ from convgrid.system.text import escaped
 Row = tuple[str, ...]
 
 HEADINGS = ("layer", "arguments", "output", "parameters", "multiply-adds", "memory", "sees")
-ARGUMENTS = 1  # the column; it and its neighbours hold words, the others numbers
+ARGUMENTS_COLUMN = 1  # the column; it and its neighbours hold words, the others numbers
 FROM = "from"  # the last column of a network that branches
-FROZEN = "frozen"  # what stands behind a layer that is not trained
-GAP = 2  # spaces after a result's name
+FROZEN_MARK = "frozen"  # what stands behind a layer that is not trained
+NAME_GAP = 2  # spaces after a result's name
+BAR_WIDTH = 16  # characters of a bar that shows how far a training is
 SCREEN = 80  # characters that a table tries to keep to, by folding its arguments
 TIED = "\xa0"  # a space at which no line is folded
 MOST_OF_VALUE = 60  # characters of a swept value, such as a pattern, in a line
-LEAST = 14  # characters of the arguments' column where that is impossible
+MIN_ARGUMENTS_WIDTH = 14  # characters of the arguments' column where that is impossible
 
 
 def shortened(value: str) -> str:
@@ -55,13 +56,13 @@ def show_plan(plan: Plan, console: Console, notes: Sequence[str] = ()) -> None:
     """
     totals = (f"{plan.parameters:,}", f"{plan.multiply_adds:,}", _bytes(plan.activation_bytes))
     rows = [HEADINGS, *map(_row, plan.layers), ("total", "", "", *totals, "")]
-    words = {*range(ARGUMENTS + 2)}
+    words = {*range(ARGUMENTS_COLUMN + 2)}
     if not plan.is_chain:
         words.add(len(HEADINGS))
         rows = [(*row, source) for row, source in zip(rows, (FROM, *_sources(plan), ""), strict=True)]
     if plan.num_frozen:
         words.add(len(rows[0]))
-        marks = ("", *(FROZEN if layer.name in plan.frozen else "" for layer in plan.layers), "")
+        marks = ("", *(FROZEN_MARK if layer.name in plan.frozen else "" for layer in plan.layers), "")
         rows = [(*row, mark) for row, mark in zip(rows, marks, strict=True)]
     head, *lines, total = aligned(_folded(rows), words=words)
     _write(console, f"INPUT {_shape(plan.input_shape)}", "bold")
@@ -85,7 +86,7 @@ def show_store(uri: str | None, experiment: str, console: Console) -> None:
         uri: Of the tracking store; None where nothing is tracked.
     """
     if uri:
-        _write(console, printable(f"tracked in {shown(uri)}, experiment {experiment}", console))
+        _write(console, printable(f"tracked in {without_password(uri)}, experiment {experiment}", console))
         path = database(uri)
         kind = network_filesystem(path) if path else None
         if kind:
@@ -133,7 +134,11 @@ def result_rows(folder: Path, uri: str | None) -> dict[str, str]:
         "multiply-adds": f"{int(params['plan.multiply_adds']):,} an image",
         "time": f"{record['seconds']:.1f} s on {record['tags']['device']}",
         **({"MLflow run": run_id_of(folder) or "not sent yet: python -m convgrid sync"} if uri else {}),
-        **({"dashboard": shown(uri) if uri.startswith("http") else "make ui, or python -m convgrid ui"} if uri else {}),
+        **(
+            {"dashboard": without_password(uri) if uri.startswith("http") else "make ui, or python -m convgrid ui"}
+            if uri
+            else {}
+        ),
         "folder": str(folder),
     }
 
@@ -157,7 +162,7 @@ def show_result(rows: Mapping[str, str], console: Console) -> None:
         (name * (number == 0), line) for name, text in rows.items() for number, line in enumerate(text.split("\n"))
     ]
     width = max(map(len, rows), default=0)
-    for line in aligned(lines, words=range(2), gap=GAP):
+    for line in aligned(lines, words=range(2), gap=NAME_GAP):
         line = escaped(line)
         console.print(Text.assemble((line[:width], "bold"), line[width:]), soft_wrap=True)
 
@@ -226,7 +231,7 @@ def _sources(plan: Plan) -> Iterator[str]:
 def _folded(rows: Sequence[Row]) -> list[Row]:
     """Fold the arguments, so that the table fits the screen."""
     others = sum(max(map(len, column)) + 1 for column in zip(*rows, strict=True)) - 1
-    room = max(SCREEN - others + max(len(row[ARGUMENTS]) for row in rows), LEAST)
+    room = max(SCREEN - others + max(len(row[ARGUMENTS_COLUMN]) for row in rows), MIN_ARGUMENTS_WIDTH)
     folded = []
     for name, arguments, *rest in rows:
         first, *further = [line.replace(TIED, " ") for line in textwrap.wrap(arguments, room)] or [""]

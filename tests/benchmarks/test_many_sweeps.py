@@ -8,7 +8,7 @@ from scipy import stats
 
 from convgrid.compare import multiple_comparisons
 from convgrid.compare.multiple_comparisons import Levels, compare_independent, compare_paired, fixed
-from convgrid.compare.racing import Rules, race
+from convgrid.compare.racing import RaceRules, race
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SD = np.array([3.0, 3.0, 1.0, 1.0, 1.0, 1.0])
@@ -64,7 +64,7 @@ def test_many_races_end_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(multiple_comparisons, "LIKELY", 0.02)
     values = drawn(12, 6, 20)
-    many, rules = racing.run(values, 1.5), Rules(6, 1.5, 20, None)
+    many, rules = racing.run(values, 1.5), RaceRules(6, 1.5, 20, None)
     endings = set()
     for place, sweep in enumerate(values):
         one = race(sweep.tolist(), rules, "max")

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from convgrid.augment import Augment
-from convgrid.augment.sheet import GAP, sheet
+from convgrid.augment.sheet import IMAGE_GAP, augmentation_sheet
 from convgrid.cli.main import main
 from convgrid.cli.preview import _caption, draw
 from convgrid.config import Settings
@@ -51,9 +51,9 @@ def test_the_sheet_shows_what_the_training_takes(
         pair for pair in taken_in_training(monkeypatch, chosen) if len(pair[0]) > 2
     )  # those tried first
     assert len(before) == 20
-    expected = np.asarray(sheet(before[:8], [after[:8]]))[:, GAP:-GAP]
+    expected = np.asarray(augmentation_sheet(before[:8], [after[:8]]))[:, IMAGE_GAP:-IMAGE_GAP]
     drawn = np.asarray(draw(chosen))
-    left = drawn.shape[1] - sheet(before[:8], [after[:8]] * 7).width + GAP
+    left = drawn.shape[1] - augmentation_sheet(before[:8], [after[:8]] * 7).width + IMAGE_GAP
     np.testing.assert_array_equal(drawn[:, left : left + expected.shape[1]], expected)
 
 

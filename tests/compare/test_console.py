@@ -14,7 +14,7 @@ from rich.console import Console
 from convgrid.cli.main import main
 from convgrid.compare import Answer, Trials, answer
 from convgrid.compare.console import show
-from convgrid.compare.racing import Rules
+from convgrid.compare.racing import RaceRules
 from sweep_folders import finish, make_sweep, make_trial
 from synthetic_trials import depth, make_trials
 
@@ -178,7 +178,7 @@ def test_values_of_others_neither_steer_the_terminal_nor_make_lines() -> None:
 
 def test_a_race_has_a_column_that_says_who_is_out_and_no_p() -> None:
     trials = make_trials({"arch.n": (1, 2, 3)}, lambda point: 0.9 + 0.03 * (point["arch.n"] == 3), spread=0.0005)
-    sentence, head, *rows = shown(replace(trials, race=Rules(3, 0.001, 20, None)))
+    sentence, head, *rows = shown(replace(trials, race=RaceRules(3, 0.001, 20, None)))
     assert sentence.endswith("a race of 9 trials told it from all 2 others")
     assert head.split() == ["arch.n", "val/accuracy", "race", "parameters", "multiply-adds", "time"]
     assert [" best " in row for row in rows] == [True, False, False]

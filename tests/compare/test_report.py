@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from convgrid.compare import Answer, Interaction, Level, Setting, Trials, answer
-from convgrid.compare.racing import Rules
+from convgrid.compare.racing import RaceRules
 from convgrid.compare.report import write
 from convgrid.compare.report.captions import Wording
-from convgrid.compare.report.chapters import NAMES
+from convgrid.compare.report.chapters import CHAPTERS
 from convgrid.compare.report.charts import (
     interaction_maps,
     learning_curves,
@@ -92,8 +92,12 @@ def page(folder: Path) -> Elements:
 
 
 def test_the_folder_has_the_page_the_table_and_a_picture_of_each_chart(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"report.html", "table.csv", *(f"{name}.png" for name in NAMES)}
-    for name in NAMES:
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html",
+        "table.csv",
+        *(f"{name}.png" for name in CHAPTERS),
+    }
+    for name in CHAPTERS:
         pixels = np.asarray(Image.open(folder / f"{name}.png").convert("L"))
         assert pixels.shape[1] > 400
         assert (pixels[:4] == 255).all()
@@ -382,7 +386,7 @@ def test_nothing_drawn_of_an_accuracy_goes_beyond_one(tmp_path: Path) -> None:
 
 def test_a_race_shows_who_is_best_in_question_and_out(tmp_path: Path) -> None:
     trials = make_trials({"arch.n": (1, 2, 3)}, lambda point: 0.9 + 0.03 * (point["arch.n"] == 3), spread=0.0005)
-    trials = replace(trials, race=Rules(3, 0.001, 20, None))
+    trials = replace(trials, race=RaceRules(3, 0.001, 20, None))
     found = answer(trials)
     page = Elements(write(trials, found, tmp_path).read_text(encoding="utf-8"))
     keys = [head["data-key"] for head in page.all("th") if "data-key" in head]

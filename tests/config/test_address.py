@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from convgrid.config import Settings
-from convgrid.config.address import check_uri, shown, usual_experiment, usual_store
+from convgrid.config.address import check_uri, usual_experiment, usual_store, without_password
 from convgrid.errors import TrackingError
 from convgrid.terminal import result_rows, show_store
 from sweep_folders import finish, make_trial
@@ -54,7 +54,7 @@ def test_a_store_that_cannot_be_used_is_called_by_what_named_it(monkeypatch: pyt
     ],
 )
 def test_credentials_of_a_store_are_not_printed(uri: str, printed: str) -> None:
-    assert shown(uri) == printed
+    assert without_password(uri) == printed
 
 
 def test_the_store_is_told_first_without_credentials() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from convgrid.config import Settings, identity, outputs
-from convgrid.config.fits import EXAMPLES, FORMS, OF_CLASSES, OF_NUMBERS, WITHOUT_EFFECT, fits
+from convgrid.config.fits import FIT_EXAMPLES, FORMS, OF_CLASSES, OF_NUMBERS, WITHOUT_EFFECT, fits
 from convgrid.config.values import check_values
 from convgrid.errors import ConfigError, gather
 from convgrid.objective.fit import FITS, NOUNS, Fit, Task
@@ -74,7 +74,7 @@ def test_a_fit_that_is_stated_wins_over_the_tables(settings: SettingsMaker) -> N
 
 
 def test_every_key_and_task_of_a_fit_has_its_check() -> None:
-    assert set(FORMS) == set(EXAMPLES) == set(get_args(Task))
+    assert set(FORMS) == set(FIT_EXAMPLES) == set(get_args(Task))
     assert set(OF_CLASSES) | set(OF_NUMBERS) < {field.name for field in fields(Fit)}
     assert set(WITHOUT_EFFECT) == set(FORMS)
 
@@ -93,12 +93,12 @@ def test_a_fit_is_of_a_trials_identity(settings: SettingsMaker) -> None:
 def test_a_file_without_a_fit_is_told_what_to_add(settings: SettingsMaker, task: Task) -> None:
     assert told(own(settings(), task=task)) == (
         "loss/poly1.yaml does not say how the loss goes with targets (docs/components.md). "
-        f"Add to it, for a {NOUNS[task]}:\nfit: {{{task}: {EXAMPLES[task]}}}"
+        f"Add to it, for a {NOUNS[task]}:\nfit: {{{task}: {FIT_EXAMPLES[task]}}}"
     )
 
 
 def test_what_a_message_says_to_add_is_sound(settings: SettingsMaker) -> None:
-    for task, example in EXAMPLES.items():
+    for task, example in FIT_EXAMPLES.items():
         made = own(settings(), {task: yaml.safe_load(example)}, task=task)
         assert task in fits(made)["poly1"]
 

@@ -102,15 +102,15 @@ def test_float_images_stay_float(in_tmp: Path) -> None:
 def test_a_file_that_predicts_otherwise_leaves_nothing(
     trained_digits: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program = export_formats.FORMATS["torch_export"]
+    program = export_formats.EXPORT_FORMATS["torch_export"]
 
     def wrong(file: Path) -> InferenceModel:
         model = program.read(file)
         return replace(model, predict=lambda images: model.predict(images).roll(1, 1))
 
-    monkeypatch.setattr(export_formats, "FORMATS", {})
-    monkeypatch.setitem(export_formats.FORMATS, "torch_export", export_formats.Format(program.write, wrong))  # pyright: ignore
-    monkeypatch.setattr("convgrid.model.export.FORMATS", export_formats.FORMATS)
+    monkeypatch.setattr(export_formats, "EXPORT_FORMATS", {})
+    monkeypatch.setitem(export_formats.EXPORT_FORMATS, "torch_export", export_formats.Format(program.write, wrong))  # pyright: ignore
+    monkeypatch.setattr("convgrid.model.export.EXPORT_FORMATS", export_formats.EXPORT_FORMATS)
     assert main(["export", str(trained_digits)]) == 1
     told = capsys.readouterr().err
     assert told.startswith(

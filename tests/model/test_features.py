@@ -12,8 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from conftest import NO_BROWSER
 from convgrid.cli.main import main
-from convgrid.model.feature_map.drawing import LOOKS, draw
-from convgrid.model.feature_map.page import page_of
+from convgrid.model.feature_map.drawing import DOT_STYLES, draw
+from convgrid.model.feature_map.page import map_page
 from convgrid.model.feature_map.projection import chosen, neighbours_agree, pca, tsne
 from convgrid.model.trained_model import load
 from convgrid.objective.predictor import Predictor
@@ -119,8 +119,8 @@ def test_of_many_groups_the_most_frequent_have_a_look() -> None:
     drawing = draw(points, groups, groups, "words")
     dots = [mark for mark in drawing.marks if getattr(mark, "setting", 0)]
     looks = {group: (dot.paint, dot.hollow) for group, dot in zip(groups, dots, strict=True)}  # pyright: ignore
-    assert len({looks[f"class {number}"] for number in range(len(LOOKS) - 1)}) == len(LOOKS) - 1
-    assert {looks[f"class {number}"] for number in range(len(LOOKS) - 1, 20)} == {("other", False)}
+    assert len({looks[f"class {number}"] for number in range(len(DOT_STYLES) - 1)}) == len(DOT_STYLES) - 1
+    assert {looks[f"class {number}"] for number in range(len(DOT_STYLES) - 1, 20)} == {("other", False)}
     assert [dot.setting for dot in dots] == list(range(1, len(groups) + 1))  # pyright: ignore
 
 
@@ -134,7 +134,7 @@ def test_the_page_shows_the_image_under_the_pointer_and_runs_nothing_of_others(t
         np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), ["a", HOSTILE, "a"], ["one", HOSTILE, "three"], "map"
     )
     file = tmp_path / "page.html"
-    file.write_text(page_of(HOSTILE, {"data": HOSTILE}, drawing, images))
+    file.write_text(map_page(HOSTILE, {"data": HOSTILE}, drawing, images))
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium)
         page, faults = browser.new_page(), []

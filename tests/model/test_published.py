@@ -14,7 +14,7 @@ from convgrid.config import CONF, config_key
 from convgrid.config.values import check_values
 from convgrid.errors import ConfigError
 from convgrid.model import published
-from convgrid.model.published import fetch_preset, planned
+from convgrid.model.published import fetch_preset, plan_for_weights
 from convgrid.network.build import build
 from convgrid.network.published import PUBLISHED, Published, kept, weights_folder
 from convgrid.network.weights import matching
@@ -32,7 +32,7 @@ def tiny(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of weights as torchvision would publish it, in a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(in_tmp / "cache"))
     monkeypatch.setattr(published, "SIZE", 32)
-    _, plan = planned([f"arch={TINY}"], (3, 32, 32), 1000)
+    _, plan = plan_for_weights([f"arch={TINY}"], (3, 32, 32), 1000)
     torch.save(build(plan, seed=3).state_dict(), "weights.pth")
     digest = hashlib.sha256(Path("weights.pth").read_bytes()).hexdigest()
     file = weights_folder() / f"tiny-{digest[:8]}.pth"

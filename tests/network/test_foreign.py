@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from convgrid.errors import ModelError
 from convgrid.network.build import build
-from convgrid.network.foreign import converted, is_sorted, modules_of, num_outputs, turn_channels, unwrapped
+from convgrid.network.foreign import converted, count_output_units, is_sorted, modules_of, turn_channels, unwrapped
 from convgrid.network.plan import Architecture, Plan, plan
 from networks import groups
 
@@ -185,5 +185,5 @@ def test_wrappers_and_the_prefix_of_several_gpus_are_taken_off() -> None:
 
 
 def test_outputs_are_those_of_the_last_layer(theirs: Net) -> None:
-    assert num_outputs(modules_of(theirs.state_dict())) == 5
-    assert num_outputs(modules_of(dict(sorted(theirs.state_dict().items())))) == 5
+    assert count_output_units(modules_of(theirs.state_dict())) == 5
+    assert count_output_units(modules_of(dict(sorted(theirs.state_dict().items())))) == 5

@@ -12,7 +12,7 @@ from convgrid.errors import PlanError
 from convgrid.network.build import build, measure
 from convgrid.network.plan import Architecture, Plan, plan
 from convgrid.network.planned import Groups
-from convgrid.network.sliding import Sliding, differences, places, step_of
+from convgrid.network.sliding import Sliding, map_size, step_of, window_differences
 from networks import ACTIVATIONS, Random, groups, lay_out
 
 VALID = "padding=valid"
@@ -68,7 +68,7 @@ def test_without_padding_a_map_is_the_scores_of_all_windows(pattern: str, norm: 
     planned = plan(Architecture(pattern, _with_softmax(norm)), (3, 17, 14), 5)
     network, images = trained(planned), image(planned, 30, 25)
     assert step_of(planned) == step
-    assert differences(planned) == []
+    assert window_differences(planned) == []
     expected = crops(network, planned, images)
     found = Sliding(network, planned)(images)
     assert found.shape == (2, 5, (30 - 17) // step[0] + 1, (25 - 14) // step[1] + 1)
@@ -91,7 +91,7 @@ def test_whatever_the_network_it_scores_an_image_of_its_own_size_as_before_and_a
     sliding = Sliding(network, planned)
     own = image(planned, 16, 16).double()
     torch.testing.assert_close(sliding(own)[:, :, 0, 0], network(own), rtol=1e-6, atol=1e-6)
-    assert sliding(image(planned, 23, 40).double()).shape[1:] == (4, *places(planned, 23, 40))
+    assert sliding(image(planned, 23, 40).double()).shape[1:] == (4, *map_size(planned, 23, 40))
 
 
 def test_an_image_of_384_gives_a_224_network_of_five_halvings_36_places():
@@ -101,13 +101,13 @@ def test_an_image_of_384_gives_a_224_network_of_five_halvings_36_places():
 
 
 def test_what_tells_a_map_from_crops_is_named():
-    assert differences(lay_out("INPUT -> CONV(4) -> FC")) == ["it pads"]
-    assert differences(lay_out(f"INPUT -> CONV(8, {VALID}) -> NORM -> FC", norm="group")) == [
+    assert window_differences(lay_out("INPUT -> CONV(4) -> FC")) == ["it pads"]
+    assert window_differences(lay_out(f"INPUT -> CONV(8, {VALID}) -> NORM -> FC", norm="group")) == [
         "its norms look at the whole image"
     ]
-    assert differences(lay_out(f"INPUT -> CONV(8, {VALID}) -> FC(8) -> NORM -> FC", norm="group")) == []
-    assert differences(lay_out("INPUT -> POOL(3, ceil_mode=true) -> FC")) == ["its pools reach over the edge"]
-    assert differences(lay_out("INPUT -> MUL[GAP -> FC(3) -> SIGMOID | SKIP] -> FC")) == [
+    assert window_differences(lay_out(f"INPUT -> CONV(8, {VALID}) -> FC(8) -> NORM -> FC", norm="group")) == []
+    assert window_differences(lay_out("INPUT -> POOL(3, ceil_mode=true) -> FC")) == ["its pools reach over the edge"]
+    assert window_differences(lay_out("INPUT -> MUL[GAP -> FC(3) -> SIGMOID | SKIP] -> FC")) == [
         "it scales channels by what a window holds"
     ]
 

@@ -4,7 +4,7 @@ import pytest
 
 from convgrid.errors import PlanError
 from convgrid.network.plan import Architecture, Plan, plan
-from convgrid.network.weights import differences, matching
+from convgrid.network.weights import differing_layers, matching
 from networks import groups
 
 NORMED = "INPUT -> CONV(4) -> NORM -> RELU -> CONV(8, stride=2) -> NORM -> RELU -> GAP -> [FC(16) -> RELU]*K -> FC"
@@ -77,7 +77,10 @@ def test_the_first_layer_that_differs_is_named_with_both_shapes(here: Plan, ther
 def test_layers_that_compute_otherwise_are_told_though_their_weights_fit() -> None:
     """As with ResNet-20's stride of 2, which is padded evenly or at the end: both load, one scores less."""
     there = laid_out(NORMED.replace("stride=2", "stride=2, padding=1"))
-    assert differences(laid_out(), there, WHOLE) == ["conv2"]
-    assert differences(laid_out(side=9), there, WHOLE) == []  # an odd side is padded evenly anyway
-    assert differences(laid_out(NORMED.replace("NORM", "NORM(eps=0.001)")), laid_out(), WHOLE) == ["norm1", "norm2"]
-    assert differences(laid_out(), laid_out(), WHOLE) == []
+    assert differing_layers(laid_out(), there, WHOLE) == ["conv2"]
+    assert differing_layers(laid_out(side=9), there, WHOLE) == []  # an odd side is padded evenly anyway
+    assert differing_layers(laid_out(NORMED.replace("NORM", "NORM(eps=0.001)")), laid_out(), WHOLE) == [
+        "norm1",
+        "norm2",
+    ]
+    assert differing_layers(laid_out(), laid_out(), WHOLE) == []

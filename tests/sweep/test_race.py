@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from convgrid.cli.main import main
-from convgrid.compare.racing import Rules
+from convgrid.compare.racing import RaceRules
 from convgrid.config import Settings
 from convgrid.network.plan import Plan
 from convgrid.sweep.interfaces import WAIT, Outcome, Survey, Trial
@@ -47,8 +47,8 @@ def results(means: Sequence[float], spread: float = 0.003) -> dict[str, float]:
     }
 
 
-def source(looks: list[Look], rules: Rules | None = None, **known: Any) -> RaceSource:
-    return RaceSource(survey(**known), rules or Rules(4, 0.001, 20, None), "val/accuracy", "max", looks.append)
+def source(looks: list[Look], rules: RaceRules | None = None, **known: Any) -> RaceSource:
+    return RaceSource(survey(**known), rules or RaceRules(4, 0.001, 20, None), "val/accuracy", "max", looks.append)
 
 
 def finished(value: float) -> Outcome:

@@ -12,7 +12,7 @@ from convgrid.sweep import scheduler
 from convgrid.sweep.executors.interface import Died, Worker
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, Job, Noted
-from convgrid.sweep.scheduler import Rules, Scheduler
+from convgrid.sweep.scheduler import Scheduler, SchedulerRules
 from convgrid.sweep.sources import NotedSource
 
 MEMORY = ", as the system does where memory runs out"
@@ -115,9 +115,9 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
     first: tuple[str, str],
     second: tuple[str, str],
 ) -> None:
-    monkeypatch.setattr(scheduler, "GRACE", 0.05)
+    monkeypatch.setattr(scheduler, "INTERRUPT_GRACE", 0.05)
     view = SimpleNamespace(note=lambda text: None, ended=lambda *said: None)
-    rules = Rules(max_consecutive_failures=1)
+    rules = SchedulerRules(max_consecutive_failures=1)
     loop = Scheduler("s", cast(Any, Source()), cast(Any, Workers(news, stop)), rules, cast(Any, view), None)
     loop.run()
     said = {key: (outcome.status, outcome.reason) for key, (_, outcome) in loop.outcomes.items()}
@@ -128,7 +128,7 @@ def test_a_trial_that_the_sweep_ended_is_not_said_to_lack_memory(
 def test_a_setting_that_fails_with_all_its_seeds_is_one_failure(trials: int, ending: str) -> None:
     """Five seeds each, of which the first setting diverges."""
     view = SimpleNamespace(note=lambda text: None, ended=lambda *said: None)
-    loop = Scheduler("s", cast(Any, None), cast(Any, None), Rules(), cast(Any, view), None)
+    loop = Scheduler("s", cast(Any, None), cast(Any, None), SchedulerRules(), cast(Any, view), None)
     for number in range(trials):
         varying = {"optimizer.lr": str(number // 5), "seed": str(number % 5), "fold": "[1,5]"}
         failed = Trial((), cast(Any, None), cast(Any, None), str(number), "", varying)
@@ -139,21 +139,21 @@ def test_a_setting_that_fails_with_all_its_seeds_is_one_failure(trials: int, end
 def test_what_many_trials_note_is_told_once() -> None:
     told: list[str] = []
     workers, view = Workers(None, None), SimpleNamespace(note=told.append)
-    loop = Scheduler("s", cast(Any, Source()), cast(Any, workers), Rules(), cast(Any, view), None)
+    loop = Scheduler("s", cast(Any, Source()), cast(Any, workers), SchedulerRules(), cast(Any, view), None)
     for worker in workers.workers:
         for note in ("copies", "groups"):
             loop._handle(cast(Any, worker), Noted(note))
     assert told == ["copies", "groups"]
 
 
-@pytest.mark.parametrize(("finished", "told"), [({"a", "b"}, [scheduler.ANEW]), (set[str](), [])])
+@pytest.mark.parametrize(("finished", "told"), [({"a", "b"}, [scheduler.TRAINED_ANEW]), (set[str](), [])])
 def test_finished_trials_that_are_trained_anew_are_told_once(
     monkeypatch: pytest.MonkeyPatch, finished: set[str], told: list[str]
 ) -> None:
-    monkeypatch.setattr(scheduler, "GRACE", 0.05)
+    monkeypatch.setattr(scheduler, "INTERRUPT_GRACE", 0.05)
     said: list[str] = []
     view = SimpleNamespace(note=said.append, started=lambda *_: None)
-    rules = Rules(finished=frozenset(finished))
+    rules = SchedulerRules(finished=frozenset(finished))
     loop = Scheduler("s", cast(Any, None), cast(Any, None), rules, cast(Any, view), None)
     for trial in (Source().next(), Source().next()):
         loop._handle(Worker(0, job=Job(cast(Any, trial), "s")), Began("runs/1"))

@@ -26,7 +26,7 @@ def place_of_a_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[st
     """By a server that does not import torch, which takes seconds."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(forking, "PRELOAD", "convgrid.system.processes")
-    monkeypatch.setattr(forking, "SERVER", forking.Server())
+    monkeypatch.setattr(forking, "SERVER", forking.LazyForkServer())
 
     def ask() -> tuple[str, str, str | None, int]:
         from test_processes import tell_place  # by a name that another process finds as well

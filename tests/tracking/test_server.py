@@ -83,7 +83,7 @@ LIGHT = ["config.yaml", "data.json", "environment.json", "plan.json"]
 def test_a_server_that_goes_away_in_the_middle_gets_all_when_it_comes_back(
     server: Server, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PATIENCE", "INTERVAL"):
+    for name in ("FIRST_LOOK_DELAY", "INTERVAL"):
         monkeypatch.setattr(writer_process, name, 0.0)
     notes: list[str] = []
     first, second = (make_trial(RUNS, name, epochs=2, sweep="s1") for name in ("t0", "t1"))

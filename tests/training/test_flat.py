@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convgrid import optimizers
-from convgrid.training.flat import flatten
+from convgrid.training.flat import flatten_parameters
 
 
 def small_network() -> nn.Sequential:
@@ -27,7 +27,7 @@ def batches_of_losses(network: nn.Module, steps: int = 4) -> Iterator[Tensor]:
 def groups(network: nn.Module, *, as_one: bool) -> list[dict[str, object]]:
     found = [[weight for weight in network.parameters() if (weight.dim() > 1) == kernels] for kernels in (True, False)]
     return [
-        {"params": [flatten(some)] if as_one else some, "kernels": kernels}
+        {"params": [flatten_parameters(some)] if as_one else some, "kernels": kernels}
         for some, kernels in zip(found, (True, False), strict=True)
     ]
 
@@ -35,7 +35,7 @@ def groups(network: nn.Module, *, as_one: bool) -> list[dict[str, object]]:
 def test_parameters_keep_values_order_of_memory_and_place_in_the_network() -> None:
     network, plain = small_network(), small_network()
     before = list(network.parameters())
-    whole = flatten(before)
+    whole = flatten_parameters(before)
     assert all(new is old for new, old in zip(network.parameters(), before, strict=True))
     for moved, weight in zip(before, plain.parameters(), strict=True):
         assert torch.equal(moved, weight)
@@ -69,7 +69,7 @@ def test_every_optimizer_steps_as_it_does_on_parameters_apart(name: str, weight_
 
 def test_gradients_add_up_in_one_tensor_and_are_those_of_parameters_apart() -> None:
     network, plain = small_network(), small_network()
-    whole = flatten(list(network.parameters()))
+    whole = flatten_parameters(list(network.parameters()))
     for loss, expected in zip(batches_of_losses(network), batches_of_losses(plain), strict=True):
         loss.backward()
         expected.backward()
@@ -84,7 +84,7 @@ def gradients(network: nn.Module) -> list[Tensor]:
 
 def test_a_networks_weights_load_into_the_one_tensor() -> None:
     network, other = small_network(), copy.deepcopy(small_network())
-    whole = flatten(list(network.parameters()))
+    whole = flatten_parameters(list(network.parameters()))
     with torch.no_grad():
         for weight in other.parameters():
             weight.fill_(3)

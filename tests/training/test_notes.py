@@ -14,7 +14,7 @@ from convgrid.data import ImageData, Split
 from convgrid.sweep import worker
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, Job, Noted
-from convgrid.training.notes import notes_on
+from convgrid.training.notes import notes_on_training
 from convgrid.training.setup import prepare
 
 SMALL = ("arch.filters=2", "arch.hidden=4", "arch.m=1", "tracking=none", "trainer=cpu")
@@ -26,7 +26,7 @@ def part(targets: torch.Tensor) -> Split:
 
 def told(settings: Settings, targets: torch.Tensor, names: tuple[str, ...]) -> tuple[str, ...]:
     data = ImageData(part(targets), part(targets), None, names, "d1g3")
-    return notes_on(settings, *prepare(settings, data))
+    return notes_on_training(settings, *prepare(settings, data))
 
 
 def classes(*overrides: str) -> Settings:

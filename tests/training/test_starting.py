@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from convgrid.config import Settings, config_key
-from convgrid.config.values import planned
+from convgrid.config.values import plan_from_config
 from convgrid.errors import ConfigError, Interrupted, PlanError, TrainingError
 from convgrid.runs.find import find_to_resume
 from convgrid.runs.source import check_source, found, source_notes
@@ -53,7 +53,7 @@ def run(settings: Settings, resume: bool = False) -> Path:
 
 def check(settings: Settings) -> None:
     settings = found(settings)
-    check_source(settings, planned(settings))
+    check_source(settings, plan_from_config(settings))
 
 
 def is_frozen(name: str) -> bool:
@@ -238,11 +238,11 @@ def test_identity_is_that_of_the_weights_wherever_they_lie(
 
 def test_the_plan_tells_what_becomes_of_weights(settings: SettingsMaker, trained: Path) -> None:
     chosen = found(settings(*SMALL, f"arch.weights={trained}", "arch.head='FC(3) -> FC'"))
-    assert source_notes(chosen, planned(chosen)) == [
+    assert source_notes(chosen, plan_from_config(chosen)) == [
         f"weights of {trained}/best.ckpt: 4 of 6 layers; drawn anew: fc1, output"
     ]
     larger = found(settings(*SMALL, f"arch.weights={trained}", "data=random", "data.shape=[1,12,12]"))
-    assert source_notes(larger, planned(larger)) == [
+    assert source_notes(larger, plan_from_config(larger)) == [
         f"weights of {trained}/best.ckpt: 5 of 5 layers",
         "these are of 1x8x8 images, which here are 1x12x12: the head sees the average of 6x6 places instead of 4x4",
     ]
@@ -250,7 +250,9 @@ def test_the_plan_tells_what_becomes_of_weights(settings: SettingsMaker, trained
 
 def test_the_plan_proposes_larger_images_where_weights_know_such(settings: SettingsMaker, trained: Path) -> None:
     smaller = found(settings(*SMALL, f"arch.weights={trained}", "data=random", "data.shape=[1,6,6]"))
-    assert source_notes(smaller, planned(smaller))[2].startswith("data.shape=[1,8,8] shows them what they know")
+    assert source_notes(smaller, plan_from_config(smaller))[2].startswith(
+        "data.shape=[1,8,8] shows them what they know"
+    )
 
 
 def test_weights_that_cannot_be_found_or_do_not_fit_are_told_before_data_is_read(

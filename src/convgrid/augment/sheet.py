@@ -13,13 +13,13 @@ from torch import Tensor
 
 from convgrid.system.text import one_line
 
-SMALLEST = 96  # pixels that a side is enlarged to, at the least
-GAP = 4  # pixels between images; thrice that after the originals
-LETTERS = 14  # pixels, height of the captions
-COLUMNS = 6  # of a gallery
+MIN_IMAGE_SIDE = 96  # pixels that a side is enlarged to, at the least
+IMAGE_GAP = 4  # pixels between images; thrice that after the originals
+CAPTION_HEIGHT = 14  # pixels
+GALLERY_COLUMNS = 6
 
 
-def sheet(images: Tensor, augmented: Sequence[Tensor], captions: Sequence[str] = ()) -> Image.Image:
+def augmentation_sheet(images: Tensor, augmented: Sequence[Tensor], captions: Sequence[str] = ()) -> Image.Image:
     """Lay out a row for each image: the original, then what each round of augmentation made of it.
 
     The originals' smallest value is shown black, their largest white. Two, four and more channels are averaged.
@@ -34,25 +34,25 @@ def sheet(images: Tensor, augmented: Sequence[Tensor], captions: Sequence[str] =
 
     Example:
         >>> digits = torch.arange(64).reshape(1, 1, 8, 8)
-        >>> sheet(digits, [digits.float(), digits.float()]).size
+        >>> augmentation_sheet(digits, [digits.float(), digits.float()]).size
         (312, 104)
     """
     low, high = (float(value) for value in images.aminmax())
     rounds = [_pixels(some, low, high) for some in (images, *augmented)]
     count, height, width, _ = rounds[0].shape
-    factor = -(-SMALLEST // min(height, width))
+    factor = -(-MIN_IMAGE_SIDE // min(height, width))
     height, width = factor * height, factor * width
-    font, captions = ImageFont.load_default(LETTERS), list(map(one_line, captions))
-    margin = max((GAP + math.ceil(font.getlength(text)) for text in captions), default=0)
-    size = (margin + len(rounds) * (width + GAP) + 3 * GAP, count * (height + GAP) + GAP)
+    font, captions = ImageFont.load_default(CAPTION_HEIGHT), list(map(one_line, captions))
+    margin = max((IMAGE_GAP + math.ceil(font.getlength(text)) for text in captions), default=0)
+    size = (margin + len(rounds) * (width + IMAGE_GAP) + 3 * IMAGE_GAP, count * (height + IMAGE_GAP) + IMAGE_GAP)
     picture = Image.new("RGB", size, "white")
     for column, shown in enumerate(rounds):
-        left = margin + GAP + column * (width + GAP) + (2 * GAP if column else 0)
+        left = margin + IMAGE_GAP + column * (width + IMAGE_GAP) + (2 * IMAGE_GAP if column else 0)
         for row, pixels in enumerate(shown):
             large = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
-            picture.paste(large, (left, GAP + row * (height + GAP)))
+            picture.paste(large, (left, IMAGE_GAP + row * (height + IMAGE_GAP)))
     for row, text in enumerate(captions):
-        middle = (margin, GAP + row * (height + GAP) + height // 2)
+        middle = (margin, IMAGE_GAP + row * (height + IMAGE_GAP) + height // 2)
         ImageDraw.Draw(picture).text(middle, text, "black", font, anchor="rm")
     return picture
 
@@ -61,7 +61,7 @@ def gallery(images: Tensor, captions: Sequence[Sequence[str]]) -> Image.Image:
     """Lay out images side by side, row after row, each above its caption.
 
     Args:
-        images: In any unit, shown as `sheet` shows originals, shape (N, C, H, W).
+        images: In any unit, shown as `augmentation_sheet` shows originals, shape (N, C, H, W).
         captions: The lines below each image, equally many; too long ones are cut.
 
     Returns:
@@ -74,19 +74,21 @@ def gallery(images: Tensor, captions: Sequence[Sequence[str]]) -> Image.Image:
     low, high = (float(value) for value in images.aminmax())
     pixels = _pixels(images, low, high)
     count, height, width, _ = pixels.shape
-    factor = -(-SMALLEST // min(height, width))
+    factor = -(-MIN_IMAGE_SIDE // min(height, width))
     height, width = factor * height, factor * width
-    font, lines = ImageFont.load_default(LETTERS), len(captions[0])
-    below = lines * (LETTERS + GAP) + GAP
-    columns = min(count, COLUMNS)
+    font, lines = ImageFont.load_default(CAPTION_HEIGHT), len(captions[0])
+    below = lines * (CAPTION_HEIGHT + IMAGE_GAP) + IMAGE_GAP
+    columns = min(count, GALLERY_COLUMNS)
     rows = -(-count // columns)
-    picture = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + below) + GAP), "white")
+    picture = Image.new(
+        "RGB", (columns * (width + IMAGE_GAP) + IMAGE_GAP, rows * (height + below) + IMAGE_GAP), "white"
+    )
     write = ImageDraw.Draw(picture)
     for place, (shown, texts) in enumerate(zip(pixels, captions, strict=True)):
-        left, top = GAP + place % columns * (width + GAP), GAP + place // columns * (height + below)
+        left, top = IMAGE_GAP + place % columns * (width + IMAGE_GAP), IMAGE_GAP + place // columns * (height + below)
         picture.paste(Image.fromarray(shown).resize((width, height), Image.Resampling.NEAREST), (left, top))
         for line, text in enumerate(texts):
-            at = (left, top + height + line * (LETTERS + GAP))
+            at = (left, top + height + line * (CAPTION_HEIGHT + IMAGE_GAP))
             write.text(at, _cut(one_line(text), width, font), "black", font)
     return picture
 

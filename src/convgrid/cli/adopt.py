@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from convgrid.errors import ModelError
-from convgrid.model.export_suffixes import SUFFIXES
-from convgrid.model.published import planned
+from convgrid.model.export_suffixes import EXPORT_SUFFIXES
+from convgrid.model.published import plan_for_weights
 
-SUFFIX = SUFFIXES["safetensors"]
+ADOPTED_SUFFIX = EXPORT_SUFFIXES["safetensors"]
 
 
 def adopt(asked: Namespace) -> int:
@@ -24,18 +24,18 @@ def adopt(asked: Namespace) -> int:
         ConvgridError: If the weights do not fit, or are not those of the network.
     """
     file: Path = asked.file
-    out: Path = asked.out or Path(f"{file.stem}{SUFFIX}")
+    out: Path = asked.out or Path(f"{file.stem}{ADOPTED_SUFFIX}")
     if not file.is_file():
         raise ModelError(f"{file}: there is no such file.")
-    if out.suffix != SUFFIX:
-        raise ModelError(f"--out {out} must end in {SUFFIX}.")
+    if out.suffix != ADOPTED_SUFFIX:
+        raise ModelError(f"--out {out} must end in {ADOPTED_SUFFIX}.")
     if out.exists():
         raise ModelError(f"{out} already exists. Remove it, or use another --out.")
     if not any(word.startswith("arch=") for word in asked.words):
         raise ModelError("Add the network that the weights are of: arch=resnet18")
     names = _names(asked.classes) if asked.classes else None
     height, width = asked.size if len(asked.size) == 2 else asked.size * 2
-    planned(asked.words, (3, height, width), 10)  # what is mistyped is told at once
+    plan_for_weights(asked.words, (3, height, width), 10)  # what is mistyped is told at once
     from convgrid.model.adopt import PublishedInput
     from convgrid.model.adopt import adopt as adopt_file  # torch takes 2 s to import
 
@@ -51,7 +51,11 @@ def adopt(asked: Namespace) -> int:
         source=asked.source,
     )
     checked = adopt_file(
-        file, lambda channels, count: planned(asked.words, (channels, height, width), count), wanted, out, asked.check
+        file,
+        lambda channels, count: plan_for_weights(asked.words, (channels, height, width), count),
+        wanted,
+        out,
+        asked.check,
     )
     print(f"{out}  {checked}")
     return 0

@@ -77,9 +77,9 @@ def _log(sweep: str, folder: Path) -> None:
         return
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
-        from convgrid.compare.mlflow_runs import connect
+        from convgrid.compare.mlflow_runs import open_existing
 
-        connect(known["uri"]).log_artifacts(known["run_id"], str(folder), "report")
+        open_existing(known["uri"]).log_artifacts(known["run_id"], str(folder), "report")
     except Exception as error:  # a store may fail in every way that a database, a network or a disk can
         cause = str(error).strip().partition("\n")[0]
         print(f"The report is in its folder only, not in MLflow: {cause}", file=sys.stderr)

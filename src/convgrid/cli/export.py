@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from convgrid.errors import ModelError
-from convgrid.model.export_suffixes import SUFFIXES
+from convgrid.model.export_suffixes import EXPORT_SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.weights import held
 
@@ -25,11 +25,11 @@ def export(asked: Namespace) -> int:
         raise ModelError(
             "--map: a safetensors file holds the layers, and maps larger images as it is. Leave --map out."
         )
-    folder, suffix = find_model(asked.run), SUFFIXES[asked.format]
+    folder, suffix = find_model(asked.run), EXPORT_SUFFIXES[asked.format]
     out: Path = asked.out or Path(f"{folder.resolve().name}{suffix}")
     card = out.with_name(f"{out.name}.md")
     if out.suffix != suffix:
-        others = " or ".join(name for name in SUFFIXES if name != asked.format)
+        others = " or ".join(name for name in EXPORT_SUFFIXES if name != asked.format)
         raise ModelError(f"--out {out} must end in {suffix}. For another ending, use --format {others}.")
     if any("\ud800" <= character <= "\udfff" for character in str(out)):  # torch would end the process
         raise ModelError(f"--out {out}: its name has bytes that are not UTF-8. Use another --out.")

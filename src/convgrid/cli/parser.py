@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgrid.cli.argparse_internals import option_strings
-from convgrid.model.export_suffixes import SUFFIXES
+from convgrid.model.export_suffixes import EXPORT_SUFFIXES
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-RUN = "last, a run's folder or checkpoint, its id (or the start of it) or MLflow's; a sweep stands for its winner"
-SWEEP = "last (default), a sweep's id or the start of it, its folder, or the id of its MLflow run"
-STORE = "sqlite:///mlflow.db or a server's address"
+RUN_HELP = "last, a run's folder or checkpoint, its id (or the start of it) or MLflow's; a sweep stands for its winner"
+SWEEP_HELP = "last (default), a sweep's id or the start of it, its folder, or the id of its MLflow run"
+STORE_HELP = "sqlite:///mlflow.db or a server's address"
 DESCRIPTION = """\
 Train the ConvNet that a pattern describes, sweep over its settings, and say which is best.
 
@@ -108,11 +108,11 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "is better when higher, unless its name ends in loss or error."
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("named", nargs="?", metavar="SWEEP", help=SWEEP)
+    which.add_argument("named", nargs="?", metavar="SWEEP", help=SWEEP_HELP)
     which.add_argument("--sweep", metavar="SWEEP", help="the same")
     parser.add_argument("--experiment", metavar="NAME", help="an MLflow experiment; convgrid with a store or filter")
     parser.add_argument("--filter", metavar="F", help="MLflow's filter: \"params.optimizer = 'adam'\"")
-    parser.add_argument("--tracking-uri", metavar="URI", help=f"where the experiment is: {STORE}")
+    parser.add_argument("--tracking-uri", metavar="URI", help=f"where the experiment is: {STORE_HELP}")
     parser.add_argument(
         "--map", nargs="+", metavar="OURS=THEIRS", default=[], help="names of others: val/accuracy=valid_acc seed=rs"
     )
@@ -129,7 +129,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Images are turned upright, made grey or RGB, resized and cropped as those of the training."
-    parser.add_argument("run", metavar="RUN", help=f"{RUN}; or an exported file ({', '.join(SUFFIXES.values())})")
+    parser.add_argument(
+        "run", metavar="RUN", help=f"{RUN_HELP}; or an exported file ({', '.join(EXPORT_SUFFIXES.values())})"
+    )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_const", dest="show", const="json", help="a list, with all predictions")
@@ -148,8 +150,10 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "It is compared with the trained model, on images of its validation or those given, before it is kept."
     )
-    parser.add_argument("run", metavar="RUN", help=RUN)
-    parser.add_argument("--format", choices=SUFFIXES, default="torch_export", help="torch_export where not given")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument(
+        "--format", choices=EXPORT_SUFFIXES, default="torch_export", help="torch_export where not given"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to; the run's id in this folder otherwise")
     parser.add_argument("--images", nargs="+", metavar="IMAGE", default=[], help="image files or folders of them")
     parser.add_argument("--map", action="store_true", help="for larger images, too: predictions at each place of them")
@@ -211,7 +215,7 @@ def _sizes(text: str) -> list[int]:
 
 def _add_features(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "A map shows 3,000 images at most. Its page holds them, small; it needs nothing else."
-    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
         "images", nargs="*", metavar="IMAGE", help="image files or folders of them; else the run's data"
     )
@@ -246,7 +250,9 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sync(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tracking-uri", metavar="URI", help=f"send all there, not to where each belongs: {STORE}")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help=f"send all there, not to where each belongs: {STORE_HELP}"
+    )
     parser.add_argument("--experiment", metavar="NAME", help="of that store; else each one's own")
 
 

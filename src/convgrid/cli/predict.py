@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from convgrid.model.export_suffixes import SUFFIXES
+from convgrid.model.export_suffixes import EXPORT_SUFFIXES
 from convgrid.runs.find import find_model
 from convgrid.runs.weights import held
 
@@ -21,7 +21,7 @@ def predict(asked: Namespace) -> int:
         ConvgridError: If there is no such model.
     """
     source = Path(asked.run)
-    if not (source.is_file() and source.suffix in SUFFIXES.values()):
+    if not (source.is_file() and source.suffix in EXPORT_SUFFIXES.values()):
         source = find_model(asked.run)
     with held(source):
         from convgrid.model.predict import predict as show  # torch takes 2 s to import

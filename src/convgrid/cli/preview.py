@@ -71,7 +71,7 @@ def draw(settings: Settings) -> "Image":
     """
     import torch  # a mistake is told without it
 
-    from convgrid.augment.sheet import sheet
+    from convgrid.augment.sheet import augmentation_sheet
     from convgrid.data import batches
     from convgrid.system.seeding import derive
     from convgrid.training.components import Components
@@ -90,7 +90,7 @@ def draw(settings: Settings) -> "Image":
         for epoch in range(VIEWS):
             draws = torch.Generator().manual_seed(derive(seed, "augment", epoch))
             views.append(change(images, targets, draws)[0][:ROWS])
-    return sheet(images[:ROWS], views, [_caption(target, data.class_names) for target in targets[:ROWS]])
+    return augmentation_sheet(images[:ROWS], views, [_caption(target, data.class_names) for target in targets[:ROWS]])
 
 
 def _caption(target: "Tensor", class_names: Sequence[str]) -> str:

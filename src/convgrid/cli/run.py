@@ -69,7 +69,7 @@ def as_composed(config: DictConfig, hydra: Any, *, command: str, console: Consol
     """
     settings = from_hydra(config, hydra)
     texts = hydra.overrides.task
-    plan_or_train(settings, texts, check_values(settings, typed(texts)), command=command, console=console)
+    plan_or_train(settings, texts, check_values(settings, texts_by_key(texts)), command=command, console=console)
 
 
 def sweep(
@@ -145,11 +145,11 @@ def resumed(settings: Settings, texts: Sequence[str], plan: Plan | None) -> tupl
         return settings, plan, None
     folder = find_to_resume(settings.resume)
     with blamed_on(folder.path / CONFIG):
-        settings = stored_settings(folder, found(settings), [key for key in typed(texts) if key != "resume"])
+        settings = stored_settings(folder, found(settings), [key for key in texts_by_key(texts) if key != "resume"])
         return settings, check_values(settings, {}), folder
 
 
-def typed(texts: Sequence[str]) -> dict[str, str]:
+def texts_by_key(texts: Sequence[str]) -> dict[str, str]:
     """The text of each override by its key."""
     return {text.lstrip("+~").partition("=")[0]: text for text in texts}
 

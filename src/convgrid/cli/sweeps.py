@@ -14,7 +14,7 @@ from convgrid.runs.sweep import SWEEP, SWEEPS, Standing, read_sweep, standing, s
 from convgrid.runs.trial import RUNS
 from convgrid.terminal import printable
 
-COLUMNS = ("sweep", "started", "state", "finished", "pruned", "failed", "left")
+SWEEP_COLUMNS = ("sweep", "started", "state", "finished", "pruned", "failed", "left")
 STATES = {"running": "running", "finished": "finished", "failed": "stopped", "killed": "interrupted"}
 
 
@@ -57,10 +57,10 @@ def _print(lines: Sequence[str], console: Console) -> None:
 def _table(sweep: Mapping[str, Any], state: str, now: Standing, *, with_head: bool) -> Table:
     """One row: each sweep's command stands below its own."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=with_head)
-    for name, width in zip(COLUMNS, (12, 16, 11, 8, 6, 6, 5), strict=True):
-        table.add_column(name, justify="left" if name in COLUMNS[:3] else "right", min_width=width, no_wrap=True)
+    for name, width in zip(SWEEP_COLUMNS, (12, 16, 11, 8, 6, 6, 5), strict=True):
+        table.add_column(name, justify="left" if name in SWEEP_COLUMNS[:3] else "right", min_width=width, no_wrap=True)
     started = datetime.fromtimestamp(sweep["created"] / 1000).strftime("%Y-%m-%d %H:%M")
-    table.add_row(sweep["id"], started, state, *(f"{now.counts[name]:,}" for name in COLUMNS[3:]))
+    table.add_row(sweep["id"], started, state, *(f"{now.counts[name]:,}" for name in SWEEP_COLUMNS[3:]))
     return table
 
 

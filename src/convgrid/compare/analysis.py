@@ -10,13 +10,13 @@ from convgrid.compare.effects import effects, interactions, levels, pareto
 from convgrid.compare.fairness import warnings
 from convgrid.compare.forecast import settles
 from convgrid.compare.importance import importance
-from convgrid.compare.racing import Race, Rules
+from convgrid.compare.racing import Race, RaceRules
 from convgrid.compare.ranking import Sample, errors, raced, rank, samples
 from convgrid.compare.results import Answer, Setting, Tested
 from convgrid.compare.sentences import COST_NAMES, decimals, measured, number_of, race_sentence, sentence, unit
 from convgrid.compare.trials import Trials
 
-NUMBER = re.compile(r"\d[\d.,]*")
+NUMBER_PATTERN = re.compile(r"\d[\d.,]*")
 NUM_DRAWS = 2000  # of all means at once, to see how much the best of them flatters
 BLOCK = 500  # draws in memory at a time
 
@@ -66,7 +66,7 @@ def alike(reason: str) -> str:
         >>> alike("train/loss became nan in epoch 12")
         'train/loss became nan in epoch 0'
     """
-    return NUMBER.sub("0", reason)
+    return NUMBER_PATTERN.sub("0", reason)
 
 
 def _sentence(settings: Sequence[Setting], smallest: Setting | None, trials: Trials, race: Race | None) -> str:
@@ -180,7 +180,7 @@ def _notes(found: Sequence[Sample], trials: Trials, why_no_importance: str) -> t
     return tuple(notes)
 
 
-def _race_method(rules: Rules) -> list[str]:
+def _race_method(rules: RaceRules) -> list[str]:
     looks = ", ".join(map(str, rules.looks))
     return [
         f"The settings raced: all got {min(rules.looks)} seeds, then only those in question did, and were compared "

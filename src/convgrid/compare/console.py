@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.text import Text
 
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.sentences import chance, clock, decimals, text, value, verdict
+from convgrid.compare.sentences import chance, decimals, short_duration, text, value, verdict
 from convgrid.compare.trials import Trials
 from convgrid.system.text import one_line
 from convgrid.terminal import aligned, printable
 
-MOST = 20  # settings shown
-LEAST = 16  # characters of a reason on a narrow screen
+MAX_SETTINGS_SHOWN = 20
+MIN_REASON_WIDTH = 16  # characters of a reason on a narrow screen
 
 
 class Cause(NamedTuple):
@@ -36,7 +36,7 @@ def show(trials: Trials, answer: Answer, console: Console, causes: Sequence[Caus
         _print(answer.sentence, console, "bold")
     for warning in answer.warnings:
         _print(warning, console, "yellow")
-    head, *rows = _table(answer.settings[:MOST], trials, console.width) if answer.settings else [""]
+    head, *rows = _table(answer.settings[:MAX_SETTINGS_SHOWN], trials, console.width) if answer.settings else [""]
     if rows:
         _print(head, console, "bold")
     failed = failures(_causes(answer) if causes is None else causes, console.width)
@@ -61,7 +61,7 @@ def failures(causes: Sequence[Cause], width: int) -> list[str]:
     """
     lines = [f"{sum(cause.trials for cause in causes):,} failed"] if causes else []
     for cause in causes:
-        first, *further = textwrap.wrap(cause.reason, max(LEAST, width - 8)) or ["for no reason known"]
+        first, *further = textwrap.wrap(cause.reason, max(MIN_REASON_WIDTH, width - 8)) or ["for no reason known"]
         lines += [
             f"{cause.trials:>5,}  {first}",
             *(f"       {line}" for line in (*further, f"such as {cause.example}")),
@@ -74,7 +74,7 @@ def _causes(answer: Answer) -> list[Cause]:
 
 
 def _rest(answer: Answer, trials: Trials) -> list[str]:
-    lines, left = [], answer.settings[MOST:]
+    lines, left = [], answer.settings[MAX_SETTINGS_SHOWN:]
     if left:
         last = value(left[-1], decimals(answer.settings))
         lines.append(f"and {len(left):,} settings more, down to {trials.metric} {last}")
@@ -114,7 +114,7 @@ def _numbers(settings: Sequence[Setting], metric: str, *, raced: bool) -> list[l
         ["race", *(verdict(each) if raced else "" for each in settings)],
         ["parameters", *map(_count, (each.parameters for each in settings))],
         ["multiply-adds", *map(_count, (each.multiply_adds for each in settings))],
-        ["time", *("" if each.seconds is None else clock(each.seconds) for each in settings)],
+        ["time", *("" if each.seconds is None else short_duration(each.seconds) for each in settings)],
     ]
     kept = [column for column in columns if any(column[1:]) and (column[0] != "runs" or len({*column[1:]}) > 1)]
     return [list(row) for row in zip(*kept, strict=True)]

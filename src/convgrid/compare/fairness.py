@@ -10,7 +10,7 @@ from convgrid.compare.ranking import Sample
 from convgrid.compare.sentences import named, number_of, short, text, unit
 from convgrid.compare.trials import Trials
 
-MOST_SHOWN = 3  # values, or settings, of one warning
+MAX_NAMED = 3  # values, or settings, of one warning
 UNEQUAL = 1.5  # times as many settings with one option as with another
 RARE = 0.01  # chance of failures that gather like this
 
@@ -92,8 +92,8 @@ def _listed(key: str, values: "pd.Series[int]") -> str:
     """Such as "data.limit=6000 (24 trials), data.limit=0 (12 trials)"."""
     name = key.removeprefix("tag.")
     shown = [f"{name}={_brief(value)} ({number_of(int(count), 'trial')})" for value, count in values.items()]
-    more = len(shown) - MOST_SHOWN
-    return ", ".join(shown[:MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(shown) - MAX_NAMED
+    return ", ".join(shown[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _brief(value: Any) -> str:
@@ -136,8 +136,8 @@ def _missing_repetitions(found: Sequence[Sample], trials: Trials) -> Iterator[st
         shown = [
             f"{named(each.values, names)} has {len(each.trials)} of {number_of(most, unit(trials))}" for each in fewer
         ]
-        more = f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-        yield f"Missing repetitions: {'; '.join(shown[:MOST_SHOWN])}{more}. Few of them make a mean easily too good."
+        more = f" and {len(shown) - MAX_NAMED} more" if len(shown) > MAX_NAMED else ""
+        yield f"Missing repetitions: {'; '.join(shown[:MAX_NAMED])}{more}. Few of them make a mean easily too good."
 
 
 def _unequal_tuning(found: Sequence[Sample], trials: Trials) -> Iterator[str]:

@@ -10,7 +10,7 @@ from convgrid.compare.frame import (
     CURVE_METRICS,
     Read,
     checked,
-    curves_of,
+    curves_table,
     differing,
     drawable,
     frame_of,
@@ -19,7 +19,7 @@ from convgrid.compare.frame import (
     once,
     repetition_keys,
 )
-from convgrid.compare.racing import Rules
+from convgrid.compare.racing import RaceRules
 from convgrid.compare.trials import Trials
 from convgrid.config import flatten
 from convgrid.errors import ConfigError, RunError
@@ -61,11 +61,11 @@ def from_folders(
     metric, mode = known["objective"]
     frame = frame_of(checked(_read(runs / name, record), metric) for name, record in found.items())
     told = list(keys) if keys is not None else _told(known, differing(frame))
-    check_keys(told, frame)
+    check_compared_keys(told, frame)
     frame = once(frame, told)
     swept = tuple(swept_keys(known) or told)
     left = len(known["trials"]) - len(found) + unended(frame)
-    curves = curves_of(
+    curves = curves_table(
         (name, epoch["epoch"], key, epoch["metrics"][key])
         for name in frame.index
         for epoch in read_epochs(runs / name)
@@ -88,7 +88,7 @@ def from_folders(
         swept=swept,
         warnings=(RACED,) if "race" in known and keys is not None else (),
         left=left,
-        race=Rules(**known["race"]) if "race" in known and keys is None else None,
+        race=RaceRules(**known["race"]) if "race" in known and keys is None else None,
     )
 
 
@@ -97,7 +97,7 @@ def unended(frame: pd.DataFrame) -> int:
     return int(frame["status"].isin(["running", "killed"]).sum())
 
 
-def check_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
+def check_compared_keys(keys: Sequence[str], frame: pd.DataFrame) -> None:
     """Refuse keys that no trial has.
 
     Args:

@@ -18,8 +18,8 @@ from convgrid.compare.sentences import named, number_of, short
 from convgrid.compare.trials import Trials
 
 CLEAR = 2.34  # standard errors for a chance of 8 in 10; 0.5 more for each e-fold of the settings
-LEAST, MOST = 0.4, 2.0  # times the forecast: where the truth mostly is
-PATIENCE = 50  # seeds more, from which on a race is told instead
+LOW_FACTOR, HIGH_FACTOR = 0.4, 2.0  # times the forecast: where the truth mostly is
+MAX_MORE_SEEDS = 50  # seeds more, from which on a race is told instead
 
 
 def settles(found: Sequence[Sample], settings: Sequence[Setting], trials: Trials) -> str:
@@ -39,14 +39,14 @@ def settles(found: Sequence[Sample], settings: Sequence[Setting], trials: Trials
         return ""
     count, needed = found[0].count, needed_seeds(found, level)
     hardest = named(settings[level[0]].values, short(trials.keys))
-    if needed - count > PATIENCE:
+    if needed - count > MAX_MORE_SEEDS:
         tolerance = f"{typical_spread(found):.1g}"
         return (
-            f"{hardest} is so near that more than {PATIENCE} more seeds each would be needed to settle it. If "
+            f"{hardest} is so near that more than {MAX_MORE_SEEDS} more seeds each would be needed to settle it. If "
             f"differences up to {tolerance} do not matter, a race ends sooner: "
             f"{_command(trials, f'auto sweep.tolerance={tolerance}')}"
         )
-    more, least, most = (max(1, math.ceil(of * needed) - count) for of in (1.0, LEAST, MOST))
+    more, least, most = (max(1, math.ceil(of * needed) - count) for of in (1.0, LOW_FACTOR, HIGH_FACTOR))
     return (
         f"About {number_of(more, 'more seed')} each, perhaps {least} to {most}, would settle it: "
         f"{_command(trials, str(count + more))}"

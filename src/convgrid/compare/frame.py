@@ -11,7 +11,7 @@ from convgrid.config import is_outside_identity
 from convgrid.runs.best import REPETITIONS, is_finite
 
 CURVE_METRICS = ("train/loss", "val/loss")  # and the objective
-NONE = "None"
+NO_FOLD = "None"
 KNOWN = ("status", "reason", "name", "epochs", "best_epoch", "seconds")
 NO_PARAMETERS = ("tag.", "best/", "val/", "test/", "train/", "plan.", "data.images", "data.digest")
 OUTSIDE = (
@@ -55,7 +55,7 @@ def frame_of(found: Iterable[Read]) -> pd.DataFrame:
     params = pd.DataFrame.from_dict(texts, orient="index", dtype=object)
     numbers = {key: _numbers(params[key]) for key in params}
     if "fold" in numbers:
-        numbers["fold"] = numbers["fold"].where(numbers["fold"] != NONE)
+        numbers["fold"] = numbers["fold"].where(numbers["fold"] != NO_FOLD)
     if not rows:
         return pd.DataFrame(columns=[*KNOWN]).rename_axis("trial")
     table = pd.concat([pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame(numbers, index=params.index)], axis=1)
@@ -80,7 +80,7 @@ def checked(read: Read, metric: str) -> Read:
     return replace(read, known={**read.known, "status": "failed", "reason": f"{metric} became {said}"}, metrics=metrics)
 
 
-def curves_of(values: Iterable[tuple[str, int, str, float]]) -> pd.DataFrame:
+def curves_table(values: Iterable[tuple[str, int, str, float]]) -> pd.DataFrame:
     """Put the values of epochs in a table.
 
     Args:

@@ -17,12 +17,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from convgrid.compare.folders import RACED, check_keys, unended
+from convgrid.compare.folders import RACED, check_compared_keys, unended
 from convgrid.compare.frame import (
     CURVE_METRICS,
     Read,
     checked,
-    curves_of,
+    curves_table,
     differing,
     drawable,
     frame_of,
@@ -31,10 +31,10 @@ from convgrid.compare.frame import (
     once,
     repetition_keys,
 )
-from convgrid.compare.racing import Rules
+from convgrid.compare.racing import RaceRules
 from convgrid.compare.sentences import number_of
 from convgrid.compare.trials import Trials
-from convgrid.config.address import database, knock, shown, usual_experiment, usual_store
+from convgrid.config.address import database, knock, usual_experiment, usual_store, without_password
 from convgrid.errors import ConfigError, TrackingError
 from convgrid.objective.glossary import METRICS, Mode, objective_of
 from convgrid.runs.best import is_finite
@@ -43,14 +43,14 @@ from convgrid.system.mlflow_internals import bulk_histories
 
 FOLDER = Path("comparison")
 BY_START = ["start_time"]
-RACE = "convgrid.race"
+RACE_TAG = "convgrid.race"
 PAGE_SIZE = 1000  # runs that a store gives at once
 BULK = 500  # runs whose histories a database gives at once
 THREADS = 8  # that ask a server for histories
-STATUSES = {"FAILED": "failed", "KILLED": "killed", "FINISHED": "finished"}
+STATUS_OF_MLFLOW = {"FAILED": "failed", "KILLED": "killed", "FINISHED": "finished"}
 PARENTS = "tags.`convgrid.sweep` != ''"
 LESS = ("loss", "error", "mae", "rmse")  # ends of names of which less is better
-APART = ("data", "data.path", "data.table")  # trials of different data are not compared
+DATA_KEYS = ("data", "data.path", "data.table")  # trials of different data are not compared
 
 MetricAndMode = tuple[str, Mode]
 RunKind = tuple[MetricAndMode, tuple[str, ...]]  # what a run was best at, and its data
@@ -84,18 +84,18 @@ def from_mlflow(
     """
     ours = {theirs: own for own, theirs in (mapping or {}).items()}
     experiment, tracking_uri = experiment or usual_experiment(), tracking_uri or usual_store()
-    client = connect(tracking_uri)
+    client = open_existing(tracking_uri)
     runs, parents = _runs(client, tracking_uri, experiment, filter)
     _check_mapping(ours, runs)
     runs, (metric, mode), left_out = _alike(runs, ours)
     rules = _races(runs, parents)
     (only,) = rules if len(rules) == 1 else (None,)
-    race = Rules(**json.loads(only)) if only and len(parents) == 1 and keys is None and not filter else None
+    race = RaceRules(**json.loads(only)) if only and len(parents) == 1 and keys is None and not filter else None
     curves = _curves(client, [run.info.run_id for run in runs], metric, ours)
     reads = [_read(run, rows, metric, mode, ours) for run, rows in _with_curves(runs, curves)]
     frame = frame_of(reads)
     told = differing(frame) if keys is None else list(keys)
-    check_keys(told, frame)
+    check_compared_keys(told, frame)
     frame = once(frame, told)
     return Trials(
         frame=frame,
@@ -116,11 +116,11 @@ def from_mlflow(
 
 def _races(runs: Sequence[Run], parents: Sequence[Run]) -> set[str | None]:
     """The rules of the races that runs are of; None of those that are of none."""
-    rules = {parent.info.run_id: parent.data.tags.get(RACE) for parent in parents}
+    rules = {parent.info.run_id: parent.data.tags.get(RACE_TAG) for parent in parents}
     return {rules.get(run.data.tags.get("mlflow.parentRunId", "")) for run in runs}
 
 
-def connect(uri: str) -> MlflowClient:
+def open_existing(uri: str) -> MlflowClient:
     """Open a store that is there: MLflow itself would make an empty one, or try a server for minutes.
 
     Args:
@@ -135,7 +135,8 @@ def connect(uri: str) -> MlflowClient:
     path = database(uri)
     if path is not None and not path.exists():
         raise TrackingError(
-            f"{shown(uri)} is missing: no {path.resolve()}. Start where the runs were started, or give --tracking-uri."
+            f"{without_password(uri)} is missing: no {path.resolve()}. "
+            "Start where the runs were started, or give --tracking-uri."
         )
     if "://" not in uri:
         raise TrackingError(f"--tracking-uri {uri} is not an address. Use sqlite:///mlflow.db or http://HOST:PORT.")
@@ -147,7 +148,7 @@ def connect(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     except (OSError, ValueError, MlflowException) as error:  # a port may be no number
         cause = str(error).strip().partition("\n")[0]
-        raise TrackingError(f"{shown(uri)} cannot be used: {cause}.") from None
+        raise TrackingError(f"{without_password(uri)} cannot be used: {cause}.") from None
 
 
 def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple[list[Run], list[Run]]:
@@ -156,7 +157,7 @@ def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple
         found = client.get_experiment_by_name(experiment)
         if found is None:
             names = ", ".join(each.name for each in client.search_experiments()) or "none"
-            raise ConfigError(f"--experiment {experiment} is not in {shown(uri)}. There are: {names}.")
+            raise ConfigError(f"--experiment {experiment} is not in {without_password(uri)}. There are: {names}.")
         runs = [*_search(client, found.experiment_id, filter)]
         parents = [*_search(client, found.experiment_id, PARENTS)]
     except MlflowException as error:
@@ -164,7 +165,7 @@ def _runs(client: MlflowClient, uri: str, experiment: str, filter: str) -> tuple
         if filter and error.error_code == "INVALID_PARAMETER_VALUE":
             example = """--filter 'params.optimizer = "adam" and metrics."best/val/accuracy" > 0.9'"""
             raise ConfigError(f"--filter {filter}: {cause.rstrip('.')}. It is written as in {example}.") from None
-        raise TrackingError(f"{shown(uri)} cannot be used: {cause}.") from None
+        raise TrackingError(f"{without_password(uri)} cannot be used: {cause}.") from None
     sweeps = {run.info.run_id for run in parents if "convgrid.trial" not in run.data.tags}
     trials = [run for run in runs if run.info.run_id not in sweeps]
     if not trials:
@@ -211,7 +212,7 @@ def _alike(runs: Sequence[Run], ours: Mapping[str, str]) -> tuple[list[Run], Met
 def _other_kinds(others: Sequence[tuple[RunKind, int]]) -> Iterator[str]:
     if others:
         (metric, _), values = others[0][0]
-        some = ", ".join([*(f"{key}={value}" for key, value in zip(APART, values, strict=True) if value), metric])
+        some = ", ".join([*(f"{key}={value}" for key, value in zip(DATA_KEYS, values, strict=True) if value), metric])
         left = number_of(sum(count for _, count in others), "run")
         yield f"Left out: {left} of other data or with another objective, such as {some}; see --filter."
 
@@ -226,7 +227,7 @@ def _kind(run: Run, ours: Mapping[str, str]) -> RunKind | None:
     params = _renamed(run.data.params, ours)
     mapped = [own for theirs, own in ours.items() if own.startswith(("val/", "test/")) and theirs in run.data.metrics]
     objective = _mode(mapped[0]) if mapped else _stated(params) or _usual(run)
-    return None if objective is None else (objective, tuple(params.get(key, "") for key in APART))
+    return None if objective is None else (objective, tuple(params.get(key, "") for key in DATA_KEYS))
 
 
 def _stated(params: Mapping[str, Any]) -> MetricAndMode | None:
@@ -262,7 +263,7 @@ def _renamed(values: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, An
 def _curves(client: MlflowClient, ids: Sequence[str], metric: str, ours: Mapping[str, str]) -> pd.DataFrame:
     theirs = {own: name for name, own in ours.items()}
     names = {own: theirs.get(own, own) for own in dict.fromkeys((*CURVE_METRICS, metric))}
-    return curves_of(
+    return curves_table(
         (trial, step, own, value) for own, name in names.items() for trial, step, value in _histories(client, ids, name)
     )
 
@@ -289,7 +290,7 @@ def _with_curves(runs: Sequence[Run], curves: pd.DataFrame) -> Iterator[tuple[Ru
 
 def _read(run: Run, curves: pd.DataFrame, metric: str, mode: str, ours: Mapping[str, str]) -> Read:
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "convgrid."))}
-    status = STATUSES.get(run.info.status, "running")
+    status = STATUS_OF_MLFLOW.get(run.info.status, "running")
     began = run.info.start_time or 0
     ended, best = run.info.end_time or began, run.data.tags.get("convgrid.best_epoch", "0")
     read = Read(

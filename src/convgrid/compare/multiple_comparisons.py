@@ -28,7 +28,7 @@ from scipy import stats
 from scipy.special import digamma, polygamma
 
 CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, which takes 10 ms a value
-OFF = 0.05  # of a step, that a value may be off by and still be a multiple
+STEP_TOLERANCE = 0.05  # of a step, that a value may be off by and still be a multiple
 NEGLIGIBLE = 1e-12  # of the largest value: a spread that cannot be told from none
 LIKELY = 0.5  # of a p so large nobody needs to know how much larger the next one is
 LEVEL = 0.05  # that is promised
@@ -132,7 +132,7 @@ def floor(values: np.ndarray) -> float:
     distinct = np.unique(np.round(values[np.isfinite(values)] / scale, 7))
     step = float(np.diff(distinct).min()) if len(distinct) > 1 else 0.0
     counts = (distinct - distinct[0]) / step if step else np.zeros(1)
-    has_step = step > 0 and np.abs(counts - counts.round()).max() < OFF
+    has_step = step > 0 and np.abs(counts - counts.round()).max() < STEP_TOLERANCE
     return (scale * step) ** 2 / 12 if has_step else (scale * NEGLIGIBLE) ** 2
 
 

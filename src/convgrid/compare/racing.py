@@ -33,7 +33,7 @@ RaceEnding = Literal["best", "tie", "hopeless", "seeds", "budget", "failed"]
 
 
 @dataclass(frozen=True)
-class Rules:
+class RaceRules:
     """When a race ends.
 
     Args:
@@ -79,7 +79,7 @@ class Race:
     needed: float = 0.0
 
 
-def race(results: Sequence[Sequence[float | None]], rules: Rules, mode: str) -> Race:
+def race(results: Sequence[Sequence[float | None]], rules: RaceRules, mode: str) -> Race:
     """Work out how a race stands.
 
     Args:
@@ -120,7 +120,9 @@ def _worse(samples: Sequence[np.ndarray], levels: Levels) -> list[bool]:
     return [False, *(compare_independent(samples, levels) <= levels.step_down).tolist()]
 
 
-def _ending(samples: Sequence[np.ndarray], levels: Levels, seeds: int, rules: Rules) -> tuple[RaceEnding | None, float]:
+def _ending(
+    samples: Sequence[np.ndarray], levels: Levels, seeds: int, rules: RaceRules
+) -> tuple[RaceEnding | None, float]:
     """Why a race is over, and the seeds that it would have needed."""
     if len(samples) < 2:
         return ("best" if samples else "failed"), 0.0

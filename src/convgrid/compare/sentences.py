@@ -142,11 +142,11 @@ def number_of(number: int, unit: str) -> str:
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
-def clock(seconds: float) -> str:
+def short_duration(seconds: float) -> str:
     """Write a time.
 
     Example:
-        >>> clock(3.21), clock(125)
+        >>> short_duration(3.21), short_duration(125)
         ('3.2 s', '2 min')
     """
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

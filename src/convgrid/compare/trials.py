@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from convgrid.compare.racing import Rules
+from convgrid.compare.racing import RaceRules
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Trials:
     swept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     left: int = 0
-    race: Rules | None = None
+    race: RaceRules | None = None
 
     @property
     def objective(self) -> str:

@@ -21,7 +21,7 @@ from convgrid.config.mappings import flatten, look_up, replaced
 from convgrid.config.nearest import nearest_key
 from convgrid.config.overrides import assignments, elements_of, shown, values_of
 from convgrid.config.settings import Settings, architecture, component, from_hydra
-from convgrid.config.values import check_values, idle_keys, is_idle, mistakes_in_sweep, no_effect, planned
+from convgrid.config.values import check_values, idle_keys, is_idle, mistakes_in_sweep, no_effect, plan_from_config
 
 __all__ = [
     "CONF",
@@ -54,7 +54,7 @@ __all__ = [
     "nearest_key",
     "no_effect",
     "outputs",
-    "planned",
+    "plan_from_config",
     "register_experiments",
     "replaced",
     "shown",

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from convgrid.errors import TrackingError
 
 TRACKING_URI, EXPERIMENT_NAME = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"  # MLflow's variables
-STORE, EXPERIMENT = "sqlite:///mlflow.db", "convgrid"  # without them, as in conf/tracking/mlflow.yaml
+DEFAULT_STORE, DEFAULT_EXPERIMENT = "sqlite:///mlflow.db", "convgrid"  # without them, as in conf/tracking/mlflow.yaml
 SERVERS = {"http": 80, "https": 443}
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 HOSTED = ("databricks", "databricks-uc", "uc")
@@ -40,18 +40,18 @@ Give sqlite:///mlflow.db or http://HOST:PORT, or run with tracking=none.
         key = TRACKING_URI if uri == os.environ.get(TRACKING_URI) else "tracking.uri"
         typed, otherwise = (option + " ", "") if option else (f"{key}=", ", or run with tracking=none")
         raise TrackingError(
-            f"{typed}{shown(uri)} cannot be used: {cause}. Give sqlite:///mlflow.db or http://HOST:PORT{otherwise}."
+            f"{typed}{without_password(uri)} cannot be used: {cause}. Give sqlite:///mlflow.db or http://HOST:PORT{otherwise}."
         )
 
 
 def usual_store() -> str:
     """The store where nothing else is said: as MLflow's variable says, or a database in the working folder."""
-    return os.environ.get(TRACKING_URI, STORE)
+    return os.environ.get(TRACKING_URI, DEFAULT_STORE)
 
 
 def usual_experiment() -> str:
     """The experiment where nothing else is said: as MLflow's variable says, or convgrid's."""
-    return os.environ.get(EXPERIMENT_NAME, EXPERIMENT)
+    return os.environ.get(EXPERIMENT_NAME, DEFAULT_EXPERIMENT)
 
 
 def knock(uri: str) -> None:
@@ -66,11 +66,11 @@ def knock(uri: str) -> None:
         socket.create_connection((address.hostname or "", port), timeout=5).close()
 
 
-def shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """A store's address as it may be printed: without the name and the password of who uses it.
 
     Example:
-        >>> shown("https://eve:secret@mlflow.example.org/team"), shown("sqlite:///mlflow.db")
+        >>> without_password("https://eve:secret@mlflow.example.org/team"), without_password("sqlite:///mlflow.db")
         ('https://***@mlflow.example.org/team', 'sqlite:///mlflow.db')
     """
     return re.sub(r"(://)[^/\s]*@", r"\1***@", uri)

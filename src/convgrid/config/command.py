@@ -24,7 +24,7 @@ from convgrid.config.steps.values import Composed, check_composed, compose_unche
 from convgrid.errors import ConfigError, refuse
 from convgrid.network.plan import Plan
 
-OURS = "hydra_plugins.convgrid_sweeper.ConvgridSweeper"
+OUR_SWEEPER = "hydra_plugins.convgrid_sweeper.ConvgridSweeper"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _checked(
     if not trains or line.hydra:
         return line, None
     composed = composed or compose_unchecked(line, composer)
-    ours = not line.multirun or composed.sweeper == OURS
+    ours = not line.multirun or composed.sweeper == OUR_SWEEPER
     return line, composed if ours else None
 
 

@@ -23,7 +23,7 @@ WITHOUT_EFFECT: Mapping[Task, tuple[str, ...]] = {
     "multilabel": (*OF_CLASSES, *OF_NUMBERS),
     "regression": OF_CLASSES,
 }
-EXAMPLES: Mapping[Task, str] = {
+FIT_EXAMPLES: Mapping[Task, str] = {
     "classification": "{form: index, link: softmax, from_scores: true}",
     "multilabel": "{form: zero_one, link: sigmoid, from_scores: true}",
     "regression": "{form: numbers, link: identity}",
@@ -50,7 +50,7 @@ def fits(settings: Settings) -> Mapping[str, Mapping[Task, Fit]]:
     task = task if task in NOUNS else "classification"
     raise ConfigError(
         f"loss/{name}.yaml does not say how the loss goes with targets (docs/components.md). "
-        f"Add to it, for a {NOUNS[task]}:\nfit: {{{task}: {EXAMPLES[task]}}}"
+        f"Add to it, for a {NOUNS[task]}:\nfit: {{{task}: {FIT_EXAMPLES[task]}}}"
     )
 
 
@@ -99,14 +99,14 @@ def _read(file: str, stated: Any) -> dict[Task, Fit]:
 def _wrong(stated: Any) -> Iterator[str]:
     """All that is wrong with a `fit`."""
     if not isinstance(stated, dict) or not stated:
-        example = f"{{classification: {EXAMPLES['classification']}}}"
+        example = f"{{classification: {FIT_EXAMPLES['classification']}}}"
         yield f"fit={shown(stated)} must hold {' or '.join(FORMS)}, such as {example}."
         return
     for task, row in stated.items():
         if task not in FORMS:
             yield f"fit.{task} is not a task.{nearest_option(str(task), FORMS)} Use one of {', '.join(FORMS)}."
         elif not isinstance(row, dict):
-            yield f"fit.{task}={shown(row)} must hold keys, such as {EXAMPLES[task]}."
+            yield f"fit.{task}={shown(row)} must hold keys, such as {FIT_EXAMPLES[task]}."
         else:
             yield from _wrong_keys(task, row)
 
@@ -123,7 +123,7 @@ def _wrong_keys(task: Task, row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place}.{key}={shown(value)} must be {wrong}"
     needed = [field.name for field in dataclasses.fields(Fit) if field.default is dataclasses.MISSING]
     for key in (key for key in needed if key not in row):
-        yield f"{place} has no {key}. Add it, as in {EXAMPLES[task]}."
+        yield f"{place} has no {key}. Add it, as in {FIT_EXAMPLES[task]}."
     if row.get("one_unit") is True and (row.get("form") == "index" or row.get("link") == "softmax"):
         yield f"{place}.one_unit goes with form signs or zero_one, and link identity or sigmoid. Leave it out."
 

@@ -33,7 +33,7 @@ LATER = {
     "data.limit_evaluation": 0,
     "data.views": 0,
 }
-WEIGHTS = "arch.weights"  # what its file holds counts, not where it is
+WEIGHTS_KEY = "arch.weights"  # what its file holds counts, not where it is
 
 
 def identity(settings: Settings, *, device: str, digest: str) -> str:
@@ -70,7 +70,7 @@ def counted(settings: Settings) -> dict[str, Any]:
 def _stated(settings: Settings) -> Iterator[tuple[str, Any]]:
     for key, value in flatten(settings.values):
         if (key, value) not in LATER.items():
-            yield key, weights_digest(settings) if key == WEIGHTS else value
+            yield key, weights_digest(settings) if key == WEIGHTS_KEY else value
 
 
 def weights_digest(settings: Settings) -> str | None:

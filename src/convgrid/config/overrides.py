@@ -16,7 +16,7 @@ from convgrid.config.mappings import flatten
 from convgrid.errors import ConfigError
 
 # Keys of free text: what the shell leaves of it is meant literally, so Hydra's grammar must not read it.
-TEXTS = (
+FREE_TEXT_KEYS = (
     "arch.head",
     "arch.pattern",
     "arch.weights",
@@ -44,8 +44,8 @@ TEXTS = (
 )
 # A line that somebody sent must not run what it names; a file that lies in a folder of the user's may.
 REFUSED_TARGET = "it runs what it names. Put it in the file of an option of yours, in a --config-dir."
-MOST_VALUES = 10_000  # of one range
-MOST_SHOWN = 200  # characters of what was typed, in a message
+MAX_RANGE_VALUES = 10_000  # of one range
+MAX_TYPED_SHOWN = 200  # characters of what was typed, in a message
 
 
 def quoted(text: str, *, multirun: bool) -> str:
@@ -64,7 +64,7 @@ def quoted(text: str, *, multirun: bool) -> str:
     """
     key, equals, value = text.partition("=")
     value = value.strip()
-    if not equals or key.lstrip("+") not in TEXTS or value == "null":
+    if not equals or key.lstrip("+") not in FREE_TEXT_KEYS or value == "null":
         return text
     if value.startswith(("'", '"', "choice(")):
         return f"{key}={value}"
@@ -104,12 +104,12 @@ def _check_range(override: Override) -> None:
     if not isinstance(swept, RangeSweep):
         return
     try:
-        ends = next(islice(swept.range(), MOST_VALUES, None), None) is None
+        ends = next(islice(swept.range(), MAX_RANGE_VALUES, None), None) is None
     except (HydraException, ArithmeticError, ValueError):
         raise ConfigError(f"{text} cannot be counted: its ends are numbers, and its step is not 0.") from None
     if not ends:
         raise ConfigError(
-            f"{text} has more than {MOST_VALUES:,} values. Give a larger step, or draw from them: "
+            f"{text} has more than {MAX_RANGE_VALUES:,} values. Give a larger step, or draw from them: "
             f"{override.key_or_group}=interval(start,end) sweep=random sweep.max_trials=100."
         )
 
@@ -176,7 +176,7 @@ def brief(text: str) -> str:
         >>> brief("seed=" + "9" * 5000)[-30:]
         '9999999 ... (5,005 characters)'
     """
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} ... ({len(text):,} characters)"
+    return text if len(text) <= MAX_TYPED_SHOWN else f"{text[:MAX_TYPED_SHOWN]} ... ({len(text):,} characters)"
 
 
 def shown(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf.resolvers import oc
 
-from convgrid.config.address import TRACKING_URI, shown
+from convgrid.config.address import TRACKING_URI, without_password
 from convgrid.config.mappings import flatten
 from convgrid.config.omegaconf_internals import resolver_replaced
 from convgrid.errors import ConfigError
@@ -38,8 +38,8 @@ MLFLOW_TRACKING_URI to it, and use 'tracking.uri=${oc.env:MLFLOW_TRACKING_URI}'.
     variables = {key: TRACKING_URI if key == "tracking.uri" else "MY_ADDRESS" for key in found}
     return [
         ConfigError(
-            f"{key}={shown(value)} would be stored with its password. Set the environment variable {variables[key]} "
-            f"to it, and use '{key}=${{oc.env:{variables[key]}}}'."
+            f"{key}={without_password(value)} would be stored with its password. Set the environment variable "
+            f"{variables[key]} to it, and use '{key}=${{oc.env:{variables[key]}}}'."
         )
         for key, value in found.items()
     ]

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig
 
 from convgrid.config.overrides import shown
 
-KINDS: Mapping[type, tuple[str, str]] = {
+TYPE_WORDS: Mapping[type, tuple[str, str]] = {
     bool: ("true or false", "of true or false"),
     int: ("a whole number", "of whole numbers"),
     float: ("a number", "of numbers"),
@@ -48,7 +48,7 @@ NULLABLE: Mapping[str, type] = {
 OR_WORD: Mapping[str, str] = {"sweep.seeds": "auto"}  # of these
 # Keys that take one of some words, or a list of numbers.
 WORDS_OR_NUMBERS: Mapping[str, tuple[str, ...]] = {"imbalance.class_weights": ("none", "balanced")}
-MOST_SHOWN = 40  # characters of a default in a message
+MAX_DEFAULT_SHOWN = 40  # characters of a default in a message
 
 
 def wrong_type(key: str, value: Any, default: Any) -> str | None:
@@ -70,7 +70,7 @@ def wrong_type(key: str, value: Any, default: Any) -> str | None:
         kind, word = NULLABLE[key], OR_WORD.get(key)
         if value in (None, word) or _is(value, kind):
             return None
-        return f"must be {KINDS[kind][0]}{f', {word}' if word else ''} or null"
+        return f"must be {TYPE_WORDS[kind][0]}{f', {word}' if word else ''} or null"
     if key in WORDS_OR_NUMBERS:
         return _wrong_word_or_numbers(value, WORDS_OR_NUMBERS[key])
     if default is None:
@@ -84,15 +84,15 @@ def wrong_type(key: str, value: Any, default: Any) -> str | None:
     if isinstance(default, ListConfig):
         return _wrong_list(value, list(default))
     if not _is(value, type(default)):
-        example = "" if len(shown(default)) > MOST_SHOWN else f", as its default {shown(default)}"
-        return f"must be {KINDS[type(default)][0]}{example}"
+        example = "" if len(shown(default)) > MAX_DEFAULT_SHOWN else f", as its default {shown(default)}"
+        return f"must be {TYPE_WORDS[type(default)][0]}{example}"
     return _not_finite(value)
 
 
 def _wrong_list(value: Any, default: list[Any]) -> str | None:
     kind = type(default[0]) if default else None
     if not isinstance(value, list) or not all(kind is None or _is(item, kind) for item in value):
-        return f"must be a list{f' {KINDS[kind][1]}' if kind else ''}, as its default {shown(default)}"
+        return f"must be a list{f' {TYPE_WORDS[kind][1]}' if kind else ''}, as its default {shown(default)}"
     return next((wrong for item in value if (wrong := _not_finite(item)) is not None), None)
 
 

@@ -15,10 +15,10 @@ from convgrid.config.overrides import shown
 from convgrid.config.secrets import passwords_in
 from convgrid.config.settings import Settings, architecture, component
 from convgrid.errors import ConfigError, ConvgridError, PlanError, gather, refuse
-from convgrid.network.frozen import NONE
+from convgrid.network.frozen import FREEZE_NONE
 from convgrid.network.pattern import Pattern, parse
 from convgrid.network.plan import Plan, plan
-from convgrid.network.planned import PlannedLayer
+from convgrid.network.planned import FLOAT32_BYTES, PlannedLayer
 from convgrid.network.published import IMAGENET, PUBLISHED
 from convgrid.objective.fit import NOUNS, check_target
 from convgrid.objective.glossary import objective_of
@@ -26,12 +26,11 @@ from convgrid.objective.imbalance import check_imbalance
 from convgrid.system.device import check_precision
 from convgrid.system.text import escaped
 
-BYTES = 4  # of a weight in float32
 GIB = 2**30
-NUMBER = (int, float)
+NUMERIC_TYPES = (int, float)
 OF_WEIGHTS = ("arch.loaded_lr", "schedule.freeze_epochs")  # without effect where no weights are loaded
 NO_WEIGHTS = "no weights are loaded"
-LEAST: Mapping[str, float] = {
+MINIMA: Mapping[str, float] = {
     "arch.loaded_lr": 0,
     "seed": 0,
     "data.batch_size": 1,
@@ -82,7 +81,7 @@ LEAST: Mapping[str, float] = {
     "layer.norm.momentum": 0,
     "layer.norm.size": 1,
 }
-MOST: Mapping[str, float] = {
+MAXIMA: Mapping[str, float] = {
     "layer.norm.momentum": 1,
     "sweep.executor.port": 65535,
     "sweep.max_seeds": 20,
@@ -101,7 +100,7 @@ ONE_OF: Mapping[str, Sequence[str | None]] = {
 }
 
 
-def planned(settings: Settings) -> Plan:
+def plan_from_config(settings: Settings) -> Plan:
     """Plan the network as far as the config tells, without the data.
 
     Returns:
@@ -119,7 +118,9 @@ def _measured(layer: PlannedLayer) -> PlannedLayer:
     return measure(layer)
 
 
-def check_values(settings: Settings, typed: Mapping[str, str], make_plan: Callable[[Settings], Plan] = planned) -> Plan:
+def check_values(
+    settings: Settings, typed: Mapping[str, str], make_plan: Callable[[Settings], Plan] = plan_from_config
+) -> Plan:
     """Find all values that are not allowed, and plan the network on the way.
 
     Args:
@@ -184,15 +185,15 @@ def mistakes_in_sweep(settings: Settings) -> list[ConvgridError]:
 
 def _out_of_range(nested: Mapping[str, Any]) -> list[ConvgridError]:
     values = dict(flatten(nested))
-    numbers = {key: value for key, value in values.items() if isinstance(value, NUMBER)}
+    numbers = {key: value for key, value in values.items() if isinstance(value, NUMERIC_TYPES)}
     found = [
         f"{key}={numbers[key]} must be at least {least}."
-        for key, least in LEAST.items()
+        for key, least in MINIMA.items()
         if key in numbers and numbers[key] < least
     ]
     found += [
         f"{key}={numbers[key]} must be at most {most}."
-        for key, most in MOST.items()
+        for key, most in MAXIMA.items()
         if key in numbers and numbers[key] > most
     ]
     for key, options in ONE_OF.items():
@@ -235,7 +236,7 @@ def _check_transfer(settings: Settings) -> None:
     """What concerns loaded weights needs some."""
     _check_published(settings)
     freeze, epochs, most = settings.arch.freeze, settings.freeze_epochs, settings.trainer.max_epochs
-    if settings.arch.weights is None and freeze != NONE:
+    if settings.arch.weights is None and freeze != FREEZE_NONE:
         raise ConfigError(
             f"arch.freeze={freeze} would keep random weights. Add arch.weights=last or others, or leave it out."
         )
@@ -335,7 +336,7 @@ def _check_kept_views(settings: Settings) -> None:
     if not views:
         return
     text = f"data.views={views}"
-    if settings.arch.freeze == NONE:
+    if settings.arch.freeze == FREEZE_NONE:
         raise ConfigError(f"{text} keeps what frozen layers make of images. Add arch.freeze=features, or leave it out.")
     if component(settings, "augment") is None:
         raise ConfigError(f"{text} needs an augment, which makes the views. Add augment=keras_blog or another one.")
@@ -367,7 +368,7 @@ def _wrong_search(settings: Settings) -> Iterator[str]:
 
 def _check_size(settings: Settings, planned: Plan) -> None:
     """The weights fit into the memory where they are made."""
-    needed, there = BYTES * planned.parameters, _memory()
+    needed, there = FLOAT32_BYTES * planned.parameters, _memory()
     if needed > there and not settings.dry_run:
         largest = max(planned.layers, key=lambda layer: layer.parameters).name
         raise PlanError(

@@ -19,7 +19,7 @@ from convgrid.data.splits import divide
 from convgrid.errors import DataError
 
 URL = "https://www.cs.toronto.edu/~kriz/"
-SHAPE = (3, 32, 32)
+CIFAR_SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ CIFAR100 = CifarFiles(
 def cifar10(
     *,
     root: str | None = None,
-    shape: Sequence[int] = SHAPE,
+    shape: Sequence[int] = CIFAR_SHAPE,
     num_classes: int = 10,
     split: Sequence[float] = (0.9, 0.1),
     split_seed: int = 0,
@@ -94,7 +94,7 @@ def cifar10(
 def cifar100(
     *,
     root: str | None = None,
-    shape: Sequence[int] = SHAPE,
+    shape: Sequence[int] = CIFAR_SHAPE,
     num_classes: int = 100,
     split: Sequence[float] = (0.9, 0.1),
     split_seed: int = 0,
@@ -128,7 +128,7 @@ def _read(
     root: Path, layout: CifarFiles, shape: Sequence[int], num_classes: int
 ) -> tuple[Arrays, Arrays, tuple[str, ...]]:
     """Pool, test and class names."""
-    check_shape(SHAPE, shape, layout.folder)
+    check_shape(CIFAR_SHAPE, shape, layout.folder)
     folder = root / layout.folder
     _provide(root, layout)
     names = _read_names(folder / layout.meta, layout.names)
@@ -163,7 +163,7 @@ def _provide(root: Path, layout: CifarFiles) -> None:
 def _read_batch(path: Path, labels_key: bytes, num_classes: int) -> Arrays:
     content = _unpickle(path)
     try:
-        images = np.asarray(content[b"data"]).reshape(-1, *SHAPE)
+        images = np.asarray(content[b"data"]).reshape(-1, *CIFAR_SHAPE)
         labels = np.asarray(content[labels_key], np.int64)
         if images.dtype != np.uint8 or labels.shape != (len(images),):
             raise ValueError(f"{images.dtype} images {images.shape} with labels {labels.shape}")

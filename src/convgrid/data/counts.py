@@ -6,6 +6,7 @@ from convgrid.errors import ConfigError, DataError
 from convgrid.objective.fit import Task
 
 MOST_CLASSES = 2**20
+MAX_FLOAT32 = float(2**128 - 2**104)  # the largest that is finite
 
 
 def check_classes(found: int, num_classes: int | None, source: str) -> None:

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convgrid.data.counts import check_classes, check_numbers
+from convgrid.data.counts import MAX_FLOAT32, check_classes, check_numbers
 from convgrid.data.files import some
 from convgrid.errors import ConfigError, DataError
 
-LARGEST = float(2**128 - 2**104)  # of float32
 COLUMNS_SHOWN = 20
 DELIMITERS = ",;\t"  # the first one with which the images' column is found
 TRUTH = {"true": 1.0, "false": 0.0}
@@ -186,4 +185,4 @@ def number_in(cell: str, delimiter: str = ",") -> float:
         value = float(cell.replace(",", ".") if delimiter == ";" else cell)
     except ValueError:
         return math.nan
-    return value if abs(value) <= LARGEST else math.nan
+    return value if abs(value) <= MAX_FLOAT32 else math.nan

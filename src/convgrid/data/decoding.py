@@ -13,11 +13,11 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")  # whatever the file's name ends in
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")  # whatever the file's name ends in
 PHOTO = 89_478_485  # pixels; Pillow warns of more
 DENSEST = 1000  # pixels a byte of a larger image, above which no photo is, but a decompression bomb
 DEPTHS = (8, 12, 16)  # bits that grey levels of more than 8 bits are known to use
-PNG, TEXT = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+PNG_SIGNATURE, PNG_TEXT_CHUNKS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 
 def decode(
@@ -75,7 +75,7 @@ def _opened(content: bytes) -> Image.Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
+        with Image.open(BytesIO(content), formats=IMAGE_FORMATS) as image:
             pixels = image.width * image.height
             if pixels > max(PHOTO, DENSEST * len(content)):
                 raise ValueError(f"{image.width}x{image.height} pixels in {len(content)} bytes: no photo is like that")
@@ -95,12 +95,12 @@ def _opened(content: bytes) -> Image.Image:
 
 def _without_text(content: bytes) -> bytes:
     """A PNG without its texts, of which Pillow takes no long ones, and its colour profile."""
-    if not content.startswith(PNG):
+    if not content.startswith(PNG_SIGNATURE):
         return content
-    kept, place = [PNG], len(PNG)
+    kept, place = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     while place + 12 <= len(content):
         end = place + 12 + int.from_bytes(content[place : place + 4], "big")
-        if content[place + 4 : place + 8] not in TEXT:
+        if content[place + 4 : place + 8] not in PNG_TEXT_CHUNKS:
             kept.append(content[place:end])
         place = end
     return b"".join(kept)

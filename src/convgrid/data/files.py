@@ -12,8 +12,8 @@ from convgrid.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 # What systems and viewers put among photos, thumbnails of the photos among it; in lower case.
-SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin")
-SHOWN = 5  # names in a message, before a count of the others
+SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin")
+MAX_NAMES_SHOWN = 5  # names in a message, before a count of the others
 
 
 @dataclass
@@ -90,7 +90,7 @@ def is_hidden(name: str) -> bool:
         >>> [is_hidden(name) for name in (".ipynb_checkpoints", "._1.jpg", "Thumbs.db", "__MACOSX", "1.jpg")]
         [True, True, True, True, False]
     """
-    return name.startswith(".") or name.lower() in SYSTEM
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
 def left_out(hidden: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def readable(name: str) -> str:
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
-def some(names: Iterable[str], most: int = SHOWN) -> str:
+def some(names: Iterable[str], most: int = MAX_NAMES_SHOWN) -> str:
     """List names for a message: the first few, and how many more there are.
 
     Args:

@@ -12,13 +12,13 @@ from convgrid.data.files import EXTENSIONS, is_folder, is_hidden, is_image, list
 from convgrid.errors import ConfigError, DataError
 
 # What folders of the parts are called, in any case.
-PARTS: Mapping[str, tuple[str, ...]] = {
+PART_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
-APART = "Put the images of each class in a folder of their own."
-ANY_PART = {name for names in PARTS.values() for name in names}
+FOLDER_PER_CLASS = "Put the images of each class in a folder of their own."
+ANY_PART = {name for names in PART_FOLDERS.values() for name in names}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _parts(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Folders of class folders by part, the root itself without a training folder; and what stands beside them."""
     entries = [entry.name for entry in listed(folder) if not is_hidden(entry.name)]
     found: dict[str, Path] = {}
-    for part, known in PARTS.items():
+    for part, known in PART_FOLDERS.items():
         named = [name for name in entries if name.lower() in known and any(_subfolders(folder / name))]
         if len(named) > 1:
             raise DataError(f"data.root={folder} holds several folders of {part} images: {some(named)}. Keep one.")
@@ -124,7 +124,7 @@ def _check_folders(folder: Path, names: Sequence[str]) -> None:
             "Rename or merge them."
         )
     if not names:
-        raise DataError(f"{folder} holds no class folders. {_meant(folder) or APART}")
+        raise DataError(f"{folder} holds no class folders. {_meant(folder) or FOLDER_PER_CLASS}")
     if all(name.lower() in ANY_PART for name in names):
         raise DataError(
             f"{folder} holds {some(names)}, which are parts, not classes, but no class folders for the training. "
@@ -133,7 +133,7 @@ def _check_folders(folder: Path, names: Sequence[str]) -> None:
     if len(names) == 1:
         raise DataError(
             f"{folder} holds a single class folder, {names[0]}, and a network needs two or more. "
-            f"{_meant(folder) or APART}"
+            f"{_meant(folder) or FOLDER_PER_CLASS}"
         )
     for name in names:
         if _has_parts(folder / name):
@@ -161,7 +161,7 @@ def _meant(folder: Path) -> str:
 def _has_parts(folder: Path) -> bool:
     """Whether a folder holds folders of training images and others, with class folders."""
     named = {name.lower() for name in _subfolders(folder) if any(_subfolders(folder / name))}
-    return bool(named & {*PARTS["train"]} and named & (ANY_PART - {*PARTS["train"]}))
+    return bool(named & {*PART_FOLDERS["train"]} and named & (ANY_PART - {*PART_FOLDERS["train"]}))
 
 
 def _has_classes(folder: Path) -> bool:

@@ -11,8 +11,8 @@ from convgrid.data.dataset import ImageData, Split
 from convgrid.data.files import some
 from convgrid.data.origins import Origins
 
-EXAMPLES = 3  # copies that are named
-OFF = 0.1  # of a part's share: groups that miss it by more are told
+MAX_COPIES_NAMED = 3
+SHARE_TOLERANCE = 0.1  # of a part's share: groups that miss it by more are told
 
 
 def notes_on(data: ImageData) -> tuple[str, ...]:
@@ -76,8 +76,8 @@ def _spread(content: np.ndarray, kind: np.ndarray) -> np.ndarray:
 
 def _counted(twice: np.ndarray, content: np.ndarray, names: np.ndarray) -> str:
     """Such as "2 images (a.jpg = b.jpg, c.jpg = d.jpg)"."""
-    examples = [" = ".join(names[np.flatnonzero(content == each)[:3]]) for each in twice[:EXAMPLES]]
-    more = f" and {len(twice) - EXAMPLES} more" if len(twice) > EXAMPLES else ""
+    examples = [" = ".join(names[np.flatnonzero(content == each)[:3]]) for each in twice[:MAX_COPIES_NAMED]]
+    more = f" and {len(twice) - MAX_COPIES_NAMED} more" if len(twice) > MAX_COPIES_NAMED else ""
     return f"{len(twice)} image{'s' * (len(twice) > 1)} ({', '.join(examples)}{more})"
 
 
@@ -107,7 +107,7 @@ def _sizes(origins: Origins) -> dict[str, int]:
 def _unlike(data: ImageData, parts: Mapping[str, Split]) -> Iterator[str]:
     sizes = [len(part) for part in parts.values()][: len(data.wanted)]
     shares = [size / sum(sizes) for size in sizes]
-    if any(abs(share - wanted) > OFF * wanted for share, wanted in zip(shares, data.wanted, strict=True)):
+    if any(abs(share - wanted) > SHARE_TOLERANCE * wanted for share, wanted in zip(shares, data.wanted, strict=True)):
         possible = ", ".join(f"{share:.3g}" for share in shares)
         yield (
             f"data.split={list(data.wanted)} is not possible with whole groups; the nearest found is [{possible}]. "

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convgrid.data.counts import MAX_FLOAT32
 from convgrid.data.dataset import Arrays, ImageData, check_weights, fingerprint
 from convgrid.data.npz_file import (
-    LARGEST,
-    SUFFIXES,
-    WEIGHTS,
+    PART_SUFFIXES,
+    WEIGHT_ARRAYS,
     arrays_of_parts,
     load_arrays,
     notes_on_reading,
@@ -111,7 +111,7 @@ def _pair(content: dict[str, np.ndarray], names: tuple[str, str], shape: Sequenc
 
 
 def _weights(content: dict[str, np.ndarray], images: str) -> np.ndarray | None:
-    name = WEIGHTS[images]
+    name = WEIGHT_ARRAYS[images]
     return check_weights(content[name], len(content[images]), f"data.path: {name}") if name in content else None
 
 
@@ -130,7 +130,7 @@ def _images(array: np.ndarray, name: str, shape: Sequence[int]) -> np.ndarray:
 def _finite(images: np.ndarray, name: str) -> np.ndarray:
     if images.dtype.kind not in "buif":
         raise DataError(f"data.path: {name} holds {images.dtype}, not numbers.")
-    if images.dtype.kind == "f" and not (np.abs(images) <= LARGEST).all():
+    if images.dtype.kind == "f" and not (np.abs(images) <= MAX_FLOAT32).all():
         raise DataError(f"data.path: {name} holds NaN or infinity, or numbers that float32 cannot hold.")
     return images
 
@@ -154,7 +154,7 @@ def _groups(content: dict[str, np.ndarray], images: str, group: str | None) -> l
     """A text for each image."""
     if group is None:
         return None
-    names = [f"{group}_{SUFFIXES[images]}"] if images in SUFFIXES else []
+    names = [f"{group}_{PART_SUFFIXES[images]}"] if images in PART_SUFFIXES else []
     names += [group] if images in ("x_train", "images") else []
     name = next((name for name in names if name in content), None)
     if name is None:

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from convgrid.data.counts import MOST_CLASSES, check_class_count, check_classes
+from convgrid.data.counts import MAX_FLOAT32, MOST_CLASSES, check_class_count, check_classes
 from convgrid.data.files import some
 from convgrid.errors import ConfigError, DataError
 
 KEYS = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}
 PLAIN = ("images", "targets")
-SUFFIXES = {"x_train": "train", "x_val": "val", "x_test": "test"}
-LARGEST = float(np.finfo(np.float32).max)
-WEIGHTS = {"x_train": "w_train", "x_val": "w_val", "x_test": "w_test", "images": "weights"}
-IMAGES = tuple(WEIGHTS)
+PART_SUFFIXES = {"x_train": "train", "x_val": "val", "x_test": "test"}
+WEIGHT_ARRAYS = {"x_train": "w_train", "x_val": "w_val", "x_test": "w_test", "images": "weights"}
+IMAGE_ARRAYS = tuple(WEIGHT_ARRAYS)
 
 
 def load_arrays(path: str | None, group: str | None, without: Collection[str] = ()) -> dict[str, np.ndarray]:
@@ -43,7 +42,7 @@ def load_arrays(path: str | None, group: str | None, without: Collection[str] = 
         with file.open("rb") as stream:
             content = np.load(stream, allow_pickle=False)
             names = list(content)
-            used = {*chain(*KEYS.values(), PLAIN, WEIGHTS.values(), _names_of_groups(group))} & {*names}
+            used = {*chain(*KEYS.values(), PLAIN, WEIGHT_ARRAYS.values(), _names_of_groups(group))} & {*names}
             found = {name: content[name] for name in names if name in used and name not in without}
         if not all(isinstance(array, np.ndarray) for array in found.values()):
             raise ValueError("it holds something else")
@@ -78,7 +77,7 @@ def _check_names(names: Sequence[str], path: str, group: str | None) -> None:
             raise DataError(f"data.path={path} has only one of {images} and {targets}.")
     if "x_train" not in names and "images" not in names:
         raise DataError(f"data.path={path} must hold x_train and y_train, or images and targets, but holds {names}.")
-    for images, weights in WEIGHTS.items():
+    for images, weights in WEIGHT_ARRAYS.items():
         if weights in names and images not in names:
             raise DataError(f"data.path={path} has {weights}, but no {images} that they could weigh.")
 
@@ -98,7 +97,7 @@ def count_outputs(path: str | None, task: str, group: str | None) -> int:
     Raises:
         ConvgridError: If the file or its targets cannot be used.
     """
-    content = load_arrays(path, group, without=IMAGES)
+    content = load_arrays(path, group, without=IMAGE_ARRAYS)
     pairs = arrays_of_parts(content).items()
     targets = {part: targets_of(content[name], f"data.path={path}: {name}", task) for part, (_, name) in pairs}
     names = outputs_of(targets, None, task, path or "")
@@ -122,7 +121,7 @@ def targets_of(array: np.ndarray, source: str, task: str) -> np.ndarray:
     if array.ndim == 0:
         raise DataError(f"{source} is a single number. Give one for each image.")
     if task == "regression":
-        if array.ndim not in (1, 2) or 0 in array.shape[1:] or not (np.abs(array.astype(float)) <= LARGEST).all():
+        if array.ndim not in (1, 2) or 0 in array.shape[1:] or not (np.abs(array.astype(float)) <= MAX_FLOAT32).all():
             raise DataError(f"{source} must be finite numbers, one row an image; it is {list(array.shape)}.")
         return array.reshape(len(array), -1)
     if task == "multilabel":
@@ -228,4 +227,4 @@ def _check_gaps(present: np.ndarray, path: str) -> None:
 
 
 def _names_of_groups(group: str | None) -> tuple[str, ...]:
-    return () if group is None else (group, *(f"{group}_{suffix}" for suffix in SUFFIXES.values()))
+    return () if group is None else (group, *(f"{group}_{suffix}" for suffix in PART_SUFFIXES.values()))

@@ -15,7 +15,7 @@ import numpy as np
 
 from convgrid.data.dataset import Files
 from convgrid.data.decoding import decode, quiet
-from convgrid.data.files import SHOWN, readable, some
+from convgrid.data.files import MAX_NAMES_SHOWN, readable, some
 from convgrid.errors import ConfigError, DataError
 from convgrid.system.environment import cores
 
@@ -86,7 +86,7 @@ def load(
 
 def _all_of(broken: Sequence[str]) -> str:
     """Where all of many are listed."""
-    if len(broken) <= SHOWN:
+    if len(broken) <= MAX_NAMES_SHOWN:
         return ""
     try:
         with tempfile.NamedTemporaryFile(

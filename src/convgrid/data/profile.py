@@ -18,7 +18,7 @@ from convgrid.objective.fit import Task
 
 EXAMPLE_BYTES, MOST_EXAMPLES = 2**18, 64  # of images kept beside a model's weights; at least 2 images
 FILE_SCALE = (0, 255)  # of an image file's pixels
-DARK = 127  # bytes none of which is above it have another white than 255, such as digits' 16
+MAX_DARK = 127  # bytes none of which is above it have another white than 255, such as digits' 16
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Profile:
         channels, height, width = images.shape[-3:]
         dtype = "uint8" if isinstance(images, Files) else str(images.dtype).removeprefix("torch.")
         least, most = FILE_SCALE if isinstance(images, Files) else (value.item() for value in images.aminmax())
-        is_as_files = from_files or (dtype == "uint8" and most > DARK)
+        is_as_files = from_files or (dtype == "uint8" and most > MAX_DARK)
         return cls(
             name=name,
             digest=data.digest,

@@ -14,8 +14,8 @@ from convgrid.errors import ConfigError
 from convgrid.runs.files import replacing, sync
 
 LIMIT = "CONVGRID_CACHE_GIB"  # the environment's variable
-GIB = 10.0  # where it says nothing
-SUFFIX = ".safetensors"
+DEFAULT_GIB = 10.0  # where it says nothing
+FEATURES_SUFFIX = ".safetensors"
 PARTIAL = "partial."  # what the name of a file begins with that is not whole yet
 LONGEST_HEADER = 2**16
 RATE = "multiply-adds a second"  # that a file says it was made with
@@ -54,7 +54,7 @@ class Cache:
     def entries(self) -> list[Entry]:
         """List the files, the most recently used first."""
         found: list[Entry] = []
-        for path in self.folder.glob(f"*{SUFFIX}"):
+        for path in self.folder.glob(f"*{FEATURES_SUFFIX}"):
             with suppress(OSError):  # another process removes it
                 status = path.stat()
                 if not path.name.startswith(PARTIAL):
@@ -143,12 +143,12 @@ class Cache:
 
     def _remove_partial(self) -> None:
         """What killed processes left: who is at work on a file holds its lock."""
-        for path in self.folder.glob(f"{PARTIAL}*{SUFFIX}"):
+        for path in self.folder.glob(f"{PARTIAL}*{FEATURES_SUFFIX}"):
             with suppress(OSError, Timeout), self.lock(path.name.removeprefix(PARTIAL), timeout=0):
                 path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{key}{SUFFIX}"
+        return self.folder / f"{key}{FEATURES_SUFFIX}"
 
 
 def about(path: Path) -> dict[str, str]:
@@ -166,11 +166,13 @@ def about(path: Path) -> dict[str, str]:
 
 
 def _limit() -> int:
-    text = os.environ.get(LIMIT) or str(GIB)
+    text = os.environ.get(LIMIT) or str(DEFAULT_GIB)
     try:
         found = float(text)
     except ValueError:
         found = -1.0
     if not 0 <= found < 2**20:
-        raise ConfigError(f"{LIMIT}={text} is not a size in GiB. Give a number such as {GIB:g}; 0 keeps nothing.")
+        raise ConfigError(
+            f"{LIMIT}={text} is not a size in GiB. Give a number such as {DEFAULT_GIB:g}; 0 keeps nothing."
+        )
     return int(found * 2**30)

@@ -27,7 +27,7 @@ from convgrid.features.mapped import num_bytes, read, write
 from convgrid.system.seeding import derive
 from convgrid.terminal import duration
 
-BATCH, PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
+EXTRACTION_BATCH, EXTRACTION_PIXELS = 512, 2**19  # images of 32x32; of larger ones fewer, to save memory
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 VERSION = 1  # of how features are computed
 
@@ -241,7 +241,7 @@ def _computed(
     try:
         if cache is not None:
             with cache.writing(key, size) as place:
-                write(place, shape, kind, _again(some, rows) if whole is None else whole.split(BATCH), about)
+                write(place, shape, kind, _again(some, rows) if whole is None else whole.split(EXTRACTION_BATCH), about)
             path = cache.find(key)
             watch.tell(_took(count, time.monotonic() - began))
             return whole if path is None else read(path)
@@ -294,7 +294,7 @@ def images_at(parts: Sequence[Split], places: np.ndarray, device: torch.device) 
         DataError: If a streamed image cannot be read.
     """
     shape = _shape(parts[0])
-    size = max(1, min(BATCH, PIXELS // (shape[1] * shape[2])))
+    size = max(1, min(EXTRACTION_BATCH, EXTRACTION_PIXELS // (shape[1] * shape[2])))
     files = parts[0].images
     if isinstance(files, Files):
         paths = [path for part in parts if isinstance(part.images, Files) for path in part.images.paths]

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from convgrid.features.cache import LONGEST_HEADER
 
-NAME = "features"
-ALIGNMENT = 64  # bytes, as of memory that torch takes itself
+TENSOR_NAME = "features"
+ALIGNED_BYTES = 64  # as of memory that torch takes itself
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-NAMES = {kind: name for name, kind in TYPES.items()}
+TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
 
 
 def num_bytes(shape: Sequence[int], kind: torch.dtype) -> int:
@@ -39,9 +39,9 @@ def write(
     Raises:
         OSError: If it cannot be written.
     """
-    known = {"dtype": NAMES[kind], "shape": [*shape], "data_offsets": [0, num_bytes(shape, kind)]}
-    header = json.dumps({"__metadata__": dict(about), NAME: known}).encode()
-    header += b" " * (-(8 + len(header)) % ALIGNMENT)
+    known = {"dtype": TYPE_NAMES[kind], "shape": [*shape], "data_offsets": [0, num_bytes(shape, kind)]}
+    header = json.dumps({"__metadata__": dict(about), TENSOR_NAME: known}).encode()
+    header += b" " * (-(8 + len(header)) % ALIGNED_BYTES)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for some in rows:
@@ -63,7 +63,7 @@ def read(path: Path) -> Tensor:
         known = json.loads(file.read(min(length, LONGEST_HEADER)))
     size = path.stat().st_size
     try:
-        shape, kind = known[NAME]["shape"], TYPES[known[NAME]["dtype"]]
+        shape, kind = known[TENSOR_NAME]["shape"], TYPES[known[TENSOR_NAME]["dtype"]]
         whole = 8 + length + num_bytes(shape, kind) == size
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not hold features") from error

@@ -24,14 +24,14 @@ from convgrid.model.export import write
 from convgrid.model.export_formats import in_process
 from convgrid.model.image_files import find_images, read_images
 from convgrid.model.metadata import Metadata
-from convgrid.model.trained_model import NOISE, Trained, noise, scores_of_noise
+from convgrid.model.trained_model import NOISE_SCORES, Trained, noise, scores_of_noise
 from convgrid.network.build import build
 from convgrid.network.foreign import (
     converted,
+    count_output_units,
     is_sorted,
     modules_of,
     num_channels,
-    num_outputs,
     turn_channels,
     unwrapped,
 )
@@ -134,7 +134,7 @@ def convert(file: Path, planned: PlanFor, wanted: PublishedInput) -> Trained:
     """
     tensors = read_foreign(file)
     modules = modules_of(tensors, wanted.order, wanted.leave_out)
-    names = wanted.names or tuple(map(str, range(num_outputs(modules))))
+    names = wanted.names or tuple(map(str, range(count_output_units(modules))))
     settings, plan = planned(num_channels(modules), len(names))
     network = build(plan, init="torch")
     try:
@@ -298,6 +298,6 @@ def keep(trained: Trained, out: Path, about: Mapping[str, Any]) -> None:
     Raises:
         ModelError: If it cannot be written, or does not predict what the model does.
     """
-    told = {**trained.meta.about, **about, NOISE: scores_of_noise(trained.meta, trained.predictor)}
+    told = {**trained.meta.about, **about, NOISE_SCORES: scores_of_noise(trained.meta, trained.predictor)}
     written = replace(trained, meta=replace(trained.meta, about=told))
     write(written, "safetensors", out, trained.images)

@@ -14,7 +14,7 @@ from convgrid.model.answers import answers_of
 from convgrid.model.export_formats import InferenceModel
 from convgrid.model.trained_model import is_close
 
-BATCH = 64
+PREDICTION_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def ask(model: InferenceModel, images: Tensor) -> Tensor:
         Shape (B, K).
     """
     with torch.inference_mode():
-        return torch.cat([model.predict(some) for some in images.split(BATCH)])
+        return torch.cat([model.predict(some) for some in images.split(PREDICTION_BATCH)])
 
 
 def hold_against(model: InferenceModel, original: InferenceModel, images: Tensor) -> Agreement:

@@ -21,8 +21,8 @@ from convgrid.runs.sweep import SWEEP, SWEEPS, read_sweep_or_tell, standing
 from convgrid.runs.trial import BEST, ENVIRONMENT, read_record
 from convgrid.system.text import one_line
 
-PARTS = {"validation": "best/val/", "test": "test/"}  # the metrics of each, in a trial's record
-SHOWN = 10  # names of classes in a sentence
+PART_PREFIXES = {"validation": "best/val/", "test": "test/"}  # the metrics of each, in a trial's record
+MAX_CLASSES_NAMED = 10  # names of classes in a sentence
 UNEVEN = 2.0  # times as many images of one class as of another that are worth a word
 TRAINED_WITH = (
     *("arch.weights", "arch.freeze", "arch.loaded_lr", "schedule.freeze_epochs"),
@@ -44,7 +44,7 @@ class Known:
 
     def metrics(self, part: str) -> dict[str, float]:
         """Those of "validation", at the best epoch, or of "test", by name."""
-        start = PARTS[part]
+        start = PART_PREFIXES[part]
         found: Mapping[str, float] = self.record.get("metrics", {})
         return {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}
 
@@ -114,7 +114,7 @@ def _summary(meta: Metadata) -> str:
 
 
 def _quality(known: Known) -> Iterator[str]:
-    images, found = known.meta.profile.images, {part: known.metrics(part) for part in PARTS}
+    images, found = known.meta.profile.images, {part: known.metrics(part) for part in PART_PREFIXES}
     found = {part: metrics for part, metrics in found.items() if metrics}
     if not found:
         yield "Not known: its training has not ended."
@@ -305,6 +305,6 @@ def _versions(environment: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {environment[name]}" for name in ("convgrid", "torch", "python") if name in environment)
 
 
-def _some(names: tuple[str, ...], most: int = SHOWN) -> str:
+def _some(names: tuple[str, ...], most: int = MAX_CLASSES_NAMED) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -16,9 +16,9 @@ HeightWidth = tuple[int, int]  # height, width
 # After Okabe and Ito: people with any colour vision tell them apart. The last one is that of all further classes.
 COLOURS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#555555")
 FAINT, STRONG = 0.25, 0.75  # opacity at probabilities of 0 and 1
-SMALLEST, LARGEST = 512, 1600  # pixels of the photo's longer side, to which it is enlarged or reduced
+MIN_PHOTO_SIDE, MAX_PHOTO_SIDE = 512, 1600  # pixels of the photo's longer side, to which it is enlarged or reduced
 PALE = 0.25  # share of white in the photo, so that colours are seen on black
-LETTERS, LINE, GAP, SWATCH = 16, 26, 16, 16  # pixels of the legend
+LEGEND_FONT, LEGEND_LINE, LEGEND_GAP, SWATCH = 16, 26, 16, 16  # pixels of the legend
 OUTLINED = 12  # pixels of a place from which borders between classes are drawn
 
 
@@ -79,7 +79,7 @@ def overlay(grey: np.ndarray, classes: Classes) -> Image.Image:
 
 def _factor(longest: int) -> float:
     """Small photos pixel by pixel, so that nothing is made up."""
-    return -(-SMALLEST // longest) if longest < SMALLEST else min(1.0, LARGEST / longest)
+    return -(-MIN_PHOTO_SIDE // longest) if longest < MIN_PHOTO_SIDE else min(1.0, MAX_PHOTO_SIDE / longest)
 
 
 def _named(classes: Classes) -> list[tuple[int, int]]:
@@ -134,19 +134,19 @@ def _legend(classes: Classes, colours: dict[int, str], least: int) -> Image.Imag
         "frame: a window, {1} x {0} pixels".format(*classes.window),
         "from place to place {1} x {0} pixels".format(*classes.step),
     ]
-    font = ImageFont.load_default(LETTERS)
-    width = max(SWATCH + GAP // 2 + max(font.getlength(text) for _, text in rows), *map(font.getlength, notes))
-    height = (len(rows) + len(notes)) * LINE + 3 * GAP
-    legend = Image.new("RGB", (round(width) + 2 * GAP, max(height, least)), "white")
+    font = ImageFont.load_default(LEGEND_FONT)
+    width = max(SWATCH + LEGEND_GAP // 2 + max(font.getlength(text) for _, text in rows), *map(font.getlength, notes))
+    height = (len(rows) + len(notes)) * LEGEND_LINE + 3 * LEGEND_GAP
+    legend = Image.new("RGB", (round(width) + 2 * LEGEND_GAP, max(height, least)), "white")
     draw = ImageDraw.Draw(legend)
     for number, (colour, text) in enumerate(rows):
-        middle = GAP + number * LINE + LINE // 2
-        box = (GAP, middle - SWATCH // 2, GAP + SWATCH, middle + SWATCH // 2)
+        middle = LEGEND_GAP + number * LEGEND_LINE + LEGEND_LINE // 2
+        box = (LEGEND_GAP, middle - SWATCH // 2, LEGEND_GAP + SWATCH, middle + SWATCH // 2)
         draw.rectangle(box, colour, outline="#888888")
-        draw.text((GAP + SWATCH + GAP // 2, middle), text, "black", font, anchor="lm")
+        draw.text((LEGEND_GAP + SWATCH + LEGEND_GAP // 2, middle), text, "black", font, anchor="lm")
     for number, text in enumerate(notes):
-        middle = 2 * GAP + (len(rows) + number) * LINE + LINE // 2
-        draw.text((GAP, middle), text, "#555555", font, anchor="lm")
+        middle = 2 * LEGEND_GAP + (len(rows) + number) * LEGEND_LINE + LEGEND_LINE // 2
+        draw.text((LEGEND_GAP, middle), text, "#555555", font, anchor="lm")
     return legend
 
 

@@ -24,14 +24,14 @@ from convgrid.model.class_map_overlay import Classes, overlay
 from convgrid.model.export_formats import InferenceModel
 from convgrid.model.image_files import check_readable, read_whole
 from convgrid.model.metadata import Metadata
-from convgrid.network.sliding import differences, places, step_of
+from convgrid.network.sliding import map_size, step_of, window_differences
 from convgrid.system.text import cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CROPS = 16  # of a map, that are held against it
-NONE = "none"  # of the labels
+NO_LABEL = "none"  # of the labels
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ class Map:
     @property
     def summary(self) -> str:
         """The most frequent classes or labels."""
-        told = Counter(name for each in self.answers for name in (each or [NONE] if isinstance(each, list) else [each]))
+        told = Counter(
+            name for each in self.answers for name in (each or [NO_LABEL] if isinstance(each, list) else [each])
+        )
         count = len(self.answers)
         return ", ".join(f"{name} {number / count:.0%}" for name, number in told.most_common(3)) + f" of {count} places"
 
@@ -179,13 +181,13 @@ def _mapped(model: InferenceModel, name: str, pixels: Tensor) -> Map:
 def _agreement(model: InferenceModel, pixels: Tensor, predictions: Tensor) -> str:
     """Cut some windows out, and ask of them what a crop's answer is."""
     meta = model.meta
-    reasons = differences(meta.plan)
+    reasons = window_differences(meta.plan)
     if not reasons:
         return ""
     why = f"The network sees more than a window ({', '.join(reasons)}), so that places differ from crops"
     if meta.answer is None:
         return f"{why}."
-    rows, columns = places(meta.plan, *pixels.shape[2:])
+    rows, columns = map_size(meta.plan, *pixels.shape[2:])
     (down, right), (_, height, width) = step_of(meta.plan), meta.profile.shape
     count = min(CROPS, rows * columns)
     chosen = [divmod(number * rows * columns // count, columns) for number in range(count)]

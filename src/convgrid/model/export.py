@@ -8,7 +8,7 @@ from torch import Tensor
 from convgrid.errors import ModelError
 from convgrid.model.agreement import Agreement, hold_against
 from convgrid.model.card import card
-from convgrid.model.export_formats import FORMATS, InferenceModel, in_process, slid
+from convgrid.model.export_formats import EXPORT_FORMATS, InferenceModel, in_process, slid
 from convgrid.model.image_files import check_readable, find_images, read_images
 from convgrid.model.trained_model import Trained, load
 from convgrid.runs.files import write as write_text
@@ -20,7 +20,7 @@ def export(
     """Write a trial's model into a file, and its card beside it.
 
     Args:
-        format_: A name in `FORMATS`.
+        format_: A name in `EXPORT_FORMATS`.
         out: The file, which does not exist yet.
         described: The card, which does not exist yet, either.
         named: Image files and folders to hold the model against; () takes some of those it was validated on.
@@ -49,7 +49,7 @@ def write(
     """Write a model file that predicts what the trained model does; one that does not leaves nothing.
 
     Args:
-        format_: A name in `FORMATS`.
+        format_: A name in `EXPORT_FORMATS`.
         out: The file, which does not exist yet.
         images: Real ones to hold it against, shape (E, C, H, W).
         original: What it shall predict, where that is not the model itself.
@@ -62,8 +62,8 @@ def write(
     """
     partial = out.with_name(f".{out.name}.partial{out.suffix}")
     try:
-        FORMATS[format_].write(trained, partial)
-        agreement = hold_against(FORMATS[format_].read(partial), original or in_process(trained), images)
+        EXPORT_FORMATS[format_].write(trained, partial)
+        agreement = hold_against(EXPORT_FORMATS[format_].read(partial), original or in_process(trained), images)
         partial.rename(out)
     except OSError as error:
         raise ModelError(f"{out} cannot be written: {error.strerror or error}.") from None

@@ -20,17 +20,18 @@ from torch.export import Dim, ExportedProgram
 
 from convgrid import activations, layers, scales  # noqa: F401  (code that a file of weights may name)
 from convgrid.errors import ModelError, cause_of
-from convgrid.model.export_suffixes import SUFFIXES
-from convgrid.model.metadata import KEY, Metadata
+from convgrid.model.export_suffixes import EXPORT_SUFFIXES
+from convgrid.model.metadata import Metadata
 from convgrid.model.slider import Slider
 from convgrid.model.trained_model import Trained, assemble, check_noise
 from convgrid.network import graph  # noqa: F401  (likewise)
 from convgrid.objective.predictor import Predictor
+from convgrid.runs.source import METADATA_KEY
 from convgrid.system.torch_internals import any_sides
 
-META_FILE = f"{KEY}.json"  # in a torch.export archive
+META_FILE = f"{METADATA_KEY}.json"  # in a torch.export archive
 KNOWN_CODE = ("convgrid.activations", "convgrid.layers", "convgrid.network.graph", "convgrid.scales", "torch.nn")
-IMAGES, PREDICTIONS = "images", "predictions"  # a program's input and output
+INPUT_NAME, OUTPUT_NAME = "images", "predictions"  # a program's input and output
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,14 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     with _quiet():
         made = torch.onnx.export(
             program_of(replace(trained, predictor=_with_means(trained.predictor))),
-            input_names=[IMAGES],
-            output_names=[PREDICTIONS],
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
             dynamic_shapes=_shapes(trained.meta),
             dynamo=True,
             verbose=False,
         )
     assert made is not None
-    made.model.metadata_props[KEY] = trained.meta.dumps()
+    made.model.metadata_props[METADATA_KEY] = trained.meta.dumps()
     made.save(str(file))
 
 
@@ -175,8 +176,8 @@ def _read_onnx(file: Path) -> InferenceModel:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    meta = _meta(session.get_modelmeta().custom_metadata_map.get(KEY, ""), file)
-    return _of(meta, lambda images: torch.from_numpy(session.run([PREDICTIONS], {IMAGES: images.numpy()})[0]))
+    meta = _meta(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, ""), file)
+    return _of(meta, lambda images: torch.from_numpy(session.run([OUTPUT_NAME], {INPUT_NAME: images.numpy()})[0]))
 
 
 def _write_safetensors(trained: Trained, file: Path) -> None:
@@ -185,7 +186,7 @@ def _write_safetensors(trained: Trained, file: Path) -> None:
     _check_code(trained.meta)
     weights = {name: weight.contiguous() for name, weight in trained.predictor.state_dict().items()}
     file.write_bytes(
-        save(weights, {"format": "pt", KEY: trained.meta.dumps()})
+        save(weights, {"format": "pt", METADATA_KEY: trained.meta.dumps()})
     )  # its own writing is for one's own eyes
 
 
@@ -193,7 +194,7 @@ def _read_safetensors(file: Path) -> InferenceModel:
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as opened:
-        meta = _meta((opened.metadata() or {}).get(KEY, ""), file)
+        meta = _meta((opened.metadata() or {}).get(METADATA_KEY, ""), file)
         _check_code(meta)
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is not a mapping)
     predictor = assemble(meta, weights)
@@ -220,7 +221,7 @@ def _is_known(target: str) -> bool:
     return getattr(found, "__module__", "") == module or (isinstance(found, type) and issubclass(found, nn.Module))
 
 
-FORMATS: Mapping[str, Format] = {
+EXPORT_FORMATS: Mapping[str, Format] = {
     "torch_export": Format(_write_program, _read_program),
     "onnx": Format(_write_onnx, _read_onnx),
     "safetensors": Format(_write_safetensors, _read_safetensors),
@@ -239,9 +240,9 @@ def read(file: Path) -> InferenceModel:
     Raises:
         ModelError: If it is none.
     """
-    (name,) = (name for name, suffix in SUFFIXES.items() if suffix == file.suffix)
+    (name,) = (name for name, suffix in EXPORT_SUFFIXES.items() if suffix == file.suffix)
     with _blamed_on(file, "read"):
-        model = FORMATS[name].read(file)
+        model = EXPORT_FORMATS[name].read(file)
     return replace(model, predict=_asked(model.predict, file), map=_asked(model.map, file))
 
 

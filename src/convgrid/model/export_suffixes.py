@@ -1,3 +1,3 @@
 """What files of exported models end in; a help lists them without importing torch."""
 
-SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # by format
+EXPORT_SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}  # by format

@@ -22,7 +22,7 @@ from convgrid.errors import DiskError, ModelError
 from convgrid.features.extract import ProgressWatch, images_at, stored
 from convgrid.model.answers import answers_of
 from convgrid.model.feature_map.drawing import draw
-from convgrid.model.feature_map.page import page_of
+from convgrid.model.feature_map.page import map_page
 from convgrid.model.feature_map.projection import MAPS, NEIGHBOURS, chosen, neighbours_agree
 from convgrid.model.image_files import check_readable, find_images, read_images
 from convgrid.model.metadata import Metadata
@@ -35,7 +35,7 @@ from convgrid.system.text import escaped
 from convgrid.terminal import duration
 from convgrid.training.trunk import source_of
 
-BINS = 5  # that numbers to predict are divided into, for their colours
+COLOUR_BINS = 5  # that numbers to predict are divided into, for their colours
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _groups(targets: np.ndarray, profile: Profile) -> list[str]:
             return [_group([name for name, has in zip(profile.names, row, strict=True) if has]) for row in targets]
         case "regression":
             values = targets[:, 0]
-            ends = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)))
+            ends = np.unique(np.quantile(values, np.linspace(0, 1, COLOUR_BINS + 1)))
             places = np.clip(np.searchsorted(ends, values, side="right"), 1, max(1, len(ends) - 1))
             return [f"{ends[place - 1]:.4g} to {ends[min(place, len(ends) - 1)]:.4g}" for place in places]
 
@@ -185,7 +185,7 @@ def _write_map(found: Features, meta: Metadata, out: Path, how: str) -> list[str
         **({"nearest images": score} if score else {}),
     }
     images = _small(found.parts, places, meta.profile)
-    write(out / f"{how}.html", page_of(title, facts, drawing, images))
+    write(out / f"{how}.html", map_page(title, facts, drawing, images))
     with replacing(out / f"{how}.png") as partial:
         save(drawing, partial)
     return [

@@ -9,14 +9,13 @@ from typing import Any, Literal, Self
 from convgrid import __version__
 from convgrid.component import Component
 from convgrid.config import component, fit_of, flatten, is_outside_identity
-from convgrid.config.identity import WEIGHTS
+from convgrid.config.identity import WEIGHTS_KEY
 from convgrid.data.profile import Profile
 from convgrid.network.plan import Plan
 from convgrid.objective.fit import Fit
 from convgrid.runs.forms import DATA_FORM, PLAN_FORM
 from convgrid.runs.trial import read_plan, read_record, read_settings
 
-KEY = "convgrid"  # of this text among a file's metadata
 Kind = Literal["probability", "score", "number"]
 
 
@@ -54,8 +53,8 @@ class Metadata:
         """
         settings = read_settings(folder)
         kept = {key: value for key, value in flatten(settings.values) if not is_outside_identity(key)}
-        if kept.get(WEIGHTS) is not None:  # what they are, not where they lie
-            kept[WEIGHTS] = read_record(folder).get("weights")
+        if kept.get(WEIGHTS_KEY) is not None:  # what they are, not where they lie
+            kept[WEIGHTS_KEY] = read_record(folder).get("weights")
         return cls(
             trial=folder.resolve().name,
             version=__version__,

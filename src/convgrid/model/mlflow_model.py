@@ -23,15 +23,15 @@ from mlflow.pyfunc import save_model
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from convgrid.model.mlflow_parts import ADDRESS, CARD, EXAMPLES, META, PROGRAM, make
+from convgrid.model.mlflow_parts import ADDRESS, CARD, INPUT_EXAMPLES, META, PROGRAM, make
 from convgrid.runs.trial import BEST, read_record
 from convgrid.system.mlflow_internals import packages_known
 
-NAME = "model"
-WEIGHTS = "convgrid.weights"  # tag: a digest of what the model was made of
+MODEL_NAME = "model"
+WEIGHTS_TAG = "convgrid.weights"  # tag: a digest of what the model was made of
 SERVING = Path(__file__).with_name("mlflow_serving.py")
-PACKAGES = ("mlflow", "numpy", "pandas", "torch")  # that a model needs when it is loaded
-LONGEST = 5000  # characters of a description in the registry
+MODEL_PACKAGES = ("mlflow", "numpy", "pandas", "torch")  # that a model needs when it is loaded
+MAX_DESCRIPTION_LENGTH = 5000  # characters of a description in the registry
 
 
 def store(folder: Path, uri: str, run_id: str, *, register: str | None = None, parts: Path | None = None) -> str:
@@ -69,7 +69,7 @@ def _stored(client: MlflowClient, run_id: str, digest: str) -> LoggedModel | Non
     experiment = client.get_run(run_id).info.experiment_id
     found = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     whole = (model for model in found if model.status == LoggedModelStatus.READY)
-    return next((model for model in whole if model.tags.get(WEIGHTS) == digest), None)
+    return next((model for model in whole if model.tags.get(WEIGHTS_TAG) == digest), None)
 
 
 def _store(client: MlflowClient, folder: Path, run_id: str, digest: str, parts: Path | None) -> LoggedModel:
@@ -84,9 +84,9 @@ def _log(client: MlflowClient, folder: Path, run_id: str, digest: str, parts: Pa
     meta, run = json.loads((parts / META).read_text(encoding="utf-8")), client.get_run(run_id)
     model = client.create_logged_model(
         run.info.experiment_id,
-        name=NAME,
+        name=MODEL_NAME,
         source_run_id=run_id,
-        tags={WEIGHTS: digest},
+        tags={WEIGHTS_TAG: digest},
         params={key: str(value) for key, value in meta["config"].items()},
         model_type=meta["profile"]["task"],
     )
@@ -94,7 +94,7 @@ def _log(client: MlflowClient, folder: Path, run_id: str, digest: str, parts: Pa
         with tempfile.TemporaryDirectory() as place:
             made = Model(model.artifact_location, run_id, model_id=model.model_id, model_uuid=model.model_id)
             _save(parts, meta, made, Path(place))
-            client.log_model_artifacts(model.model_id, f"{place}/{NAME}")
+            client.log_model_artifacts(model.model_id, f"{place}/{MODEL_NAME}")
         _link(client, folder, model, run_id)
     except BaseException:
         with suppress(Exception):  # the store may be what failed
@@ -108,15 +108,15 @@ def _save(parts: Path, meta: Mapping[str, Any], model: Model, place: Path) -> No
     text = (parts / CARD).read_text(encoding="utf-8").replace(ADDRESS, ADDRESS.format(model_id=model.model_id))
     (place / CARD).write_text(text, encoding="utf-8")
     profile = meta["profile"]
-    with packages_known(PACKAGES):
+    with packages_known(MODEL_PACKAGES):
         save_model(
-            str(place / NAME),
+            str(place / MODEL_NAME),
             mlflow_model=model,
             python_model=str(SERVING),
             artifacts={"program": str(parts / PROGRAM), "model_card": str(place / CARD)},
             signature=_signature(meta),
-            input_example=np.load(parts / EXAMPLES),
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],
+            input_example=np.load(parts / INPUT_EXAMPLES),
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in MODEL_PACKAGES],
             metadata={"trial": meta["trial"], "data": profile["name"], "digest": profile["digest"]},
         )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-PROGRAM, CARD, META, EXAMPLES = "program.pt2", "model_card.md", "convgrid.json", "examples.npy"
+PROGRAM, CARD, META, INPUT_EXAMPLES = "program.pt2", "model_card.md", "convgrid.json", "examples.npy"
 ADDRESS = "models:/{model_id}"  # in the card, before MLflow gives the model one
 
 
@@ -27,4 +27,4 @@ def make(folder: Path, place: Path) -> None:
     write(trained, "torch_export", place / PROGRAM, trained.images)
     (place / CARD).write_text(card(folder, trained.meta, "mlflow", ADDRESS), encoding="utf-8")
     (place / META).write_text(trained.meta.dumps(), encoding="utf-8")
-    np.save(place / EXAMPLES, trained.images[:2].numpy())
+    np.save(place / INPUT_EXAMPLES, trained.images[:2].numpy())

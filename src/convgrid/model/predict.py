@@ -15,7 +15,7 @@ from torch import Tensor
 from convgrid.data.files import left_out
 from convgrid.data.profile import FILE_SCALE, Profile
 from convgrid.errors import ModelError
-from convgrid.model.agreement import BATCH, ask
+from convgrid.model.agreement import PREDICTION_BATCH, ask
 from convgrid.model.answers import answers_of, best_of
 from convgrid.model.class_maps import Map, maps_of_arrays, maps_of_files
 from convgrid.model.export_formats import InferenceModel, in_process, read
@@ -166,8 +166,8 @@ def _tell_scale(profile: Profile) -> None:
 
 def _predictions(model: InferenceModel, files: Sequence[Path], unread: list[str]) -> Iterator[Prediction]:
     """Some images at a time; those that cannot be read are told, and noted."""
-    for first in range(0, len(files), BATCH):
-        known, pixels, broken = read_images(files[first : first + BATCH], model.meta.profile)
+    for first in range(0, len(files), PREDICTION_BATCH):
+        known, pixels, broken = read_images(files[first : first + PREDICTION_BATCH], model.meta.profile)
         for line in broken:
             _tell(line)
         unread += broken

@@ -42,7 +42,7 @@ def fetch_preset(arch: str) -> None:
         raise ConfigError(f"arch.weights={IMAGENET}: {out} cannot be written: {error.strerror or error}.") from None
 
 
-def planned(words: list[str], shape: tuple[int, int, int], classes: int) -> tuple[Settings, Plan]:
+def plan_for_weights(words: list[str], shape: tuple[int, int, int], classes: int) -> tuple[Settings, Plan]:
     """Plan the network that weights are of.
 
     Args:
@@ -74,7 +74,9 @@ def _convert(arch: str, published: Published, file: Path, out: Path) -> None:
         licence=published.licence,
         source=published.package or f"{TORCHVISION}{published.file}",
     )
-    trained = convert(file, lambda channels, count: planned([f"arch={arch}"], (channels, SIZE, SIZE), count), wanted)
+    trained = convert(
+        file, lambda channels, count: plan_for_weights([f"arch={arch}"], (channels, SIZE, SIZE), count), wanted
+    )
     assert trained.meta.plan.num_outputs == CLASSES
     with tempfile.TemporaryDirectory(dir=out.parent) as place:  # of two processes that do this, the last one stays
         keep(trained, Path(place) / out.name, {"check": f"the SHA-256 starts with {published.digits}"})

@@ -27,7 +27,8 @@ from convgrid.runs.trial import BEST, DATA, read_settings
 
 TRAINING = "predictor."  # what a checkpoint's names of weights start with
 EXACT = 1e-3  # of the largest prediction: what rounding makes of any of them in float32
-NOISE, FEW = "noise", 8  # among what a weights file says of itself: predictions of noise, of so many classes
+NOISE_SCORES = "noise"  # predictions of noise, among what a weights file says of itself
+NUM_NOISE_SCORES = 8  # classes of them
 ROUGH = 5e-2  # likewise, of them on average, in 16 bits or on a GPU
 
 
@@ -109,7 +110,7 @@ def noise(plan: Plan) -> Tensor:
 def scores_of_noise(meta: Metadata, predictor: nn.Module) -> list[list[float]]:
     """What a model predicts of noise, of its first classes: a weights file keeps it."""
     with torch.inference_mode():
-        return predictor(noise(meta.plan))[:, :FEW].tolist()
+        return predictor(noise(meta.plan))[:, :NUM_NOISE_SCORES].tolist()
 
 
 def check_noise(meta: Metadata, predictor: Predictor) -> None:
@@ -118,9 +119,9 @@ def check_noise(meta: Metadata, predictor: Predictor) -> None:
     Raises:
         ModelError: If it predicts something else.
     """
-    if NOISE not in meta.about:
+    if NOISE_SCORES not in meta.about:
         return
-    found, expected = torch.tensor(scores_of_noise(meta, predictor)), torch.tensor(meta.about[NOISE])
+    found, expected = torch.tensor(scores_of_noise(meta, predictor)), torch.tensor(meta.about[NOISE_SCORES])
     if not is_close(found, expected):
         raise ModelError("it does not predict what it did when it was written. Has the code of a layer changed?")
 

@@ -10,7 +10,7 @@ from itertools import islice
 from convgrid.network.plan import Plan
 from convgrid.network.planned import PlannedLayer
 
-MOST = 3  # lines
+MAX_ADVICE = 3  # lines
 SMALL = 3  # a kernel's side that is never too large
 MOST_SHARE = 0.9  # of all parameters in the first fully connected layer
 AXES = {0: "row", 1: "column"}
@@ -26,7 +26,7 @@ def advice(plan: Plan) -> list[str]:
     Returns:
         At most three sentences, the costliest rule first.
     """
-    return [*islice(_all_advice(plan), MOST)]
+    return [*islice(_all_advice(plan), MAX_ADVICE)]
 
 
 def precision_advice(plan: Plan, batch_size: int, cpu_flags: Collection[str]) -> list[str]:

@@ -15,7 +15,7 @@ from convgrid.network.weights import shapes
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")  # keys that files put around theirs
 PREFIX = "module."  # of networks that were trained on several GPUs
 COUNTER = "num_batches_tracked"  # of norms, which older files lack
-KINDS = {4: "a convolution", 2: "a fully connected layer", 1: "a norm"}  # by the dimensions of a weight
+KIND_BY_DIMENSIONS = {4: "a convolution", 2: "a fully connected layer", 1: "a norm"}  # of a weight
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Module:
         weight = self.tensors.get("weight")
         if weight is None:
             return f"{', '.join(self.tensors)} without a weight"
-        kind = KINDS.get(weight.dim(), "a tensor")
+        kind = KIND_BY_DIMENSIONS.get(weight.dim(), "a tensor")
         bias = ", bias" if "bias" in self.tensors and weight.dim() > 1 else ", no bias" if weight.dim() > 1 else ""
         return f"{kind} of {'x'.join(map(str, weight.shape))}{bias}"
 
@@ -86,7 +86,7 @@ def num_channels(modules: Sequence[Module]) -> int:
     return next((weight.shape[1] for weight in weights if weight.dim() == 4), 3)
 
 
-def num_outputs(modules: Sequence[Module]) -> int:
+def count_output_units(modules: Sequence[Module]) -> int:
     """Count the outputs: those of the last fully connected layer, or of the last convolution where there is none."""
     weights = [module.tensors["weight"] for module in modules if "weight" in module.tensors]
     linear = [weight for weight in weights if weight.dim() == 2]

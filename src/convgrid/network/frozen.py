@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from convgrid.errors import PlanError
 from convgrid.network.planned import IMAGE, PlannedLayer
 
-NONE, FEATURES = "none", "features"
+FREEZE_NONE, FREEZE_FEATURES = "none", "features"
 
 
 def cuts(layers: Sequence[PlannedLayer]) -> list[bool]:
@@ -55,15 +55,15 @@ def count_frozen(layers: Sequence[PlannedLayer], num_features: int, freeze: str)
     Raises:
         PlanError: If there is no such layer, the network cannot be cut behind it, or nothing would be left to train.
     """
-    if freeze == NONE:
+    if freeze == FREEZE_NONE:
         return 0
-    if freeze == FEATURES:
+    if freeze == FREEZE_FEATURES:
         if not any(layer.parameters for layer in layers[:num_features]):
             raise PlanError("arch.freeze=features: no layer before the head has weights. Use arch.freeze=none.")
         return num_features
     names = [layer.name for layer in layers]
     if freeze not in names:
-        near = difflib.get_close_matches(freeze, [*names, FEATURES, NONE], n=3)
+        near = difflib.get_close_matches(freeze, [*names, FREEZE_FEATURES, FREEZE_NONE], n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else "dry_run=true shows their names."
         raise PlanError(f"arch.freeze={freeze} is not a layer of the network. {hint}")
     place = names.index(freeze)

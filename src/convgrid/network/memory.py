@@ -10,7 +10,7 @@ from typing import Any
 
 from convgrid.component import Component
 from convgrid.network.plan import Plan
-from convgrid.network.planned import BYTES, IMAGE, PlannedLayer, Shape
+from convgrid.network.planned import FLOAT32_BYTES, IMAGE, PlannedLayer, Shape
 
 # How many numbers a weight an optimizer keeps, and how many its step makes for a moment.
 OPTIMIZERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, int]]] = {
@@ -54,7 +54,7 @@ def training_bytes(plan: Plan, batch_size: int, optimizer: Component) -> int:
     """
     count = OPTIMIZERS[_function(optimizer)] if optimizer.target.startswith("convgrid.") else lambda _: OF_ONES_OWN
     states, momentary = count(optimizer.options)
-    weights, trained = BYTES * plan.parameters, BYTES * plan.trainable
+    weights, trained = FLOAT32_BYTES * plan.parameters, FLOAT32_BYTES * plan.trainable
     step = _Step(plan, batch_size)
     step.forward()
     step.backward()
@@ -112,7 +112,7 @@ class _Step:
 
     def _of_weights(self, layer: PlannedLayer) -> int:
         is_written = self._writes_in_place and layer.kind == "FC"
-        return 0 if is_written else BYTES * layer.parameters
+        return 0 if is_written else FLOAT32_BYTES * layer.parameters
 
     def _trained(self) -> set[str]:
         """Layers with trained weights in them or before them: the way back ends at these."""
@@ -160,7 +160,7 @@ def _extra(layer: PlannedLayer) -> int:
         return image if _is_reordered(layer) else 0
     padded = 0 if _is_even(layer) else _padded(layer)
     places = INDEX * math.prod(layer.output_shape)
-    mask = BYTES * layer.input_shape[0]
+    mask = FLOAT32_BYTES * layer.input_shape[0]
     others = {"max_pool": places, "l2_pool": image, "local_response": LOCAL_RESPONSE * image}
     return padded + (others | {"Dropout": image, "SpatialDropout": mask}).get(function, 0)
 
@@ -193,4 +193,4 @@ def _function(component: Component) -> str:
 
 
 def _bytes(shape: Shape) -> int:
-    return BYTES * math.prod(shape)
+    return FLOAT32_BYTES * math.prod(shape)

@@ -11,7 +11,7 @@ from convgrid.component import Component
 from convgrid.errors import ConvgridError, PlanError
 from convgrid.network import pattern as pattern_language
 from convgrid.network.folding import folded
-from convgrid.network.frozen import NONE, count_features, count_frozen
+from convgrid.network.frozen import FREEZE_NONE, count_features, count_frozen
 from convgrid.network.layout import Layout, Measure
 from convgrid.network.pattern import Join, Layer, Pattern, Step
 from convgrid.network.planned import IMAGE, Groups, PlannedLayer, Shape, TooSmall, Walk, check_num_groups
@@ -35,7 +35,7 @@ class Architecture:
     m: int = 1
     k: int = 1
     head: str | None = None
-    freeze: str = NONE
+    freeze: str = FREEZE_NONE
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from convgrid.network.pattern import Layer, Value
 Shape = tuple[int, ...]  # (C, H, W) or (F,)
 Pair = tuple[int, int]  # height, width
 Padding = tuple[int, int, int, int]  # left, right, top, bottom, in torch's order
-BYTES = 4  # of a float32
+FLOAT32_BYTES = 4
 IMAGE = "input"  # among the inputs of a layer
 
 CONV_DEFAULTS = {"kernel_size": 3, "stride": 1, "padding": "same", "dilation": 1, "groups": 1, "bias": True}
@@ -79,7 +79,7 @@ class PlannedLayer:
     @property
     def activation_bytes(self) -> int:
         """Memory of the output for one image in float32, in bytes."""
-        return BYTES * math.prod(self.output_shape)
+        return FLOAT32_BYTES * math.prod(self.output_shape)
 
 
 class Place(NamedTuple):

@@ -80,7 +80,7 @@ def step_of(plan: Plan) -> Pair:
     return jumps[plan.layers[-1].name]
 
 
-def places(plan: Plan, height: int, width: int) -> Pair:
+def map_size(plan: Plan, height: int, width: int) -> Pair:
     """Count the rows and columns of a map: the windows that lie inside an image.
 
     Example:
@@ -89,7 +89,7 @@ def places(plan: Plan, height: int, width: int) -> Pair:
         >>> from convgrid.network.planned import Groups
         >>> conv, relu = Component("conv", "convgrid.layers.conv"), Component("relu", "torch.relu")
         >>> halvings = "INPUT -> [CONV(4) -> POOL(2)]*5 -> FC"
-        >>> places(plan(Architecture(halvings, Groups(conv, relu, {})), (3, 224, 224), 10), 384, 384)
+        >>> map_size(plan(Architecture(halvings, Groups(conv, relu, {})), (3, 224, 224), 10), 384, 384)
         (6, 6)
     """
     _, *window = plan.input_shape
@@ -99,7 +99,7 @@ def places(plan: Plan, height: int, width: int) -> Pair:
     return rows, columns
 
 
-def differences(plan: Plan) -> list[str]:
+def window_differences(plan: Plan) -> list[str]:
     """Say what makes the scores of a place others than those of its window cut out.
 
     Returns:

@@ -39,7 +39,7 @@ def matching(plan: Plan, source: Plan, place: str, *, free_head: bool) -> tuple[
     return tuple(layer.name for layer in found)
 
 
-def differences(plan: Plan, source: Plan, loaded: Sequence[str]) -> list[str]:
+def differing_layers(plan: Plan, source: Plan, loaded: Sequence[str]) -> list[str]:
     """Find loaded layers that compute otherwise than where their weights come from, and the activations among them.
 
     Args:

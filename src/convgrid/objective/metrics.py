@@ -14,7 +14,7 @@ from convgrid.objective.fit import Fit, Task
 from convgrid.objective.glossary import metrics_of
 
 TOP = 5
-BINS = 15
+CALIBRATION_BINS = 15
 RANKED_AT_ONCE = 2**22  # predictions: bounds what ranking takes to 300 MB
 
 
@@ -159,8 +159,8 @@ def calibration_error(predictions: Tensor, targets: Tensor) -> Tensor:
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
     surest, predicted = predictions.max(-1)
-    edges = torch.arange(1, BINS, device=surest.device) / BINS  # linspace misses 3/5 by a bit
-    bins = functional.one_hot(torch.bucketize(surest, edges), BINS).double()
+    edges = torch.arange(1, CALIBRATION_BINS, device=surest.device) / CALIBRATION_BINS  # linspace misses 3/5 by a bit
+    bins = functional.one_hot(torch.bucketize(surest, edges), CALIBRATION_BINS).double()
     excess = surest.double() - (predicted == targets).double()
     return (excess @ bins).abs().sum() / len(targets)
 

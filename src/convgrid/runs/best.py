@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 REPETITIONS = ("seed", "fold")  # keys whose values are repetitions of one setting
-MOST = 1.7e308  # what is greater is infinite: MLflow keeps infinity as the greatest float64
+MAX_FINITE = 1.7e308  # what is greater is infinite: MLflow keeps infinity as the greatest float64
 
 SettingKey = tuple[tuple[str, str], ...]
 
@@ -16,7 +16,7 @@ def is_finite(value: float) -> bool:
         >>> is_finite(0.9), is_finite(float("nan")), is_finite(1.7976931348623157e308)
         (True, False, False)
     """
-    return math.isfinite(value) and abs(value) < MOST
+    return math.isfinite(value) and abs(value) < MAX_FINITE
 
 
 def setting_of(varying: Mapping[str, str]) -> SettingKey:

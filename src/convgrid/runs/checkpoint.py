@@ -9,7 +9,7 @@ import torch
 
 from convgrid.errors import RunError
 
-PARTS = ("state_dict", "history", "confusions", "examples")  # what every one has
+CHECKPOINT_KEYS = ("state_dict", "history", "confusions", "examples")  # what every one has
 
 
 def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -39,6 +39,6 @@ def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str,
         raise RunError(f"{file} cannot be read: {cause}.") from None
     if damaged:
         raise RunError(f"{file} cannot be read: {damaged} in it is damaged.")
-    if not isinstance(found, dict) or not found.keys() >= {*PARTS}:
+    if not isinstance(found, dict) or not found.keys() >= {*CHECKPOINT_KEYS}:
         raise RunError(f"{file} cannot be read: it is not a checkpoint of convgrid.")
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from convgrid.errors import ConvgridError, RunError, reason_of
 
-LARGEST = 2**63  # numbers from here on do not fit into tables and stores
+INTEGER_LIMIT = 2**63  # numbers from here on do not fit into tables and stores
 LATEST = 253_402_300_799_000  # milliseconds: the last year that a date can have
 BETWEEN_SYNCS = 1.0  # seconds; a trial of 30 ms does not wait for the disk
 
@@ -70,12 +70,12 @@ class FileForm:
 
 def is_count(value: Any) -> bool:
     """Whether a value is a whole number from 0 on that fits everywhere."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < INTEGER_LIMIT
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a number that fits everywhere; NaN is one."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < INTEGER_LIMIT
     return whole or isinstance(value, float)
 
 

@@ -10,7 +10,7 @@ from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, read_s
 from convgrid.runs.trial import (
     BEST,
     CONFIG,
-    METRICS,
+    METRICS_LOG,
     RECORD,
     RUNS,
     TRACKED,
@@ -172,7 +172,7 @@ def _last(runs: Path, sweeps: Path) -> Path:
 
 def _modified(file: Path) -> int:
     """When a run had its last epoch, or a sweep its last trial."""
-    metrics = file.with_name(METRICS)
+    metrics = file.with_name(METRICS_LOG)
     return max(path.stat().st_mtime_ns for path in (file, metrics) if path == file or path.exists())
 
 

@@ -23,7 +23,7 @@ from convgrid.runs.files import (
 )
 
 STATUSES = ("running", "finished", "pruned", "failed", "killed")
-SIZES = ("plan.parameters", "plan.multiply_adds")  # numbers among a run's parameters, which are texts
+SIZE_PARAMS = ("plan.parameters", "plan.multiply_adds")  # numbers among a run's parameters, which are texts
 
 OBJECTIVE = FieldKind("a metric with max or min", lambda value: _is_objective(value))
 SWEEP_STATUS = FieldKind(
@@ -137,7 +137,7 @@ def _is_objective(value: Any) -> bool:
 
 def _is_params(value: Any) -> bool:
     texts = mapping_of(lambda each: each is None or is_text(each) or is_number(each))(value)
-    return texts and all(str(value.get(size, 0)).isdecimal() for size in SIZES)
+    return texts and all(str(value.get(size, 0)).isdecimal() for size in SIZE_PARAMS)
 
 
 def _is_tracking(value: Any) -> bool:

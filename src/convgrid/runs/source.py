@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from convgrid.config import Settings, replaced
-from convgrid.config.identity import WEIGHTS
+from convgrid.config.identity import WEIGHTS_KEY
 from convgrid.errors import ConfigError, ConvgridError
 from convgrid.network.plan import Plan
 from convgrid.network.published import IMAGENET, PUBLISHED, kept
-from convgrid.network.weights import differences, matching
+from convgrid.network.weights import differing_layers, matching
 from convgrid.runs.files import read_known
 from convgrid.runs.find import LAST_RUN, find_model
 from convgrid.runs.forms import DATA_FORM
 from convgrid.runs.trial import BEST, DATA, read_plan
 
-SUFFIX = ".safetensors"
+WEIGHTS_SUFFIX = ".safetensors"
 FOREIGN = (".pt", ".pth", ".th", ".bin", ".pkl")
-KEY = "convgrid"  # of a weights file's metadata
-LONGEST = 2**26  # bytes of a header: more is not one
+METADATA_KEY = "convgrid"  # of a weights file's metadata
+MAX_HEADER_BYTES = 2**26  # bytes of a header: more is not one
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def pinned(words: Sequence[str]) -> list[str]:
     Returns:
         The same, also where there is no last run, which is told later.
     """
-    return [_pinned(word) if word.startswith(f"{WEIGHTS}=") else word for word in words]
+    return [_pinned(word) if word.startswith(f"{WEIGHTS_KEY}=") else word for word in words]
 
 
 def _pinned(word: str) -> str:
@@ -144,7 +144,7 @@ def source_notes(settings: Settings, plan: Plan, loaded: Sequence[str] | None = 
     if plan.input_shape[1:] < source.plan.input_shape[1:]:
         sides = ",".join(map(str, source.plan.input_shape))
         lines.append(f"data.shape=[{sides}] shows them what they know, where photos are that large, and takes longer")
-    others = differences(plan, source.plan, loaded)
+    others = differing_layers(plan, source.plan, loaded)
     if others:
         lines.append(f"{', '.join(others[:5])} computed otherwise there: with another stride, padding or number")
     return lines
@@ -172,10 +172,10 @@ def _drawn(names: list[str]) -> str:
 
 def _file(name: str) -> Path:
     file = Path(name)
-    if file.suffix in (*FOREIGN, SUFFIX):
+    if file.suffix in (*FOREIGN, WEIGHTS_SUFFIX):
         if not file.is_file():
             raise ConfigError(f"arch.weights={name}: there is no such file.")
-        if file.suffix != SUFFIX:
+        if file.suffix != WEIGHTS_SUFFIX:
             raise ConfigError(
                 f"arch.weights={name} has no layers of convgrid's. Convert it: python -m convgrid adopt {name} arch=..."
             )
@@ -196,7 +196,7 @@ def _stamp(file: Path, name: str) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=16)  # the many points of a sweep share a file
 def _read(place: str, file: Path, stamp: tuple[int, int]) -> WeightsSource:
-    if file.suffix == SUFFIX:
+    if file.suffix == WEIGHTS_SUFFIX:
         return _of_file(place, file)
     known = read_known(file.parent / DATA, DATA_FORM)
     scale = known.get("scale", (0, 255))
@@ -225,6 +225,6 @@ def read_metadata(file: Path) -> Mapping[str, Any]:
     """
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
-        if length > LONGEST:
+        if length > MAX_HEADER_BYTES:
             raise ValueError(f"a header of {length} bytes")
-        return json.loads(json.loads(opened.read(length))["__metadata__"][KEY])
+        return json.loads(json.loads(opened.read(length))["__metadata__"][METADATA_KEY])

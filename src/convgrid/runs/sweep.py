@@ -23,7 +23,7 @@ SWEEP = "sweep.json"
 TRACKED_SWEEP = "parent.json"  # what the tracking store has of the folder
 SWEEPS = Path("sweeps")
 DONE = ("finished", "pruned", "failed")  # a killed trial is left to go on
-ANEW = "Its sweep, started again, writes it anew."
+WRITTEN_ANEW = "Its sweep, started again, writes it anew."
 SECONDS_BETWEEN_WRITES = 1.0  # a sweep of thousands of trials is not written out for each of them
 
 
@@ -59,9 +59,9 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     try:
         return read(file, SWEEP_FORM)
     except FileNotFoundError as error:
-        raise SweepError(f"{file} is missing. {ANEW}") from error
+        raise SweepError(f"{file} is missing. {WRITTEN_ANEW}") from error
     except RunError as error:
-        raise SweepError(f"{error} {ANEW}") from error.__cause__
+        raise SweepError(f"{error} {WRITTEN_ANEW}") from error.__cause__
 
 
 def swept_keys(sweep: Mapping[str, Any]) -> list[str]:

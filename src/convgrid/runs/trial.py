@@ -38,14 +38,14 @@ from convgrid.runs.forms import (
 RUNS = Path("runs")
 CONFIG = "config.yaml"
 RECORD = "run.json"
-METRICS = "metrics.jsonl"
+METRICS_LOG = "metrics.jsonl"
 PLAN, ENVIRONMENT, DATA, LOG = "plan.json", "environment.json", "data.json", "log.txt"
 BEST, LAST = "best.ckpt", "last.ckpt"
 CONFUSION = {"val": "confusion_validation.csv", "test": "confusion_test.csv"}
 WORST, CURVES = "misclassified.png", "learning_curves.png"
-SYSTEM = "system.jsonl"  # how busy the machine was
+SYSTEM_LOG = "system.jsonl"  # how busy the machine was
 TRACKED = "tracked.json"  # what the tracking store has of the folder
-ENDED = "its process ended"  # why a run was killed that nobody could give a status
+PROCESS_ENDED = "its process ended"  # why a run was killed that nobody could give a status
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster, where PyYAML has it
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -126,7 +126,7 @@ class EpochLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path / METRICS
+        self._file = path / METRICS_LOG
         if not (path / LAST).exists():
             self._file.unlink(missing_ok=True)
         whole = [line for line, _ in _epochs(path)]
@@ -258,7 +258,7 @@ def set_one_right(path: Path) -> bool:
         if folder is None:
             return False
         last = max((epoch["time"] for epoch in read_epochs(path)), default=0)
-        folder.update(status="killed", reason=ENDED, ended=max(last, record.get("started", 0)) or now())
+        folder.update(status="killed", reason=PROCESS_ENDED, ended=max(last, record.get("started", 0)) or now())
     except OSError:  # another's folder, or a full disk: whoever writes there next sets it right
         return False
     folder.lock.release()
@@ -300,9 +300,9 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
 
 
 def _epochs(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    for number, (line, epoch) in enumerate(read_lines(path / METRICS, EPOCH_FORM), start=1):
+    for number, (line, epoch) in enumerate(read_lines(path / METRICS_LOG, EPOCH_FORM), start=1):
         if epoch["epoch"] != number:
-            tell(RunError(f"{path / METRICS}, from line {number} on: epoch is not {number}."))
+            tell(RunError(f"{path / METRICS_LOG}, from line {number} on: epoch is not {number}."))
             return
         yield line, epoch
 

@@ -11,7 +11,7 @@ from convgrid.system.environment import cores
 
 # What an epoch's time goes by, beside the network.
 ALIKE = ("data", "data.limit", "data.batch_size", "trainer.limit", "trainer.precision")
-FROZEN = ("arch.freeze", "augment")  # frozen layers of unchanged images are not part of it
+FREEZE_KEYS = ("arch.freeze", "augment")  # frozen layers of unchanged images are not part of it
 
 
 def estimate_seconds(trials: Sequence[Trial], settings: Settings, runs: Path = RUNS) -> float | None:
@@ -51,7 +51,7 @@ def estimate_seconds(trials: Sequence[Trial], settings: Settings, runs: Path = R
 
 def _kind(values: Mapping[str, object]) -> tuple[str, ...]:
     """Runs of earlier versions have nothing frozen."""
-    return tuple(str(values.get(key)) for key in ALIKE) + tuple(str(values.get(key, "none")) for key in FROZEN)
+    return tuple(str(values.get(key)) for key in ALIKE) + tuple(str(values.get(key, "none")) for key in FREEZE_KEYS)
 
 
 def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:

@@ -68,6 +68,9 @@ class Survey:
         return {key: list(values) for key, values in found.items()}
 
 
+TrialResult = tuple[Trial, Outcome]
+
+
 class Source(Protocol):
     """Where the scheduler takes trials from: a grid, or a search that learns from outcomes."""
 

@@ -8,7 +8,7 @@ from convgrid.objective.fit import Task
 from convgrid.objective.glossary import Mode, objective_of
 from convgrid.sweep.interfaces import Outcome, Trial
 
-SIZES = ("parameters", "multiply_adds", "activation_bytes")
+SIZE_OBJECTIVES = ("parameters", "multiply_adds", "activation_bytes")
 
 
 def objectives_of(settings: Settings) -> dict[str, Mode]:
@@ -24,7 +24,7 @@ def objectives_of(settings: Settings) -> dict[str, Mode]:
     if not several:
         return dict([main_objective(settings)])
     names = [name for name in several if isinstance(name, str)]  # the sweep's checks tell of others
-    return {name: "min" if name in SIZES else _mode_of(name, task) for name in names}
+    return {name: "min" if name in SIZE_OBJECTIVES else _mode_of(name, task) for name in names}
 
 
 def main_objective(settings: Settings) -> tuple[str, Mode]:
@@ -50,7 +50,8 @@ def objective_values(objectives: Sequence[str], trial: Trial, outcome: Outcome) 
         A value each.
     """
     return [
-        float(getattr(trial.plan, name)) if name in SIZES else outcome.metrics[f"best/{name}"] for name in objectives
+        float(getattr(trial.plan, name)) if name in SIZE_OBJECTIVES else outcome.metrics[f"best/{name}"]
+        for name in objectives
     ]
 
 
@@ -83,4 +84,4 @@ def _mode_of(name: str, task: Task) -> Mode:
         return objective_of(task, name, "auto")[1]
     except ConfigError as error:
         message = str(error).replace("objective.metric=", "sweep.objectives: ", 1)
-        raise ConfigError(f"{message} Or a size: {', '.join(SIZES)}.") from None
+        raise ConfigError(f"{message} Or a size: {', '.join(SIZE_OBJECTIVES)}.") from None

@@ -13,7 +13,8 @@ from convgrid.sweep.interfaces import Trial
 from convgrid.terminal import duration
 
 SPEED = 5e9  # multiply-adds a second of one core, where nothing was computed yet
-APART = ("data.batch_size", "data.workers", "data.memory_gib", "data.split_seed", "data.views")  # of no account here
+# Of no account here.
+IGNORED_KEYS = ("data.batch_size", "data.workers", "data.memory_gib", "data.split_seed", "data.views")
 LIMITS = ("trainer.limit", "trainer.overfit")
 
 
@@ -67,7 +68,7 @@ def _data(settings: Settings) -> str:
 
 def _stated(params: dict[str, str]) -> dict[str, str]:
     kept = (key for key in params if key == "data" or key.startswith("data.") or key in LIMITS)
-    return {key: params[key] for key in sorted(kept) if key not in APART and "_target_" not in key}
+    return {key: params[key] for key in sorted(kept) if key not in IGNORED_KEYS and "_target_" not in key}
 
 
 def _images(settings: Settings, runs: Path) -> Mapping[str, int]:

@@ -12,13 +12,13 @@ from convgrid.config import Settings, component
 from convgrid.config.sections import SweepSettings
 from convgrid.objective.glossary import Mode
 from convgrid.sweep.interfaces import Outcome, Survey, Trial
-from convgrid.sweep.objectives import SIZES, front, objective_values, objectives_of
+from convgrid.sweep.objectives import SIZE_OBJECTIVES, front, objective_values, objectives_of
 from convgrid.sweep.race import FIRST, first_look, most_trials
 from convgrid.sweep.space import ALWAYS, Dimension, Interval, Space, When
 from convgrid.terminal import duration, printable, shortened, show_result
 
 MOST_REASONS = 8  # shown of the points skipped
-MOST_VALUES = 60  # characters shown of a key's values
+MAX_VALUES_WIDTH = 60  # characters shown of a key's values
 
 
 def show_survey(
@@ -113,7 +113,7 @@ def show_front(results: Sequence[tuple[Trial, Outcome]], objectives: Mapping[str
     console.print(f"{len(unbeaten):,} of {len(values):,} trials are beaten by no other in {' and '.join(objectives)}:")
     for key in unbeaten:
         reached = [
-            f"{name} {value:,.{0 if name in SIZES else 4}f}"
+            f"{name} {value:,.{0 if name in SIZE_OBJECTIVES else 4}f}"
             for name, value in zip(objectives, values[key], strict=True)
         ]
         drawn = [f"{name}={value}" for name, value in finished[key][0].varying.items()]
@@ -147,7 +147,7 @@ def _short(values: Sequence[str]) -> str:
     """All values, or the first and the last of many."""
     values = [shortened(value) for value in values]
     text = ",".join(values)
-    if len(text) <= MOST_VALUES:
+    if len(text) <= MAX_VALUES_WIDTH:
         return text
     return f"{values[0]}, ... {len(values):,} values ..., {values[-1]}"
 

@@ -11,7 +11,7 @@ from convgrid.runs.best import SettingKey, is_finite, setting_of
 from convgrid.sweep.interfaces import WAIT, Outcome, Survey, Trial, Wait
 
 if TYPE_CHECKING:
-    from convgrid.compare.racing import Race, Rules
+    from convgrid.compare.racing import Race, RaceRules
 
 FIRST = 3  # seeds that each setting gets
 
@@ -47,7 +47,9 @@ class RaceSource:
         begins: Told of each look.
     """
 
-    def __init__(self, survey: Survey, rules: "Rules", metric: str, mode: Mode, begins: Callable[[Look], None]) -> None:
+    def __init__(
+        self, survey: Survey, rules: "RaceRules", metric: str, mode: Mode, begins: Callable[[Look], None]
+    ) -> None:
         self._settings, self._finished = by_setting(survey.trials), survey.finished
         self._rules, self._begins = rules, begins
         self._name, self._mode = f"best/{metric}", mode
@@ -114,11 +116,11 @@ def by_setting(trials: Sequence[Trial]) -> dict[SettingKey, list[Trial]]:
     return {setting: sorted(group, key=lambda trial: trial.settings.seed) for setting, group in found.items()}
 
 
-def rules_of(trials: Sequence[Trial], sweep: SweepSettings) -> "Rules":
+def rules_of(trials: Sequence[Trial], sweep: SweepSettings) -> "RaceRules":
     """What ends the race of these trials."""
-    from convgrid.compare.racing import Rules  # as above
+    from convgrid.compare.racing import RaceRules  # as above
 
-    return Rules(len(by_setting(trials)), sweep.tolerance, sweep.max_seeds, sweep.max_trials)
+    return RaceRules(len(by_setting(trials)), sweep.tolerance, sweep.max_seeds, sweep.max_trials)
 
 
 def check_race(trials: Sequence[Trial], sweep: SweepSettings) -> None:

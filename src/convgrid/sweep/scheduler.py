@@ -17,9 +17,9 @@ from convgrid.sweep.interfaces import WAIT, Outcome, Source, Trial, Wait
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 from convgrid.system.processes import handled_by
 
-LOOK = 0.25  # seconds between looks at the clock and at signals
-PAUSE = 1.0  # seconds before a trial that another process trains is asked for again
-GRACE = 10.0  # seconds for running trials to end by themselves after Ctrl-C
+SCHEDULER_POLL_INTERVAL = 0.25  # seconds between looks at the clock and at signals
+ASK_AGAIN_DELAY = 1.0  # seconds before a trial that another process trains is asked for again
+INTERRUPT_GRACE = 10.0  # seconds for running trials to end by themselves after Ctrl-C
 MOST_PARTS = 8  # that a batch is divided into where memory is short
 MOST_LOSSES = 3  # of nodes with one trial: it may be what they die of
 FINAL = ("memory", "mistake", "lost")  # causes that would come again with the same bits, or have come often enough
@@ -67,11 +67,11 @@ class Tracker(Protocol):
         ...
 
 
-ANEW = "Trials that an earlier run has finished are trained anew: its data, or its device, was another."
+TRAINED_ANEW = "Trials that an earlier run has finished are trained anew: its data, or its device, was another."
 
 
 @dataclass(frozen=True)
-class Rules:
+class SchedulerRules:
     """What the `sweep` group says of trials that do not end well.
 
     Args:
@@ -101,7 +101,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, sweep: str, source: Source, workers: Workers, rules: Rules, view: View, tracker: Tracker | None
+        self, sweep: str, source: Source, workers: Workers, rules: SchedulerRules, view: View, tracker: Tracker | None
     ) -> None:
         self._sweep, self._source, self._workers = sweep, source, workers
         self._rules, self._view, self._tracker = rules, view, tracker
@@ -139,7 +139,7 @@ class Scheduler:
             more = self._fill()
             if not more and not self._workers.busy():
                 return
-            for worker, event in self._workers.events(timeout=LOOK):
+            for worker, event in self._workers.events(timeout=SCHEDULER_POLL_INTERVAL):
                 self._handle(worker, event)
             self._kill_late()
             self._look_around()
@@ -207,7 +207,7 @@ class Scheduler:
             case Began(folder) if job is not None:
                 worker.folder = folder
                 if job.trial.key in self._rules.finished:
-                    self._note(ANEW)
+                    self._note(TRAINED_ANEW)
                 self._view.started(worker.number, job.trial, worker.host)
                 self._tell(folder)
             case Noted(note):
@@ -230,7 +230,7 @@ class Scheduler:
     def _end(self, number: int, job: Job, ended: Ended) -> None:
         outcome = ended.outcome
         if ended.cause == "busy":
-            self._elsewhere.append((time.monotonic() + PAUSE, job))
+            self._elsewhere.append((time.monotonic() + ASK_AGAIN_DELAY, job))
             return
         if ended.cause == "disk":
             self._ending = "disk"
@@ -286,7 +286,7 @@ class Scheduler:
                 self._ending = "failing"
 
     def _kill_late(self) -> None:
-        if self._rules.trial_timeout is None or time.monotonic() - self._looked < LOOK:
+        if self._rules.trial_timeout is None or time.monotonic() - self._looked < SCHEDULER_POLL_INTERVAL:
             return
         self._looked = time.monotonic()
         for worker in self._workers.busy():
@@ -326,9 +326,9 @@ class Scheduler:
             self._view.note("Stopping: running trials keep their finished epochs. Ctrl-C again stops at once.")
         for worker in [*self._workers.busy()]:
             self._workers.interrupt(worker)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + INTERRUPT_GRACE
         while self._workers.busy() and self._interrupts < 2 and time.monotonic() < deadline:
-            for worker, event in self._workers.events(timeout=LOOK):
+            for worker, event in self._workers.events(timeout=SCHEDULER_POLL_INTERVAL):
                 self._handle(worker, event)
         self._end_at_once()
 
@@ -336,9 +336,9 @@ class Scheduler:
         reason = "interrupted" if self._ending == "interrupted" else "the sweep was stopped"
         for worker in self._workers.busy():
             self._workers.kill(worker)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + INTERRUPT_GRACE
         while self._workers.busy() and time.monotonic() < deadline:
-            for worker, event in self._workers.events(timeout=LOOK):
+            for worker, event in self._workers.events(timeout=SCHEDULER_POLL_INTERVAL):
                 if isinstance(event, Died | Ended | Lost):
                     self._end_one(worker, reason)
         for worker in [*self._workers.busy()]:  # of a node that does not answer

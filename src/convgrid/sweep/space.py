@@ -18,7 +18,7 @@ from convgrid.sweep.where import Where, parse_where
 from convgrid.system.seeding import derive
 
 DIGITS = 4  # significant ones of a number drawn from an interval: what is shown is what is trained
-NOISE = 12  # decimals of a step; 0.3 - 0.2 is 0.09999999999999998
+STEP_DECIMALS = 12  # 0.3 - 0.2 is 0.09999999999999998
 MOST_REPEATS = 10_000  # points drawn in a row that were drawn before: then there are no others
 EXAMPLE = "such as arch.hidden if arch.k > 0"
 
@@ -91,7 +91,7 @@ class Choice:
         if step is None:
             texts = [" ".join(_text(override) for override in point) for point in self.steps]
             return self.steps[texts.index(draw.suggest_categorical(self.key, texts))]
-        low, high = (round(value, NOISE) for value in (values[0], values[-1]))
+        low, high = (round(value, STEP_DECIMALS) for value in (values[0], values[-1]))
         if isinstance(step, int):
             return self.steps[(draw.suggest_int(self.key, low, high, step=step) - low) // step]
         return self.steps[round((draw.suggest_float(self.key, low, high, step=step) - low) / step)]
@@ -286,7 +286,7 @@ def _even_step(values: Sequence[Any]) -> int | float | None:
     step = (values[-1] - values[0]) / (len(values) - 1)
     if not all(math.isclose(value, values[0] + step * i, abs_tol=1e-9 * step) for i, value in enumerate(values)):
         return None
-    return int(step) if all(isinstance(value, int) for value in values) else round(step, NOISE)
+    return int(step) if all(isinstance(value, int) for value in values) else round(step, STEP_DECIMALS)
 
 
 def _is_number(value: Any) -> bool:

@@ -9,13 +9,11 @@ from convgrid.compare import answer
 from convgrid.compare.analysis import alike
 from convgrid.compare.console import Cause, show
 from convgrid.compare.folders import from_folders
-from convgrid.sweep.interfaces import Outcome, Trial
+from convgrid.sweep.interfaces import Outcome, Trial, TrialResult
 from convgrid.sweep.view import setting
 
-Result = tuple[Trial, Outcome]
 
-
-def show_summary(results: Sequence[Result], sweep: str, console: Console, *, left: int, command: str) -> None:
+def show_summary(results: Sequence[TrialResult], sweep: str, console: Console, *, left: int, command: str) -> None:
     """Print the ranked settings, the failures by their causes, and how to go on where something is left.
 
     Args:
@@ -26,9 +24,9 @@ def show_summary(results: Sequence[Result], sweep: str, console: Console, *, lef
     show(trials, answer(trials, in_full=False), console, _causes(results))
 
 
-def _causes(results: Sequence[Result]) -> list[Cause]:
+def _causes(results: Sequence[TrialResult]) -> list[Cause]:
     """Reasons that differ in numbers only are one; a trial may fail before it has a folder."""
-    causes: dict[str, list[Result]] = {}
+    causes: dict[str, list[TrialResult]] = {}
     for trial, outcome in results:
         if outcome.status == "failed":
             causes.setdefault(alike(outcome.reason), []).append((trial, outcome))

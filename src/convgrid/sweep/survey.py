@@ -21,7 +21,7 @@ from convgrid.config import (
     is_idle,
     no_effect,
     outputs,
-    planned,
+    plan_from_config,
 )
 from convgrid.config.values import OF_WEIGHTS
 from convgrid.errors import ConfigError, ConvgridError, refuse
@@ -63,7 +63,7 @@ class Rejected(ConfigError):
 
 
 @dataclass(frozen=True)
-class Seen:
+class FeasiblePoint:
     """A point that can be trained.
 
     Args:
@@ -91,7 +91,7 @@ class Surveyor:
         self._digests: dict[int, str] = {}
         self._idle: dict[tuple[str, str | None, bool], Mapping[str, str]] = {}
 
-    def look(self, point: Sequence[Override]) -> Seen:
+    def look(self, point: Sequence[Override]) -> FeasiblePoint:
         """Find out what a point trains.
 
         Args:
@@ -119,7 +119,7 @@ class Surveyor:
             if (key in NOT_CONSUMED or key.split(".")[0] not in CONSUMED) and (key not in OF_WEIGHTS or key not in idle)
         }
         key = digest_of(rest | {"plan": self._digest(plan), "loss": settings.choices["loss"]})
-        return Seen(
+        return FeasiblePoint(
             Trial(tuple(texts.values()), settings, plan, key, digest_of(told), texts),
             tuple(dict.fromkeys(item.key_or_group for item in point if item.key_or_group not in texts)),
             tuple(name for name in texts if is_idle(name, idle)),
@@ -133,7 +133,7 @@ class Surveyor:
         key = json.dumps([network, names], sort_keys=True)
         if key not in self._plans:
             try:
-                self._plans[key] = planned(settings)
+                self._plans[key] = plan_from_config(settings)
             except ConvgridError as error:
                 self._plans[key] = error
         found = self._plans[key]
@@ -190,7 +190,7 @@ def survey(
     Raises:
         ConvgridError: With all that is wrong, if no point can be trained or something typed has no effect in any.
     """
-    seen: dict[str, Seen] = {}
+    seen: dict[str, FeasiblePoint] = {}
     effects = _Effects()
     repeats: dict[str, list[tuple[str, ...]]] = {}
     skipped: dict[str, list[tuple[str, ...]]] = {}
@@ -242,7 +242,7 @@ class _Effects:
         self.idle: dict[str, list[Settings]] = {}
         self.dropped: Counter[str] = Counter()
 
-    def add(self, found: Seen) -> None:
+    def add(self, found: FeasiblePoint) -> None:
         for name in found.trial.varying:
             if name in found.idle:
                 self.idle.setdefault(name, []).append(found.trial.settings)

@@ -11,17 +11,17 @@ from rich.console import Console
 from rich.text import Text
 
 from convgrid.config import Settings, component, digest_of
-from convgrid.config.address import shown
+from convgrid.config.address import without_password
 from convgrid.runs.sweep import SweepFolder
 from convgrid.runs.trial import set_right
 from convgrid.sweep.executors.choice import workers_of
 from convgrid.sweep.executors.interface import Launcher, Workers
-from convgrid.sweep.interfaces import Outcome, Source, Survey, Trial
+from convgrid.sweep.interfaces import Outcome, Source, Survey, TrialResult
 from convgrid.sweep.objectives import main_objective, objectives_of
 from convgrid.sweep.plan_table import show_front
 from convgrid.sweep.race import Look, RaceSource, rules_of
 from convgrid.sweep.retention import Retention, how_many
-from convgrid.sweep.scheduler import Ending, Rules, Scheduler
+from convgrid.sweep.scheduler import Ending, Scheduler, SchedulerRules
 from convgrid.sweep.search_plan import SearchPlan
 from convgrid.sweep.sources import GridSource, NotedSource
 from convgrid.sweep.view import LineView, LiveView, view_for
@@ -33,16 +33,14 @@ from convgrid.tracking.writer import FLUSH, Writer, start_writer
 if TYPE_CHECKING:
     from convgrid.sweep.search import Search
 
-Result = tuple[Trial, Outcome]
-
-SWEEP_STATUS: Mapping[Ending, str] = {
+STATUS_OF_ENDING: Mapping[Ending, str] = {
     "complete": "finished",
     "interrupted": "killed",
     "disk": "killed",
     "failing": "failed",
     "alone": "killed",
 }
-AGAIN = {None: (), "failed": ("failed",), "all": ("finished", "pruned", "failed")}
+STATUSES_RERUN = {None: (), "failed": ("failed",), "all": ("finished", "pruned", "failed")}
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ def _folder(survey: Survey, settings: Settings, command: str, search: SearchPlan
         digest_of({"trials": points, "objective": list(objective), **race})[:12],
         [] if race else [trial.key for trial in survey.trials],
         {
-            "command": shown(command),
+            "command": without_password(command),
             "definition": {"sweep": settings.values["sweep"]},  # with the sampler's and the pruner's own keys
             "objective": objective,
             **race,
@@ -203,19 +201,19 @@ def _folder(survey: Survey, settings: Settings, command: str, search: SearchPlan
 
 def _close(folder: SweepFolder, ending: Ending, winner: Outcome | None, asked: "Search | None") -> None:
     skipped = {"skipped": _texts(asked.skipped)} if asked else {}
-    folder.close(SWEEP_STATUS[ending], winner=Path(winner.folder).name if winner else None, **skipped)
+    folder.close(STATUS_OF_ENDING[ending], winner=Path(winner.folder).name if winner else None, **skipped)
 
 
 def _texts(skipped: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, list[str]]:
     return {reason: [" ".join(overrides) for overrides in points] for reason, points in skipped.items()}
 
 
-def _rules(settings: Settings, finished: frozenset[str]) -> Rules:
-    return Rules(
+def _rules(settings: Settings, finished: frozenset[str]) -> SchedulerRules:
+    return SchedulerRules(
         trial_timeout=settings.sweep.trial_timeout,
         retries=settings.sweep.retries,
         max_consecutive_failures=settings.sweep.max_consecutive_failures,
-        again=AGAIN[settings.sweep.rerun],
+        again=STATUSES_RERUN[settings.sweep.rerun],
         asks=component(settings, "sweep/pruner") is not None,
         finished=finished,
     )
@@ -239,11 +237,11 @@ def _race(survey: Survey, settings: Settings, begins: Callable[[Look], None]) ->
     return RaceSource(survey, rules_of(survey.trials, settings.sweep), *main_objective(settings), begins)
 
 
-def _ended(results: Sequence[Result]) -> int:
+def _ended(results: Sequence[TrialResult]) -> int:
     return sum(outcome.status != "killed" for _, outcome in results)
 
 
-def _tell_search(asked: "Search", results: Sequence[Result], settings: Settings, console: Console) -> None:
+def _tell_search(asked: "Search", results: Sequence[TrialResult], settings: Settings, console: Console) -> None:
     """Say what a search found beside the best, and what it could not train."""
     show_front(results, objectives_of(settings), console)
     skipped = sum(map(len, asked.skipped.values()))
@@ -255,7 +253,7 @@ def _tell_search(asked: "Search", results: Sequence[Result], settings: Settings,
 def _tell_ending(
     ending: Ending,
     alone: str,
-    results: Sequence[Result],
+    results: Sequence[TrialResult],
     unsent: Sequence[Path],
     settings: Settings,
     console: Console,
@@ -274,7 +272,7 @@ def _tell_ending(
     if ending == "alone":
         lines.append(f"Stopped: {alone}.")
     if unsent:
-        place = shown(settings.tracking.uri or "")
+        place = without_password(settings.tracking.uri or "")
         lines.append(f"{len(unsent)} runs are not in {place} yet. To send them: python -m convgrid sync")
     if any(outcome.status == "finished" for _, outcome in results):
         lines.append("report     python -m convgrid compare")
@@ -284,7 +282,7 @@ def _tell_ending(
         console.print(Text(printable(line, console)), soft_wrap=True)
 
 
-def _exit_status(ending: Ending, results: Sequence[Result]) -> int:
+def _exit_status(ending: Ending, results: Sequence[TrialResult]) -> int:
     if ending == "interrupted":
         return 130
     return int(ending != "complete" or any(outcome.status == "failed" for _, outcome in results))

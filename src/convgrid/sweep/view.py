@@ -20,13 +20,13 @@ from convgrid.sweep.race import Look
 from convgrid.system.notebook import InPlace, NotebookConsole
 from convgrid.terminal import duration, printable, shortened
 
-BAR = 20  # characters
+SWEEP_BAR_WIDTH = 20  # characters
 REASON_WIDTH = 80  # characters of a failure's reason; the ranking has it in full
-HOST = 12  # characters of a machine's name
-OTHERS = 6  # lines of the screen that are not a worker's
+HOST_WIDTH = 12  # characters of a machine's name
+OTHER_LINES = 6  # lines of the screen that are not a worker's
 WORTH_TELLING = 5.0  # seconds left
 MOST_IN = 8  # settings in question that are named
-REDRAWN = 0.1  # seconds after which the screen is drawn again at the earliest
+SCREEN_REDRAW_INTERVAL = 0.1  # seconds after which the screen is drawn again at the earliest
 
 
 @dataclass
@@ -283,7 +283,7 @@ class LiveView:
 
     def _draw(self) -> None:
         now = time.monotonic()
-        if now - self._drawn >= REDRAWN:
+        if now - self._drawn >= SCREEN_REDRAW_INTERVAL:
             self._drawn = now
             self._live.update(screen(self.progress, self._console), refresh=True)
 
@@ -319,7 +319,7 @@ def screen(progress: SweepProgress, console: Console) -> Group:
     counts += [progress.crew] if progress.crew else []
     head = Table.grid(padding=(0, 2))
     told = ["  ".join(counts), *([] if seconds is None else [f"about {duration(seconds)}"])]
-    head.add_row(ProgressBar(max(1, progress.total), progress.done, width=BAR), Text("  ".join(told)))
+    head.add_row(ProgressBar(max(1, progress.total), progress.done, width=SWEEP_BAR_WIDTH), Text("  ".join(told)))
     lines: list[Text] = []
     if progress.best is not None:
         words, value, count = progress.best
@@ -328,7 +328,7 @@ def screen(progress: SweepProgress, console: Console) -> Group:
     if progress.race is not None:
         lines.append(Text(printable(in_question(progress.race), console)[: console.width - 1]))
     rows = sorted(progress.running.items())
-    most = max(1, console.height - OTHERS)
+    most = max(1, console.height - OTHER_LINES)
     names = [_name(number, progress.hosts.get(number, "")) for number, _ in rows[:most]]
     width = max(map(len, names), default=0)
     lines += [
@@ -365,7 +365,7 @@ def in_question(look: Look) -> str:
 
 def _name(number: int, host: str) -> str:
     """On other machines, which one it is says more than the worker's number; names differ most at their ends."""
-    return host.partition(".")[0][-HOST:] if host else str(number + 1)
+    return host.partition(".")[0][-HOST_WIDTH:] if host else str(number + 1)
 
 
 def _worker(name: str, running: _Running, metric: str, console: Console) -> Text:

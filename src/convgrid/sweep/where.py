@@ -18,7 +18,7 @@ Lookup = Callable[[str], Any]  # of a name; None where this point has no such ke
 Compiled = Callable[[Lookup], Any]
 Number = int | float
 
-MOST_CHARACTERS = 1000
+MAX_WHERE_LENGTH = 1000
 MOST_DEPTH = 50
 MOST_BITS = 1024  # of a power; 2**10**10 would fill the memory
 MOST_DIGITS = 100
@@ -132,8 +132,8 @@ class _Reader:
             self.words = self.words.replace(group, group.replace("/", "."))  # as long, so columns stay
 
     def compiled(self) -> Compiled:
-        if len(self.text) > MOST_CHARACTERS:
-            raise ConfigError(f"sweep.where is longer than {MOST_CHARACTERS} characters.")
+        if len(self.text) > MAX_WHERE_LENGTH:
+            raise ConfigError(f"sweep.where is longer than {MAX_WHERE_LENGTH} characters.")
         start = len(self.words) - len(self.words.lstrip())  # Python would take it for an indent
         try:
             return self._compile(ast.parse(self.words[start:], mode="eval").body)

@@ -10,7 +10,7 @@ from pathlib import Path
 from convgrid.runs.trial import BEST, TRACKED, read_tracked
 from convgrid.system.processes import start
 
-PATIENCE = 60.0  # seconds; then the writer tries, and tells what is wrong
+ARTIFACTS_TIMEOUT = 60.0  # seconds; then the writer tries, and tells what is wrong
 
 
 class WinnerArtifacts:
@@ -43,7 +43,7 @@ class WinnerArtifacts:
         with suppress(OSError):  # it has made them, and ended
             self._connection.send(None)  # nothing more comes
         with suppress(OSError, EOFError):
-            if self._connection.poll(PATIENCE):
+            if self._connection.poll(ARTIFACTS_TIMEOUT):
                 return self._connection.recv()
         return None
 

@@ -25,7 +25,7 @@ from convgrid.errors import SweepError
 from convgrid.features.extract import ProgressWatch
 from convgrid.network.plan import Plan
 from convgrid.runs.sweep import DONE, SWEEPS, outcome, read_sweep
-from convgrid.runs.trial import BEST, LAST, LOG, METRICS, RECORD, Outcome, TrialFolder, claim
+from convgrid.runs.trial import BEST, LAST, LOG, METRICS_LOG, RECORD, Outcome, TrialFolder, claim
 from convgrid.sweep.executors.lease import end_with_parent_or_lease
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted, Ready
 from convgrid.system.device import find_device
@@ -34,7 +34,7 @@ from convgrid.training.attempt import Pruned, attempt, ending_of
 from convgrid.training.checkpoints import PREVIOUS
 from convgrid.training.components import Components
 from convgrid.training.learner import Learner
-from convgrid.training.notes import notes_on as notes_on_training
+from convgrid.training.notes import notes_on_training
 from convgrid.training.once import look_at_features
 from convgrid.training.own_code import own_code
 from convgrid.training.recipe import History
@@ -211,7 +211,7 @@ def _make_way(job: Job, folder: TrialFolder, code: Mapping[str, str]) -> list[st
         What the user is told of it.
     """
     changed = code_changes(folder.path, code)
-    for name in (LAST, PREVIOUS, BEST, METRICS, RECORD) if changed or "finished" in job.again else ():
+    for name in (LAST, PREVIOUS, BEST, METRICS_LOG, RECORD) if changed or "finished" in job.again else ():
         (folder.path / name).unlink(missing_ok=True)
     return [f"The code of {some(changed)} has changed: trials that had begun start over."] if changed else []
 

@@ -11,7 +11,7 @@ from convgrid import __version__
 # How many cores are this process' own, as Ray's places, Slurm, Grid Engine, LSF and PBS say: many do not confine it.
 CORES = ("CONVGRID_CORES", "SLURM_CPUS_ON_NODE", "NSLOTS", "LSB_DJOB_NUMPROC", "NCPUS")
 CPU = Path("/proc/cpuinfo")
-PACKAGES = ("torch", "lightning", "hydra-core", "mlflow", "numpy")
+RECORDED_PACKAGES = ("torch", "lightning", "hydra-core", "mlflow", "numpy")
 
 
 @cache
@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
     return {
         "convgrid": __version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: version(name) for name in RECORDED_PACKAGES},
         "platform": platform.platform(),
         **_git(),
     }

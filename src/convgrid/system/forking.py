@@ -21,7 +21,7 @@ from typing import Any, cast
 PRELOAD = "convgrid.sweep.preload"
 
 
-class Server:
+class LazyForkServer:
     """Starts with the first process, or `ensure_running`; ends with this process, or when nobody uses it any more."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Server:
         return self._server.connect_to_new_process(fds)
 
 
-SERVER = Server()
+SERVER = LazyForkServer()
 
 
 class Forked(process.BaseProcess):

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-WIDTH = 120  # characters
-PAGE = '<pre style="white-space:pre;overflow-x:auto;line-height:normal;font-family:monospace">{code}</pre>'
+NOTEBOOK_WIDTH = 120  # characters
+HTML_TEMPLATE = '<pre style="white-space:pre;overflow-x:auto;line-height:normal;font-family:monospace">{code}</pre>'
 
 
 class Written:
@@ -21,7 +21,7 @@ class Written:
         total 3
     """
 
-    def __init__(self, write: Callable[[Console], object], width: int = WIDTH) -> None:
+    def __init__(self, write: Callable[[Console], object], width: int = NOTEBOOK_WIDTH) -> None:
         self._console = Console(file=io.StringIO(), record=True, width=width, force_jupyter=False, color_system=None)
         write(self._console)
 
@@ -29,14 +29,14 @@ class Written:
         return self._console.export_text(clear=False).rstrip("\n")
 
     def _repr_html_(self) -> str:
-        return self._console.export_html(clear=False, inline_styles=True, code_format=PAGE)
+        return self._console.export_html(clear=False, inline_styles=True, code_format=HTML_TEMPLATE)
 
 
 class NotebookConsole(Console):
     """Prints in a notebook as to a file; rich would make an output of its own of every line."""
 
     def __init__(self) -> None:
-        super().__init__(force_jupyter=False, force_terminal=False, width=WIDTH)
+        super().__init__(force_jupyter=False, force_terminal=False, width=NOTEBOOK_WIDTH)
 
 
 def find_console() -> Console:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from convgrid.config.address import database, shown
+from convgrid.config.address import database, without_password
 from convgrid.errors import TrackingError
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep_or_tell
 from convgrid.runs.trial import read_tracked
@@ -18,7 +18,7 @@ from convgrid.system.mlflow_database import make_sound
 if TYPE_CHECKING:
     from convgrid.tracking.store import Store
 
-HOST = "127.0.0.1"
+LOCALHOST = "127.0.0.1"
 LAST_PORT = 65535
 SHARED = "mlflow.sharedViewState."  # an experiment's tag, by which MLflow keeps a view under a key
 MOST_RUNS_SHOWN = 100  # runs in a chart
@@ -90,7 +90,7 @@ def _id(sweep: Mapping[str, Any], part: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, f"convgrid {sweep['id']} {part}").hex
 
 
-def check_place(uri: str, port: int) -> None:
+def check_store(uri: str, port: int) -> None:
     """Refuse a store that is missing, and a port that cannot be used.
 
     Raises:
@@ -108,7 +108,7 @@ def check_place(uri: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((LOCALHOST, port))
         except OSError as error:
             raise TrackingError(f"--port {port} cannot be used: {error.strerror}. Give another one.") from None
 
@@ -121,7 +121,9 @@ def last_sweep(uri: str) -> Mapping[str, Any] | None:
     """
     read = {file.parent: read_sweep_or_tell(file.parent) for file in sorted(SWEEPS.glob(f"*/{SWEEP}"))}
     sweeps = [
-        sweep for folder, sweep in read.items() if sweep is not None and shown(uri) in _stores(folder / TRACKED_SWEEP)
+        sweep
+        for folder, sweep in read.items()
+        if sweep is not None and without_password(uri) in _stores(folder / TRACKED_SWEEP)
     ]
     return max(sweeps, key=lambda sweep: sweep["created"], default=None)
 
@@ -132,7 +134,7 @@ def _stores(file: Path) -> list[str]:
 
 def serve(uri: str, port: int) -> NoReturn:
     """Become MLflow's server, so that Ctrl-C and signals are its own."""
-    words = ["--host", HOST, "--port", str(port), "--backend-store-uri", uri]
+    words = ["--host", LOCALHOST, "--port", str(port), "--backend-store-uri", uri]
     words += ["--artifacts-destination", Path("mlartifacts").absolute().as_uri()]
     words += ["--workers", "1"]  # enough for one person: the usual four take a gigabyte
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convgrid.config import PLACES
-from convgrid.config.address import shown
+from convgrid.config.address import without_password
 from convgrid.runs.files import read_lines
 from convgrid.runs.forms import SAMPLE_FORM
 from convgrid.runs.sweep import SWEEP, standing, status
@@ -22,7 +22,7 @@ from convgrid.runs.trial import (
     LOG,
     PLAN,
     RUNS,
-    SYSTEM,
+    SYSTEM_LOG,
     WORST,
     read_data,
     read_epochs,
@@ -30,8 +30,8 @@ from convgrid.runs.trial import (
 from convgrid.system.environment import environment
 
 OUTCOME_TAG, BEST_EPOCH_TAG, REASON_TAG = "convgrid.outcome", "convgrid.best_epoch", "convgrid.reason"
-LIGHT = (CONFIG, DATA, PLAN, ENVIRONMENT)  # files of every trial
-HEAVY = (*CONFUSION.values(), WORST, CURVES, BEST)  # of single runs and a sweep's winner
+LIGHT_FILES = (CONFIG, DATA, PLAN, ENVIRONMENT)  # files of every trial
+HEAVY_FILES = (*CONFUSION.values(), WORST, CURVES, BEST)  # of single runs and a sweep's winner
 NAME_LENGTH = 100  # characters that the dashboard shows of a sweep's command
 MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
@@ -82,7 +82,7 @@ def wanted_of_trial(folder: Path, record: Mapping[str, Any], *, whole: bool) -> 
     """
     status = MLFLOW_STATUS.get(record["status"], "RUNNING")
     tags = {"convgrid.trial": folder.name, "convgrid.folder": str(folder.resolve()), **record.get("tags", {})}
-    names, final, ended = [*LIGHT, *(HEAVY if whole and status == "FINISHED" else ())], ({}, 0), 0
+    names, final, ended = [*LIGHT_FILES, *(HEAVY_FILES if whole and status == "FINISHED" else ())], ({}, 0), 0
     if status != "RUNNING":
         ended = record["ended"]
         tags[OUTCOME_TAG] = record["status"]
@@ -97,7 +97,8 @@ def wanted_of_trial(folder: Path, record: Mapping[str, Any], *, whole: bool) -> 
         label=("convgrid.trial", folder.name),
         name=record.get("name", folder.name),  # which a trial lacks that failed before its network was built
         params={
-            key: shown(value) if key == "tracking.uri" else value for key, value in record.get("params", {}).items()
+            key: without_password(value) if key == "tracking.uri" else value
+            for key, value in record.get("params", {}).items()
         },
         tags=tags,
         files=[folder / name for name in names],
@@ -160,7 +161,7 @@ def read_system(folder: Path) -> list[dict[str, Any]]:
     Returns:
         One {"time": milliseconds, "metrics": {...}} a sample.
     """
-    return [sample for _, sample in read_lines(folder / SYSTEM, SAMPLE_FORM)]
+    return [sample for _, sample in read_lines(folder / SYSTEM_LOG, SAMPLE_FORM)]
 
 
 def _source(params: Mapping[str, str]) -> str:

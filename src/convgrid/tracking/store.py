@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Self
 
-from convgrid.config.address import database, knock, shown
+from convgrid.config.address import database, knock, without_password
 from convgrid.errors import TrackingError
 from convgrid.system.mlflow_database import make_sound
 
@@ -43,7 +43,7 @@ class Store:
         """
         client, experiment_id = connect(uri, experiment)
         born = client.get_experiment(experiment_id).creation_time
-        return cls(client, uri, experiment_id, f"{shown(uri)} {experiment_id} {born}")
+        return cls(client, uri, experiment_id, f"{without_password(uri)} {experiment_id} {born}")
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
@@ -82,5 +82,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
-        raise TrackingError(f"tracking.experiment={name} was deleted in {shown(uri)}. Restore it, or use another name.")
+        raise TrackingError(
+            f"tracking.experiment={name} was deleted in {without_password(uri)}. Restore it, or use another name."
+        )
     return found.experiment_id

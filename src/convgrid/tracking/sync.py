@@ -19,7 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN
 
-from convgrid.config.address import shown
+from convgrid.config.address import without_password
 from convgrid.errors import ModelError, SweepError, reason_of
 from convgrid.model.mlflow_model import store as store_model
 from convgrid.runs.files import write
@@ -37,7 +37,7 @@ from convgrid.tracking.run_contents import (
 from convgrid.tracking.store import Store
 
 LOCK = "sync.lock"
-MOST_CHARACTERS = 6000  # characters of a parameter that MLflow takes
+MAX_PARAMETER_LENGTH = 6000  # characters of a parameter that MLflow takes
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class _Tracked:
     def read(cls, file: Path, store: Store) -> Self | None:
         known = read_tracked(file).get(store.place)
         if known is None:  # a file that did not read may have known of a run, which is looked for
-            return cls(store.place, shown(store.uri)) if file.exists() else None
+            return cls(store.place, without_password(store.uri)) if file.exists() else None
         return cls(**{each.name: known[each.name] for each in fields(cls) if each.name in known})
 
     def write(self, file: Path) -> None:
@@ -145,7 +145,7 @@ def sync_together(folders: Sequence[Path], store: Store, parent: Parent | None =
         for folder in sorted(folders):  # always in one order: of two processes, one waits
             locks.enter_context(FileLock(folder / LOCK))
         wanted = {folder: _wanted_whole(folder, parent) for folder in folders if is_to_be_sent_whole(folder)}
-        tracked = dict.fromkeys(wanted, _Tracked(store.place, shown(store.uri)))
+        tracked = dict.fromkeys(wanted, _Tracked(store.place, without_password(store.uri)))
         for folder in wanted:
             tracked[folder].write(folder / TRACKED)
         with one_transaction(store.client):
@@ -331,7 +331,7 @@ def _opened(file: Path, store: Store, tracked: _Tracked | None, wanted: Wanted) 
     if tracked is not None:  # an earlier process may have created it, and died before it could say so
         found = store.client.search_runs([store.experiment_id], f"tags.`{key}` = '{value}'")
         made = [run for run in found if run.info.start_time == wanted.started]  # others may have the same label
-    tracked = tracked or _Tracked(store.place, shown(store.uri))
+    tracked = tracked or _Tracked(store.place, without_password(store.uri))
     tracked.write(file)
     if made:
         return replace(tracked, run_id=made[0].info.run_id, tags=dict(made[0].data.tags))
@@ -381,7 +381,7 @@ def _final(wanted: Wanted) -> list[Metric]:
 def _fitting(value: object) -> str:
     """The store takes so much and no more; the config and the sweep among the artifacts have it all."""
     text = str(value)
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
+    return text if len(text) <= MAX_PARAMETER_LENGTH else f"{text[: MAX_PARAMETER_LENGTH - 3]}..."
 
 
 def _dataset(wanted: Wanted) -> DatasetInput:

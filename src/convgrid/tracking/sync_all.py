@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from convgrid.component import revealed
-from convgrid.config.address import EXPERIMENT, knock, shown
+from convgrid.config.address import DEFAULT_EXPERIMENT, knock, without_password
 from convgrid.errors import RunError, TrackingError, reason_of
 from convgrid.runs.sweep import SWEEP, SWEEPS, TRACKED_SWEEP, read_sweep, winner
 from convgrid.runs.trial import RECORD, RUNS, TRACKED, read_record, read_settings, read_tracked, set_right
@@ -41,7 +41,7 @@ class _Report:
         counts = [(len(self.sent) - sweeps, "run"), (sweeps, "sweep")]
         what = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for count, noun in counts if count) or "nothing"
         already = f"; {len(self.there)} {'was' if len(self.there) == 1 else 'were'} there already" if self.there else ""
-        return f"sent {what} to {shown(uri)}, experiment {experiment}{already}"
+        return f"sent {what} to {without_password(uri)}, experiment {experiment}{already}"
 
 
 def sync_everything(console: Console, uri: str | None = None, experiment: str | None = None) -> int:
@@ -94,7 +94,7 @@ def _belonging(tracking: Mapping[str, Any], uri: str | None, experiment: str | N
     """Store and experiment; "" for the first where nothing says so."""
     return uri or revealed(tracking.get("uri") or "", "tracking.uri"), experiment or tracking.get(
         "experiment"
-    ) or EXPERIMENT
+    ) or DEFAULT_EXPERIMENT
 
 
 def newest_tracking() -> Mapping[str, Any]:
@@ -149,7 +149,7 @@ def open_store(uri: str, experiment: str) -> "Store":
 
 def _away(uri: str, error: Exception) -> TrackingError:
     return TrackingError(
-        f"{shown(uri)} cannot be written: {reason_of(error)}. {RUNS}/ keeps everything. Try later, or "
+        f"{without_password(uri)} cannot be written: {reason_of(error)}. {RUNS}/ keeps everything. Try later, or "
         "give --tracking-uri."
     )
 

@@ -10,7 +10,7 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
-from convgrid.runs.trial import SYSTEM, now
+from convgrid.runs.trial import SYSTEM_LOG, now
 
 PERIOD = 10.0  # seconds between two samples, as MLflow takes them
 
@@ -23,7 +23,7 @@ class Watch:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file, self._stopped = folder / SYSTEM, threading.Event()
+        self._file, self._stopped = folder / SYSTEM_LOG, threading.Event()
         self._monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor(), *_gpus()]
         self._collect()  # the processor's use is that since the last time
         self._thread = threading.Thread(target=self._watch, daemon=True)

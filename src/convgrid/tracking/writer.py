@@ -11,18 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convgrid.config import Settings
+
+if TYPE_CHECKING:
+    from convgrid.training.trial import Follow
 
 STARTS = 4  # of a writer that dies every time
 SECONDS_TO_END = 5.0  # seconds to end in
 FLUSH = 60.0  # seconds that the store has at the end for what it lacks
-
-Follow = Callable[[Path], AbstractContextManager[Callable[[], None]]]
 
 # The store is tried again here, so that one call ends in seconds and arrives once; nothing is printed over the display.
 MLFLOW_ENVIRONMENT = {
@@ -55,7 +56,7 @@ def start_writer(settings: Settings, sweep: Path | None = None) -> "Writer | Non
 
 
 @contextmanager
-def following(settings: Settings) -> Iterator[Follow]:
+def following(settings: Settings) -> Iterator["Follow"]:
     """Start the writer of a single run, which imports MLflow while the caller imports torch; it ends with the block.
 
     Yields:

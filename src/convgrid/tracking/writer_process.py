@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from convgrid.component import revealed
-from convgrid.config.address import knock, shown
+from convgrid.config.address import knock, without_password
 from convgrid.errors import ModelError
-from convgrid.runs.trial import METRICS, read_record, set_one_right
+from convgrid.runs.trial import METRICS_LOG, read_record, set_one_right
 from convgrid.system.memory import uncollected
 from convgrid.system.processes import ENDING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 1.0  # seconds between two looks at a running trial, and for which a sweep's short ones gather
 TOGETHER = 32  # trials that are sent in one transaction, of a second
-PATIENCE = 2.0  # seconds before the first look at a sweep's: of a shorter one, everything is sent at once
+FIRST_LOOK_DELAY = 2.0  # seconds before the first look at a sweep's: of a shorter one, everything is sent at once
 SHARE = 0.05  # of the time that one trial's values may take the store
 PARENT_INTERVAL = 10.0  # seconds between two totals of the sweep
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds, after errors
@@ -145,7 +145,7 @@ class Sender:
             parts: A folder with those of its model; None where they are to be made here.
         """
         now = time.monotonic()
-        earliest = now + (PATIENCE if self._sweep else INTERVAL)
+        earliest = now + (FIRST_LOOK_DELAY if self._sweep else INTERVAL)
         known = self._followed.setdefault(folder, _Followed(earliest, is_member=False))
         known.whole, known.is_member = known.whole or whole, known.is_member or is_member
         gathers = self._sweep and not known.whole and known.size < 0  # of a short one, nothing is sent before its end
@@ -192,7 +192,7 @@ class Sender:
             self._pause(folder, error)
         else:
             if self._failures:
-                self._tell(f"tracking.uri={shown(self._uri)} takes values again.")
+                self._tell(f"tracking.uri={without_password(self._uri)} takes values again.")
             self._failures = 0
 
     def flush(self, seconds: float) -> list[Path]:
@@ -231,7 +231,7 @@ class Sender:
     def _send(self, folder: Path, last: bool) -> None:
         from convgrid.tracking.sync import sync
 
-        trial, now, size = self._followed[folder], time.monotonic(), _size(folder / METRICS)
+        trial, now, size = self._followed[folder], time.monotonic(), _size(folder / METRICS_LOG)
         is_running = read_record(folder).get("status") == "running"
         if is_running and not last and (now < trial.earliest or size == trial.size):
             trial.due = trial.earliest if now < trial.earliest else now + INTERVAL
@@ -297,8 +297,8 @@ class Sender:
             self._followed[folder].due = self._pause_until
         cause = str(error).strip().partition("\n")[0].rstrip(".")
         self._tell(
-            f"tracking.uri={shown(self._uri)} does not take what is new: {type(error).__name__}: {cause}. Training "
-            "goes on, and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
+            f"tracking.uri={without_password(self._uri)} does not take what is new: {type(error).__name__}: {cause}. "
+            "Training goes on, and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
         )
 
     def _tell(self, note: str) -> None:

@@ -7,10 +7,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-ALIGNMENT = 16  # numbers, 64 bytes: convolutions are slower with weights that start elsewhere
+ALIGNED_FLOATS = 16  # numbers, 64 bytes: convolutions are slower with weights that start elsewhere
 
 
-def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
+def flatten_parameters(parameters: Sequence[Tensor]) -> nn.Parameter:
     """Move parameters into one tensor; each of them stays what it is, as a view of it, and so does its gradient.
 
     To an optimizer that treats every number by itself, the one tensor is as good as all of them. Clear its gradient
@@ -24,7 +24,7 @@ def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
 
     Example:
         >>> layer = nn.Linear(3, 2)
-        >>> whole = flatten(list(layer.parameters()))
+        >>> whole = flatten_parameters(list(layer.parameters()))
         >>> layer(torch.ones(3)).sum().backward()
         >>> torch.optim.SGD([whole], lr=1.0).step()
         >>> layer.weight.grad
@@ -34,7 +34,7 @@ def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
     Source: apex.optimizers.FP16_Optimizer's flat master parameters; PyTorch FSDP's FlatParameter.
     """
     # Padding stays 0: its gradient is always 0, and so is what an optimizer keeps of it.
-    sizes = [math.ceil(parameter.numel() / ALIGNMENT) * ALIGNMENT for parameter in parameters]
+    sizes = [math.ceil(parameter.numel() / ALIGNED_FLOATS) * ALIGNED_FLOATS for parameter in parameters]
     numbers = parameters[0].new_zeros(sum(sizes), requires_grad=False)
     whole = nn.Parameter(numbers)
     whole.grad = torch.zeros_like(whole)

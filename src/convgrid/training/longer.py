@@ -9,7 +9,7 @@ from convgrid.config import Settings
 from convgrid.errors import RunError, TrainingError
 from convgrid.runs.checkpoint import read_checkpoint
 from convgrid.runs.files import replacing
-from convgrid.runs.trial import BEST, LAST, METRICS, read_record, read_settings
+from convgrid.runs.trial import BEST, LAST, METRICS_LOG, read_record, read_settings
 from convgrid.schedules import Progress
 
 
@@ -76,6 +76,6 @@ def copy_state(path: Path, to: Path) -> None:
         path: The finished run's folder, which stays as it is.
         to: The new one's.
     """
-    for name in (METRICS, BEST, LAST):
+    for name in (METRICS_LOG, BEST, LAST):
         with replacing(to / name) as copy:
             shutil.copyfile(path / name, copy)

@@ -14,7 +14,7 @@ from convgrid.training.learner import Learner
 ALONE = 0.9  # of a part's answers: who always gives the most frequent one reaches as much
 
 
-def notes_on(settings: Settings, learner: Learner, planned: Plan) -> tuple[str, ...]:
+def notes_on_training(settings: Settings, learner: Learner, planned: Plan) -> tuple[str, ...]:
     """Tell what a training's settings and its data make of each other.
 
     Args:

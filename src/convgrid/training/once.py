@@ -15,10 +15,9 @@ from convgrid.features.extract import Advance, FeatureSource, ProgressWatch, sto
 from convgrid.network.cut import cut
 from convgrid.network.plan import Plan
 from convgrid.objective.predictor import Behind
+from convgrid.terminal import BAR_WIDTH
 from convgrid.training.learner import Learner, Seen
 from convgrid.training.trunk import source_of
-
-BAR = 16  # characters
 
 
 def look_at_features(learner: Learner, planned: Plan, settings: Settings, device: str, watch: ProgressWatch) -> None:
@@ -75,7 +74,7 @@ def watching(console: Console) -> Iterator[ProgressWatch]:
     """
     columns = (
         TextColumn("features"),
-        BarColumn(bar_width=BAR),
+        BarColumn(bar_width=BAR_WIDTH),
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} images  {task.fields[speed]:,.0f} a second "),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),

@@ -12,11 +12,10 @@ from rich.text import Text
 
 from convgrid.objective.glossary import METRICS
 from convgrid.system.notebook import InPlace, NotebookConsole
-from convgrid.terminal import duration, epoch_line
+from convgrid.terminal import BAR_WIDTH, duration, epoch_line
 from convgrid.training.learner import Learner
 
-BAR = 16  # characters
-REDRAWN = 0.2  # seconds after which a notebook's output is drawn again at the earliest
+NOTEBOOK_REDRAW_INTERVAL = 0.2  # seconds after which a notebook's output is drawn again at the earliest
 
 
 def shown_on(console: Console) -> list[Callback]:
@@ -39,7 +38,7 @@ class Bar(Callback):
     def __init__(self, console: Console) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=BAR),
+            BarColumn(bar_width=BAR_WIDTH),
             TextColumn("{task.fields[metrics]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
@@ -126,7 +125,7 @@ class Output(Callback):
     ) -> None:
         """Move the bar by a chunk."""
         self._done += 1
-        if time.perf_counter() - self._drawn >= REDRAWN:
+        if time.perf_counter() - self._drawn >= NOTEBOOK_REDRAW_INTERVAL:
             self._draw()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -144,7 +143,9 @@ class Output(Callback):
         self._drawn = time.perf_counter()
         head, done = Table.grid(padding=(0, 1)), self._done - self._before
         left = (self._drawn - self._started) / done * (self._total - self._done) if done else None
-        head.add_row(ProgressBar(self._total, self._done, width=BAR), "" if left is None else f"{duration(left)} left")
+        head.add_row(
+            ProgressBar(self._total, self._done, width=BAR_WIDTH), "" if left is None else f"{duration(left)} left"
+        )
         self._place.update(Group(head, Text(self._line)))
 
 

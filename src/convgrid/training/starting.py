@@ -11,7 +11,7 @@ from convgrid.network.plan import Plan
 from convgrid.network.planned import PlannedLayer
 from convgrid.network.weights import matching
 from convgrid.runs.checkpoint import read_checkpoint
-from convgrid.runs.source import SUFFIX, WeightsSource
+from convgrid.runs.source import WEIGHTS_SUFFIX, WeightsSource
 
 OF_CHECKPOINT, OF_NETWORK = "predictor.", "network."  # what names of tensors start with
 
@@ -63,7 +63,7 @@ def read_tensors(source: WeightsSource) -> dict[str, Tensor]:
     Raises:
         RunError: If the file is damaged.
     """
-    if source.file.suffix == SUFFIX:
+    if source.file.suffix == WEIGHTS_SUFFIX:
         from safetensors.torch import load_file
 
         return load_file(source.file)

@@ -14,12 +14,12 @@ from convgrid.network.build import kernels
 from convgrid.objective.predictor import Behind, Predictor
 from convgrid.system.seeding import derive
 from convgrid.system.torch_internals import bare_step
-from convgrid.training.flat import flatten
+from convgrid.training.flat import flatten_parameters
 from convgrid.training.recipe import Recipe
 from convgrid.training.starting import loaded_parameters
 from convgrid.training.tape import Tape, crossentropy
 
-KINDS = ("kernels", "loaded")  # what tells an optimizer's groups apart
+GROUP_KEYS = ("kernels", "loaded")  # what tells an optimizer's groups apart
 Losses = Callable[[Tensor], Tensor]  # of a batch's scores
 
 
@@ -91,8 +91,8 @@ class Steps:
         """Make groups that stay what they are; each becomes one tensor where it may."""
         optimizer = self._recipe.make_optimizer(self._groups())
         if self._recipe.is_flat:  # group by group as the optimizer has them, which is one where nothing decays
-            self.flat = [flatten(group["params"]) for group in optimizer.param_groups]
-            kinds = [{key: group[key] for key in KINDS if key in group} for group in optimizer.param_groups]
+            self.flat = [flatten_parameters(group["params"]) for group in optimizer.param_groups]
+            kinds = [{key: group[key] for key in GROUP_KEYS if key in group} for group in optimizer.param_groups]
             groups = [{"params": [whole], **kind} for whole, kind in zip(self.flat, kinds, strict=True)]
             optimizer = self._recipe.make_optimizer(groups)
         for group in optimizer.param_groups:

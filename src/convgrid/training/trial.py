@@ -20,7 +20,7 @@ from convgrid.training.attempt import attempt
 from convgrid.training.components import Components
 from convgrid.training.learner import Learner
 from convgrid.training.longer import check_longer, copy_state
-from convgrid.training.notes import notes_on as notes_on_training
+from convgrid.training.notes import notes_on_training
 from convgrid.training.once import look_at_features, watching
 from convgrid.training.progress import shown_on
 from convgrid.training.setup import prepare, read

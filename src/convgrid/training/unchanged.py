@@ -13,7 +13,7 @@ from convgrid.runs.trial import read_data, read_record
 from convgrid.training.own_code import own_code
 from convgrid.training.recording import profile, weights_of
 
-PARTS = {"train": "training", "validation": "validation", "test": "test"}
+PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 
 
 def refuse_other_data(path: Path, settings: Settings, data: ImageData) -> None:
@@ -89,10 +89,10 @@ def _data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator
     """Of two profiles: classes, numbers of images, and how images are."""
     yield from _names_changed(before.get("names", ()), now["names"])
     counts: Mapping[str, int] = before.get("images", {})
-    for part in PARTS:
+    for part in PART_WORDS:
         was, is_now = counts.get(part, 0), now["images"].get(part, 0)
         if was != is_now:
-            yield f"{is_now} {PARTS[part]} images (they were {was})"
+            yield f"{is_now} {PART_WORDS[part]} images (they were {was})"
     for key in ("task", "shape", "dtype"):
         if key in before and list(before[key]) != list(now[key]):
             yield f"{key} {_plain(now[key])} (it was {_plain(before[key])})"

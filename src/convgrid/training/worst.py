@@ -13,7 +13,7 @@ from convgrid.augment.sheet import gallery
 from convgrid.data import Files, Split, batches
 from convgrid.objective.fit import Fit, Task
 
-SHOWN = 24
+NUM_WORST = 24
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def find_worst(predictions: Tensor, targets: Tensor, task: Task, row: Fit) -> Wo
         case "regression":
             spread = targets.std(0, correction=0).clamp(min=1e-12)
             wrong = ((predictions - targets).abs() / spread).mean(1)
-    order = wrong.argsort(descending=True, stable=True)[:SHOWN]
+    order = wrong.argsort(descending=True, stable=True)[:NUM_WORST]
     places = order[wrong[order] > 0]
     return Worst(places.cpu(), predictions[places].cpu(), threshold)
 

@@ -19,7 +19,7 @@ from convgrid.config import CONF
 from convgrid.config.settings import PIPELINES
 from convgrid.errors import ConfigError
 from convgrid.sweep.executors import batch
-from convgrid.sweep.executors.batch import Batch, make_launcher
+from convgrid.sweep.executors.batch import JobBatch, make_launcher
 
 NODE = ["/venv/bin/python", "-m", "convgrid", "node", "/home/ann/my sweep.json"]
 STARTED = "exec /venv/bin/python -m convgrid node '/home/ann/my sweep.json'"
@@ -210,8 +210,8 @@ def queue() -> Queue:
 
 
 @pytest.fixture
-def jobs(queue: Queue, logs: Path) -> Batch:
-    made = Batch(queue, "sweep/executor=slurm")
+def jobs(queue: Queue, logs: Path) -> JobBatch:
+    made = JobBatch(queue, "sweep/executor=slurm")
     made.start(NODE, 2, logs)
     return made
 
@@ -234,7 +234,7 @@ def jobs(queue: Queue, logs: Path) -> Batch:
     ],
 )
 def test_a_job_that_has_ended_is_told_and_replaced_unless_somebody_cancelled_it(
-    state: str, words: str, is_cancelled: bool, jobs: Batch, queue: Queue, logs: Path
+    state: str, words: str, is_cancelled: bool, jobs: JobBatch, queue: Queue, logs: Path
 ) -> None:
     queue.turn("1", "RUNNING")
     assert jobs.waiting() == 2
@@ -247,7 +247,7 @@ def test_a_job_that_has_ended_is_told_and_replaced_unless_somebody_cancelled_it(
     assert jobs.start(NODE, 1, logs) == 1  # asked for anew
 
 
-def test_a_job_that_is_requeued_is_still_waited_for_and_told(jobs: Batch, queue: Queue) -> None:
+def test_a_job_that_is_requeued_is_still_waited_for_and_told(jobs: JobBatch, queue: Queue) -> None:
     queue.turn("1", "RUNNING")
     jobs.waiting()
     queue.turn("1", "PENDING", "error: *** JOB 1 ON node1 CANCELLED AT 2026-11-27T02:00:00 DUE TO PREEMPTION ***")
@@ -279,7 +279,7 @@ def test_who_has_ended_a_job_is_taken_from_accounting_where_there_is_one(program
 
 
 def test_a_job_that_accounting_does_not_list_yet_is_not_given_up(
-    jobs: Batch, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    jobs: JobBatch, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.turn("1", "COMPLETED")  # as Parsl calls what sacct does not list
     assert jobs.waiting() == 2
@@ -292,7 +292,7 @@ def test_a_job_that_accounting_does_not_list_yet_is_not_given_up(
 
 
 def test_a_batch_system_that_is_away_changes_nothing(
-    jobs: Batch, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    jobs: JobBatch, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(job_ids: Sequence[str]) -> list[JobStatus]:
         raise TimeoutExpired("squeue", 60)
@@ -303,9 +303,9 @@ def test_a_batch_system_that_is_away_changes_nothing(
 
 
 def test_at_the_end_jobs_that_wait_are_cancelled_and_others_end_by_themselves(
-    jobs: Batch, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    jobs: JobBatch, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "PAUSE", 0.0)
+    monkeypatch.setattr(batch, "JOBS_POLL_INTERVAL", 0.0)
     queue.turn("1", "RUNNING")
     jobs.waiting()
     queue.turn("1", "COMPLETED", "the sweep is over")
@@ -314,12 +314,12 @@ def test_at_the_end_jobs_that_wait_are_cancelled_and_others_end_by_themselves(
     assert jobs.waiting() == 0
 
 
-def test_jobs_of_a_start_that_was_killed_are_taken_over(jobs: Batch, queue: Queue, logs: Path) -> None:
+def test_jobs_of_a_start_that_was_killed_are_taken_over(jobs: JobBatch, queue: Queue, logs: Path) -> None:
     queue.turn("1", "RUNNING", "Found GPUs")
     jobs.waiting()
     queue.turn("1", "COMPLETED")  # while nobody looks
     again = Queue(queue.system)
-    taken = Batch(again, "sweep/executor=slurm")
+    taken = JobBatch(again, "sweep/executor=slurm")
     assert taken.start(NODE, 2, logs) == 2
     assert taken.notes() == ["Jobs of this sweep's earlier start are still there: 2"]
     assert sorted(again.system) == ["1", "2", "3"]
@@ -327,11 +327,11 @@ def test_jobs_of_a_start_that_was_killed_are_taken_over(jobs: Batch, queue: Queu
     assert taken.waiting() == 2
     taken.stop()
     assert again.cancelled == ["2", "3"]
-    assert Batch(Queue(queue.system), "sweep/executor=slurm").start(NODE, 2, logs) == 2
+    assert JobBatch(Queue(queue.system), "sweep/executor=slurm").start(NODE, 2, logs) == 2
     assert len(queue.system) == 5  # after an end there is nothing to take over
 
 
-def test_jobs_of_another_batch_system_are_not_taken_over(jobs: Batch, logs: Path) -> None:
+def test_jobs_of_another_batch_system_are_not_taken_over(jobs: JobBatch, logs: Path) -> None:
     other = Queue()
-    assert Batch(other, "sweep/executor=pbs").start(NODE, 2, logs) == 2
+    assert JobBatch(other, "sweep/executor=pbs").start(NODE, 2, logs) == 2
     assert sorted(other.system) == ["1", "2"]

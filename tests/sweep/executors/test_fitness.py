@@ -11,7 +11,7 @@ import torch
 
 from convgrid.config import Settings
 from convgrid.sweep.executors import fitness
-from convgrid.sweep.executors.fitness import code, faults, own_modules, places
+from convgrid.sweep.executors.fitness import code, faults, own_modules, paths_read
 
 SettingsMaker = Callable[..., Settings]
 
@@ -85,7 +85,7 @@ def test_secrets_of_the_environment_must_be_set_there(settings: SettingsMaker, m
 def test_data_and_weights_must_be_there(settings: SettingsMaker, in_tmp: Path) -> None:
     (in_tmp / "photos").mkdir()
     made = settings("data=image_folder", f"data.root={in_tmp}/photos", "arch.weights=last")
-    read = places([made, made])
+    read = paths_read([made, made])
     assert read == [str(in_tmp / "photos")]  # `last` is no file
     assert faults(code(), {}, read) == ""
     (in_tmp / "photos").rmdir()

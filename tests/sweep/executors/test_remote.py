@@ -21,7 +21,7 @@ from convgrid.sweep.executors.remote import Remote
 from convgrid.sweep.executors.transport import Client
 from convgrid.sweep.executors.wire import event_said, job_heard, packed, unpacked
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
-from convgrid.sweep.scheduler import MOST_LOSSES, Rules, Scheduler
+from convgrid.sweep.scheduler import MOST_LOSSES, Scheduler, SchedulerRules
 from convgrid.sweep.sources import GridSource
 from stand_in_nodes import OPTIONS, executor, trial, trials
 
@@ -130,7 +130,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(supply, "LOOK", 0.05)
+    monkeypatch.setattr(supply, "LAUNCHER_POLL_INTERVAL", 0.05)
     with ExitStack() as stack:
         yield lambda machines=None, **options: stack.enter_context(Stage(tmp_path, machines or Machines(), **options))
 
@@ -174,7 +174,7 @@ def test_jobs_words_and_events_go_between_the_scheduler_and_a_nodes_slots(stage:
 def test_a_free_worker_that_dies_is_replaced(stage: Callable[..., Stage]) -> None:
     made = stage()
     node = made.node("a")
-    with swept(made, 0, Rules()) as (_, _, until):
+    with swept(made, 0, SchedulerRules()) as (_, _, until):
         node.tell(Died(1))
         until(lambda: "replace" in node.verbs())
     assert len(made.remote.free()) == 1
@@ -349,7 +349,7 @@ class View:
 
 @contextmanager
 def swept(
-    made: Stage, count: int, rules: Rules
+    made: Stage, count: int, rules: SchedulerRules
 ) -> Iterator[tuple[Scheduler, View, Callable[[Callable[[], object]], None]]]:
     view = View()
     source: Any = GridSource(trials(count))
@@ -376,7 +376,7 @@ def test_a_trial_with_which_three_nodes_are_lost_has_failed_and_no_retry_is_spen
     stage: Callable[..., Stage],
 ) -> None:
     made = stage()
-    with swept(made, 1, Rules(retries=1)) as (loop, view, until):
+    with swept(made, 1, SchedulerRules(retries=1)) as (loop, view, until):
         for host in "abc"[:MOST_LOSSES]:
             node = Node(made.folder, host)
             until(lambda node=node: "terms" in node.verbs())
@@ -394,7 +394,7 @@ def test_a_trial_with_which_three_nodes_are_lost_has_failed_and_no_retry_is_spen
 def test_a_trial_that_many_nodes_left_by_word_has_not_failed(stage: Callable[..., Stage]) -> None:
     """As where jobs are preempted again and again."""
     made = stage()
-    with swept(made, 1, Rules()) as (loop, view, until):
+    with swept(made, 1, SchedulerRules()) as (loop, view, until):
         for number in range(MOST_LOSSES + 1):
             node = Node(made.folder, f"n{number}")
             until(lambda node=node: "terms" in node.verbs())
@@ -418,7 +418,7 @@ def test_a_trial_that_many_nodes_left_by_word_has_not_failed(stage: Callable[...
 def test_a_full_disk_sets_its_node_aside_and_the_last_one_ends_the_sweep(stage: Callable[..., Stage]) -> None:
     full = Ended(Outcome("killed", "/runs cannot be written: No space left on device."), "disk")
     made = stage()
-    with swept(made, 1, Rules()) as (loop, view, until):
+    with swept(made, 1, SchedulerRules()) as (loop, view, until):
         first = made.node("first")
         until(first.jobs)
         second = made.node("second")
@@ -434,7 +434,7 @@ def test_a_full_disk_sets_its_node_aside_and_the_last_one_ends_the_sweep(stage: 
 
 def test_where_nobody_is_left_the_sweep_ends_and_says_so(stage: Callable[..., Stage]) -> None:
     made = stage(Machines(left=0))
-    with swept(made, 1, Rules()) as (loop, _, _):
+    with swept(made, 1, SchedulerRules()) as (loop, _, _):
         assert loop.run() == "alone"
     assert loop.alone.startswith("no node has come, and none is on its way.")
 
@@ -442,7 +442,7 @@ def test_where_nobody_is_left_the_sweep_ends_and_says_so(stage: Callable[..., St
 def test_a_job_that_had_begun_goes_on_and_is_not_trained_anew(stage: Callable[..., Stage]) -> None:
     """With sweep.rerun=all a first worker throws away what there was, and the next one must not."""
     made = stage()
-    with swept(made, 1, Rules(again=("finished",))) as (_, _, until):
+    with swept(made, 1, SchedulerRules(again=("finished",))) as (_, _, until):
         first = made.node("first")
         until(first.jobs)
         first.say(verb="dance")

@@ -19,7 +19,7 @@ from convgrid.errors import ConfigError
 from convgrid.sweep.executors.address import Address, own_address, place_of, read_address
 from convgrid.sweep.executors.lease import Lease, clock
 from convgrid.sweep.executors.transport import HELLO, LEASE, SAID, Client, Frame, Server
-from convgrid.sweep.executors.wire import LONGEST
+from convgrid.sweep.executors.wire import MAX_MESSAGE_BYTES
 
 SECRET = b"a trial's settings, which are nobody's business"
 LOST_AFTER = 1.0
@@ -100,15 +100,15 @@ def test_a_message_that_is_too_long_ends_its_session_and_no_other(
     (tmp_path / "other").mkdir()
     with client(address, tmp_path / "other", b"other") as other, client(address, tmp_path) as node:
         hellos = {frame.body: frame.session for frame in next_frames(server, 2)}
-        node.say(bytes(LONGEST + 1))
+        node.say(bytes(MAX_MESSAGE_BYTES + 1))
         while not node.ended:
             node.wait(10)
             node.wake.clear()
         assert node.ended == "the connection is broken"
-        other.say(bytes(LONGEST - 100))
+        other.say(bytes(MAX_MESSAGE_BYTES - 100))
         frames = next_frames(server, 2, LOST_AFTER + 5)
     assert {frame.session: len(frame.body or b"") for frame in frames} == {
-        hellos[b"other"]: LONGEST - 100,
+        hellos[b"other"]: MAX_MESSAGE_BYTES - 100,
         hellos[b"hello"]: 0,
     }
 

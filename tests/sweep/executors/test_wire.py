@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from case_studies import studies
-from convgrid.config import Settings, planned
+from convgrid.config import Settings, plan_from_config
 from convgrid.runs.trial import Outcome
 from convgrid.sweep.executors.interface import Died, Event
 from convgrid.sweep.executors.wire import (
@@ -39,7 +39,7 @@ def test_a_job_arrives_as_it_was_sent(settings: SettingsMaker, overrides: list[s
     made = settings(*overrides, *shape)
     odd = {"int": {1: 0.1, 2: (3, None)}, "float": 1e-310, "large": 2**70, "text": "\udcff'\n", "inf": -math.inf}
     made = Settings({**made.values, "odd": odd}, made.choices, made.folders)
-    trial = Trial(tuple(overrides), made, planned(made), "key", "config", {"arch.n": "1"})
+    trial = Trial(tuple(overrides), made, plan_from_config(made), "key", "config", {"arch.n": "1"})
     job = Job(trial, "sweep", again=("failed",), accumulate=2, asks=True)
     heard = over_the_wire(job)
     assert heard == job
@@ -101,5 +101,5 @@ def test_what_json_does_not_have_is_refused_not_changed(settings: SettingsMaker)
     with pytest.raises(TypeError, match="a message cannot hold a set"):
         packed({"some": {1, 2}})
     made = settings("arch.m=1")
-    trial = Trial((), made, planned(made), "key", "config", {})
+    trial = Trial((), made, plan_from_config(made), "key", "config", {})
     assert over_the_wire(Job(replace(trial, varying={"a": "b"}), "s")).trial.varying == {"a": "b"}

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from convgrid.compare.report.chapters import NAMES, chapters_of
-from convgrid.compare.report.drawing import sheet
+from convgrid.compare.report.chapters import CHAPTERS, chapters_of
+from convgrid.compare.report.drawing import tiled
 from convgrid.compare.report.html_tables import write_csv
-from convgrid.compare.report.page import page_of
+from convgrid.compare.report.page import report_page
 from convgrid.compare.report.png import save
 from convgrid.compare.results import Answer
 from convgrid.compare.trials import Trials
@@ -13,7 +13,7 @@ from convgrid.errors import DiskError
 from convgrid.runs.files import replacing
 from convgrid.runs.files import write as write_text
 
-PAGE = "report.html"
+REPORT_FILE = "report.html"
 TABLE = "table.csv"
 
 
@@ -33,13 +33,13 @@ def write(trials: Trials, answer: Answer, folder: Path) -> Path:
     chapters = chapters_of(trials, answer)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in NAMES:
+        for name in CHAPTERS:
             (folder / f"{name}.png").unlink(missing_ok=True)
-        write_text(folder / PAGE, page_of(trials, answer, chapters))
+        write_text(folder / REPORT_FILE, report_page(trials, answer, chapters))
         with replacing(folder / TABLE) as partial:
             write_csv(answer, partial)
         for chapter in chapters:
-            save(sheet(chapter.picture, columns=chapter.columns), folder / f"{chapter.name}.png")
+            save(tiled(chapter.picture, columns=chapter.columns), folder / f"{chapter.name}.png")
     except OSError as error:
         raise DiskError(f"{folder} cannot be written: {error.strerror}.") from None
-    return folder / PAGE
+    return folder / REPORT_FILE

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from convgrid.compare.report.drawing import Line, Mark, Text, letters, shortened
+from convgrid.compare.report.drawing import Line, Mark, Text, cut_to_width, letters
 from convgrid.compare.report.numbers import decimals_between, thousands
 
 FENCE = 2.0  # times the way from the median to the best
 ROUNDING = 1e-9  # values no further apart, in parts of them, are one
 RATIO = 30  # values that differ by more have a logarithmic axis
-PANEL = (360.0, 252.0)  # of a chart: what a phone has room for
+PANEL_WIDTH, PANEL_HEIGHT = 360.0, 252.0  # of a chart: what a phone has room for
+FOOT_HEIGHT = 40.0  # of the axis below a chart
+ROW_HEIGHT = 20.0  # of rows with a name and a dot each
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def value_axis(scale: AxisScale, left: float, right: float, name: str, note: str
     marks: list[Mark] = [Line([(left, scale(tick)), (right, scale(tick))], "grid") for tick in ticks]
     marks += [Text(left - 6, scale(tick) + 4, write(tick), anchor="end") for tick in ticks]
     title = f"{name}{note}{', log scale' if scale.log else ''}"
-    return [*marks, Text(0, 12, shortened(title, right), "ink", bold=True)]
+    return [*marks, Text(0, 12, cut_to_width(title, right), "ink", bold=True)]
 
 
 def foot_axis(scale: AxisScale, bottom: float, name: str, *, most: int = 5, whole: bool = False) -> list[Mark]:

@@ -103,14 +103,14 @@ def ids_of(trials: Trials, status: str) -> list[str]:
     return [trial for trial, each in zip(trials.frame.index.tolist(), statuses, strict=True) if each == status]
 
 
-def is_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """Whether a value has a place on an axis of numbers.
 
     Returns:
         Whether it is a finite number; true and false are none.
 
     Example:
-        >>> is_number(0.5), is_number(True), is_number("adam")
+        >>> is_finite_number(0.5), is_finite_number(True), is_finite_number("adam")
         (True, False, False)
     """
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -13,13 +13,13 @@ from convgrid.compare.report.charts import (
     pareto_fronts,
     ranked_intervals,
 )
-from convgrid.compare.report.charts.curves import MOST as MOST_CURVES
-from convgrid.compare.report.charts.interactions import MOST as MOST_CELLS
+from convgrid.compare.report.charts.curves import MAX_CURVES
+from convgrid.compare.report.charts.interactions import MAX_CELLS
 from convgrid.compare.report.drawing import NAMED, Drawing
 from convgrid.compare.results import Answer
 from convgrid.compare.trials import Trials
 
-NAMES = ("ranking", "effects", "interactions", "importance", "curves", "pareto", "parallel")
+CHAPTERS = ("ranking", "effects", "interactions", "importance", "curves", "pareto", "parallel")
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def _effects(answer: Answer, words: Wording) -> str:
 
 
 def _pairs(answer: Answer, words: Wording) -> str:
-    left_out = sum(max(len(each.rows), len(each.columns)) > MOST_CELLS for each in answer.interactions.values())
-    more = f" Left out: {left_out} pairs with more than {MOST_CELLS} values of a key." if left_out else ""
+    left_out = sum(max(len(each.rows), len(each.columns)) > MAX_CELLS for each in answer.interactions.values())
+    more = f" Left out: {left_out} pairs with more than {MAX_CELLS} values of a key." if left_out else ""
     return f"Mean {words.metric} of two keys' values together, on one scale for all pairs; stronger is better.{more}"
 
 
@@ -94,7 +94,7 @@ def _curves(trials: Trials, answer: Answer) -> str:
     best = "the best setting" if coloured == 1 else f"the best {coloured} settings"
     mean = f"Means over the repetitions of {best} with a band of one standard deviation"
     many = len(answer.settings) - coloured
-    others = f"; grey: {'others' if many <= MOST_CURVES else f'{MOST_CURVES} of the others, at even distances'}"
+    others = f"; grey: {'others' if many <= MAX_CURVES else f'{MAX_CURVES} of the others, at even distances'}"
     pruned = len(ids_of(trials, "pruned"))
     ends = ", and ends with the first of its runs" if trials.repetitions else ""
     return (

@@ -134,7 +134,7 @@ class Drawing:
     name: str = ""
 
 
-def sheet(drawings: Sequence[Drawing], *, columns: int = 3, gap: float = 24) -> Drawing:
+def tiled(drawings: Sequence[Drawing], *, columns: int = 3, gap: float = 24) -> Drawing:
     """Put drawings beside and below each other, as one.
 
     Args:
@@ -142,10 +142,10 @@ def sheet(drawings: Sequence[Drawing], *, columns: int = 3, gap: float = 24) -> 
         gap: Between them, in pixels.
 
     Returns:
-        The sheet.
+        One drawing.
 
     Example:
-        >>> both = sheet([Drawing(10, 20, (Dot(1, 1),), "a"), Drawing(10, 20, (Dot(1, 1),), "b")], gap=5)
+        >>> both = tiled([Drawing(10, 20, (Dot(1, 1),), "a"), Drawing(10, 20, (Dot(1, 1),), "b")], gap=5)
         >>> both.width, both.height, both.marks[1].x, both.words
         (25.0, 20.0, 16.0, 'a b')
     """
@@ -174,7 +174,7 @@ def letters(words: str, size: float = 11.0) -> float:
     return LETTER * size * len(words)
 
 
-def shortened(words: str, width: float, size: float = 11.0) -> str:
+def cut_to_width(words: str, width: float, size: float = 11.0) -> str:
     """Cut words that are too long, with an ellipsis in the middle, where names differ least.
 
     Args:
@@ -185,7 +185,7 @@ def shortened(words: str, width: float, size: float = 11.0) -> str:
         Wording that fit.
 
     Example:
-        >>> shortened("INPUT -> CONV -> RELU -> FC", 70)
+        >>> cut_to_width("INPUT -> CONV -> RELU -> FC", 70)
         'INPUT…-> FC'
     """
     most = max(3, int(width / (LETTER * size)))

@@ -9,12 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from convgrid.compare.report.axes import AxisScale
-from convgrid.compare.report.captions import Wording, is_number, summary
-from convgrid.compare.report.charts.ranking import CELL, axis_of, in_a_cell
+from convgrid.compare.report.captions import Wording, is_finite_number, summary
+from convgrid.compare.report.charts.ranking import TABLE_CELL, axis_of, in_a_cell
 from convgrid.compare.report.drawing import NAMED
 from convgrid.compare.report.svg import svg
 from convgrid.compare.results import Answer, Setting
-from convgrid.compare.sentences import chance, clock, text, verdict
+from convgrid.compare.sentences import chance, short_duration, text, verdict
 from convgrid.system.text import cell
 
 AT_ONCE = 100  # settings that the page shows before it is asked for all
@@ -22,8 +22,8 @@ SIGNS = {
     "best": "★", "not distinguishable": "≈", "in question": "≈", "worse": "", "out": "", "not compared": "",
 }  # fmt: skip  # no meaning by colour alone
 
-NUMBERS = ("mean", "spread", "low", "high", "runs", "p", "status", "parameters", "multiply_adds", "seconds", "trials")
-SMALLEST = "◆"  # of the settings within one standard error of the best
+MEASURES = ("mean", "spread", "low", "high", "runs", "p", "status", "parameters", "multiply_adds", "seconds", "trials")
+SMALLEST_SIGN = "◆"  # of the settings within one standard error of the best
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[Ra
         The columns, of which none is empty, and a row for each setting.
     """
     keys = keys_of(answer.settings)
-    numbers = {key: all(is_number(s.values[key]) for s in answer.settings if key in s.values) for key in keys}
+    numbers = {key: all(is_finite_number(s.values[key]) for s in answer.settings if key in s.values) for key in keys}
     repeated = any(setting.interval for setting in answer.settings)
     compared = repeated or answer.race is not None
     better = "descending" if words.mode == "max" else "ascending"
@@ -99,7 +99,7 @@ def ranking_table(answer: Answer, words: Wording) -> tuple[list[Column], list[Ra
         columns.append(Column("p", "p", sort="descending"))
     if compared:
         columns.append(Column("in the race" if answer.race else "against the best", "status", number=False))
-    x = axis_of(answer.settings, words, 6, CELL[0] - 6) if compared else None
+    x = axis_of(answer.settings, words, 6, TABLE_CELL[0] - 6) if compared else None
     return columns, [_row(setting, answer, keys, x, words) for setting in answer.settings]
 
 
@@ -135,7 +135,7 @@ def write_csv(answer: Answer, file: Path) -> None:
     keys = keys_of(answer.settings)
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["place", *map(cell, keys), *NUMBERS])
+        writer.writerow(["place", *map(cell, keys), *MEASURES])
         for each in answer.settings:
             values = [text(each.values[key]) if key in each.values else "" for key in keys]
             low, high = each.interval or (None, None)
@@ -160,7 +160,7 @@ def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: AxisScale | N
     if x is not None and answer.race is None:
         cells.append(_chance(setting.p))
     if x is not None:
-        about = (SIGNS[setting.status], verdict(setting), SMALLEST if setting == answer.smallest else "")
+        about = (SIGNS[setting.status], verdict(setting), SMALLEST_SIGN if setting == answer.smallest else "")
         cells.append(Cell(" ".join(filter(None, about)), kind="words"))
     colour = f"s{setting.place}" if setting.place <= NAMED else ""
     costs = ", ".join(f"{name} {_cost(key, getattr(setting, key)).text}" for key, name in _costs(answer).items())
@@ -168,7 +168,7 @@ def _row(setting: Setting, answer: Answer, keys: Sequence[str], x: AxisScale | N
 
 
 def _value(value: Any) -> Cell:
-    return Cell(text(value), float(value)) if is_number(value) else Cell(text(value))
+    return Cell(text(value), float(value)) if is_finite_number(value) else Cell(text(value))
 
 
 def _chance(p: float | None) -> Cell:
@@ -178,5 +178,5 @@ def _chance(p: float | None) -> Cell:
 def _cost(name: str, value: float | None) -> Cell:
     if value is None:
         return Cell("")
-    text = clock(value) if name == "seconds" else f"{value:,.0f}"
+    text = short_duration(value) if name == "seconds" else f"{value:,.0f}"
     return Cell(text, value)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from convgrid.compare.report.captions import ids_of, typographic, wording_of
 from convgrid.compare.report.chapters import Chapter
-from convgrid.compare.report.html_tables import AT_ONCE, SMALLEST, interval_ends, ranking_table
+from convgrid.compare.report.html_tables import AT_ONCE, SMALLEST_SIGN, interval_ends, ranking_table
 from convgrid.compare.report.palette import DARK, LIGHT
 from convgrid.compare.report.svg import svg
 from convgrid.compare.results import Answer
@@ -22,12 +22,12 @@ from convgrid.compare.trials import Trials
 
 HERE = Path(__file__).parent
 COMMIT = 10  # letters of a commit that tell it from others
-EXAMPLES = 5  # trials named of those that failed alike
-STATUSES = ("finished", "pruned", "failed", "killed", "running")
+MAX_FAILURES_NAMED = 5  # trials named of those that failed alike
+STATUS_ORDER = ("finished", "pruned", "failed", "killed", "running")
 FACTS = {"data": "data", "tag.device": "device", "tag.git.commit": "code"}
 
 
-def page_of(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
+def report_page(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
     """Write the page.
 
     Args:
@@ -54,7 +54,7 @@ def page_of(trials: Trials, answer: Answer, chapters: Sequence[Chapter]) -> str:
         rows=rows,
         script=Markup(script),  # noqa: S704
         script_hash=hash_of(script),
-        smallest=SMALLEST,
+        smallest=SMALLEST_SIGN,
         style=Markup(style),  # noqa: S704
         style_hash=hash_of(style),
         svg=svg,
@@ -82,7 +82,7 @@ def hash_of(text: str) -> str:
 
 
 def _facts(trials: Trials, answer: Answer) -> dict[str, str]:
-    counts = {status: len(ids_of(trials, status)) for status in STATUSES}
+    counts = {status: len(ids_of(trials, status)) for status in STATUS_ORDER}
     facts = {
         "objective": f"{trials.metric} at the best epoch, {'higher' if trials.mode == 'max' else 'lower'} is better",
         "trials": ", ".join(f"{count:,} {status}" for status, count in counts.items() if count),
@@ -122,7 +122,7 @@ def _groups(trials: Trials, answer: Answer) -> list[dict[str, Any]]:
 
 
 def _group(kind: str, reason: str, examples: Sequence[str]) -> dict[str, Any]:
-    return {"kind": kind, "reason": reason, "count": len(examples), "examples": examples[:EXAMPLES]}
+    return {"kind": kind, "reason": reason, "count": len(examples), "examples": examples[:MAX_FAILURES_NAMED]}
 
 
 def _count(group: Mapping[str, Any]) -> int:
@@ -131,7 +131,7 @@ def _count(group: Mapping[str, Any]) -> int:
 
 def _names(trials: Trials, ids: Sequence[str]) -> list[str]:
     """All are counted, few are named."""
-    return [_named(trials, trial) if place < EXAMPLES else "" for place, trial in enumerate(ids)]
+    return [_named(trials, trial) if place < MAX_FAILURES_NAMED else "" for place, trial in enumerate(ids)]
 
 
 def _named(trials: Trials, trial: str) -> str:

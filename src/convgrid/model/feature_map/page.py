@@ -14,11 +14,10 @@ from convgrid.compare.report.drawing import Drawing
 from convgrid.compare.report.page import coloured, hash_of
 from convgrid.compare.report.svg import svg
 
-HERE = Path(__file__).parent
 SIDE, QUALITY = 48, 80  # pixels of a small image, and how well it is kept
 
 
-def page_of(title: str, facts: Mapping[str, str], drawing: Drawing, images: Sequence[Image.Image]) -> str:
+def map_page(title: str, facts: Mapping[str, str], drawing: Drawing, images: Sequence[Image.Image]) -> str:
     """Write the page.
 
     Args:
@@ -57,4 +56,4 @@ def _sheet(images: Sequence[Image.Image], columns: int) -> str:
 
 
 def _text(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-MOST = 3000  # images of a map: t-SNE's time grows faster than their number
+MAX_MAP_IMAGES = 3000  # images of a map: t-SNE's time grows faster than their number
 COMPONENTS, NEIGHBOURS, PERPLEXITY = 50, 10, 30
 
 
@@ -50,7 +50,7 @@ MAPS: Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 
-def chosen(count: int, most: int = MOST) -> np.ndarray:
+def chosen(count: int, most: int = MAX_MAP_IMAGES) -> np.ndarray:
     """Draw the images of a map, the same every time.
 
     Returns:

@@ -12,7 +12,7 @@ from typing import Any
 
 from convgrid.errors import ConfigError
 
-FILE = "scheduler.json"
+ADDRESS_FILE = "scheduler.json"
 LOOPBACK = "127.0.0.1"
 _ANYWHERE = ("192.0.2.1", 9)  # of RFC 5737's documentation: nothing is sent there
 
@@ -49,7 +49,7 @@ class Address:
         Returns:
             The file.
         """
-        partial, file = Path(self.sweep) / f"partial.{FILE}", Path(self.sweep) / FILE
+        partial, file = Path(self.sweep) / f"partial.{ADDRESS_FILE}", Path(self.sweep) / ADDRESS_FILE
         with suppress(FileNotFoundError):
             partial.unlink()
         with open(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as opened:
@@ -75,7 +75,9 @@ def read_address(file: Path) -> Address | None:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}. Start the node as the sweep's user.") from None
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{file} is no scheduler's: {error}. Give sweeps/ID/{FILE} of a sweep that runs.") from None
+        raise ConfigError(
+            f"{file} is no scheduler's: {error}. Give sweeps/ID/{ADDRESS_FILE} of a sweep that runs."
+        ) from None
 
 
 def own_address() -> str:

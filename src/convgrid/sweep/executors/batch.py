@@ -18,18 +18,17 @@ from typing import Any, Protocol
 from convgrid.component import Component
 from convgrid.errors import ConfigError
 from convgrid.runs.files import write
-from convgrid.sweep.executors.interface import Launcher
+from convgrid.sweep.executors.interface import LAUNCHER_GRACE, Launcher
 from convgrid.system.text import one_line
 
-FILE = "jobs.json"  # beside the logs: the jobs that have not ended, for the next start should this one be killed
-NAME = "convgrid"  # what the queue shows, with a number
+JOBS_FILE = "jobs.json"  # beside the logs: the jobs that have not ended, for the next start should this one be killed
+JOB_NAME = "convgrid"  # what the queue shows, with a number
 LATE = 30.0  # seconds for which a batch system may not know of a job that it has just taken
 PURGED = 900.0  # seconds after its time limit for which a job may still be said to run
-PARTING = 5.0  # seconds for jobs to end by themselves at the end
-PAUSE = 0.5  # seconds between two looks at them
+JOBS_POLL_INTERVAL = 0.5  # seconds between two looks at them
 TAIL = 4096  # bytes of a log that are looked at
 # What Slurm, LSF and PBS write into the log of a job that they end, and that somebody has cancelled.
-ENDED = re.compile(r"\*\*\* (JOB|STEP) |\bTERM_[A-Z]+|=>> PBS: ")
+ENDED_BY_SYSTEM = re.compile(r"\*\*\* (JOB|STEP) |\bTERM_[A-Z]+|=>> PBS: ")
 CANCELLED = re.compile(r"\*\*\* JOB .* CANCELLED AT \S+ \*\*\*|\bTERM_(OWNER|ADMIN|FORCE_OWNER|FORCE_ADMIN)\b")
 
 
@@ -69,7 +68,7 @@ def make_launcher(option: Component) -> Launcher:
     with option.blamed():
         made = make()
     if all(hasattr(made, name) for name in ("submit", "status", "cancel")):
-        return Batch(made, option.option)
+        return JobBatch(made, option.option)
     if all(hasattr(made, name) for name in ("start", "waiting", "notes", "stop")):
         return made
     raise ConfigError(
@@ -97,7 +96,7 @@ class _Job:
     told: list[str] = field(default_factory=list)
 
 
-class Batch:
+class JobBatch:
     """Jobs of one node each. A job that somebody has cancelled is not submitted again: who did so knows why.
 
     Args:
@@ -160,21 +159,21 @@ class Batch:
         """Cancel the jobs that wait; the others have a moment to end by themselves."""
         with self._lock:
             self._cancel([job for job in self._jobs.values() if job.running is None])
-            end = time.monotonic() + PARTING
+            end = time.monotonic() + LAUNCHER_GRACE
             while self._jobs and time.monotonic() < end:
-                time.sleep(PAUSE)
+                time.sleep(JOBS_POLL_INTERVAL)
                 for job, status in self._states():
                     if status.terminal:
                         del self._jobs[job.id]
             self._cancel([*self._jobs.values()])
-            (self._logs / FILE).unlink(missing_ok=True)
+            (self._logs / JOBS_FILE).unlink(missing_ok=True)
 
     def _take_over(self) -> int:
         """Find the jobs that a start of the sweep left which was killed; how many have not ended."""
-        numbers = [re.search(rf"\b{NAME}-(\d+)\.", path.name) for path in self._logs.iterdir()]
+        numbers = [re.search(rf"\b{JOB_NAME}-(\d+)\.", path.name) for path in self._logs.iterdir()]
         self._count = max([int(found[1]) for found in numbers if found], default=0)
         try:
-            known = json.loads((self._logs / FILE).read_text(encoding="utf-8"))
+            known = json.loads((self._logs / JOBS_FILE).read_text(encoding="utf-8"))
             jobs = [(number, str(name), dict(rest)) for number, (name, rest) in known["jobs"].items()]
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return 0
@@ -196,7 +195,7 @@ class Batch:
             known = {key: value for key, value in self._provider.resources[job.id].items() if key != "status"}
             jobs[job.id] = [job.name, known]
         with suppress(OSError):  # on a full disk the next start asks for all nodes anew
-            write(self._logs / FILE, json.dumps({"option": self._option, "jobs": jobs}))
+            write(self._logs / JOBS_FILE, json.dumps({"option": self._option, "jobs": jobs}))
 
     def _submit_all(self, count: int) -> tuple[int, str]:
         """Submit so many jobs, or as many as are taken until two in a row are refused.
@@ -219,7 +218,7 @@ class Batch:
             Why it is refused; "" where it is not.
         """
         self._count += 1
-        name = f"{NAME}-{self._count}"
+        name = f"{JOB_NAME}-{self._count}"
         with _complaints() as complaints:
             try:
                 made = self._provider.submit(self._command, 1, name)
@@ -276,7 +275,7 @@ class Batch:
     def _last_words(self, job: _Job) -> str:
         """What the job's log says at its end: a batch system that has ended it says so there."""
         lines = [line for path in self._logs_of(job) for line in _tail(path) if line not in job.told]
-        ends = [line for line in lines if ENDED.search(line)]
+        ends = [line for line in lines if ENDED_BY_SYSTEM.search(line)]
         return one_line([*ends, *lines][0]) if lines else ""
 
     def _logs_of(self, job: _Job) -> list[Path]:

@@ -16,10 +16,10 @@ from typing import Any
 import convgrid
 from convgrid.component import KEPT
 from convgrid.config import PLACES, Settings, flatten
+from convgrid.training.own_code import INSTALLED
 
-PACKAGES = ("torch", "lightning", "numpy")  # where convgrid itself is not installed
-INSTALLED = {"site-packages", "dist-packages"}
-FEW = 3  # differences that are named
+CORE_PACKAGES = ("torch", "lightning", "numpy")  # where convgrid itself is not installed
+MAX_DIFFERENCES = 3  # differences that are named
 
 
 @cache
@@ -75,7 +75,7 @@ def own_module(name: str) -> str:
     return _digest(file.parent if file.name == "__init__.py" else file)
 
 
-def places(settings: Iterable[Settings]) -> list[str]:
+def paths_read(settings: Iterable[Settings]) -> list[str]:
     """The files and folders that trials read, as far as they exist here.
 
     Returns:
@@ -102,7 +102,7 @@ def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str
     Args:
         wanted: What `code` gives there.
         own: What `own_modules` gives there.
-        read: What `places` gives there.
+        read: What `paths_read` gives there.
         secrets: What `secrets_of` gives there.
 
     Returns:
@@ -116,8 +116,9 @@ def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str
     ]
     other += [f"{name}, of your own, is another" for name, there in own.items() if own_module(name) != there]
     if other:
-        more = f" and {len(other) - FEW} more" if len(other) > FEW else ""
-        return f"its code differs: {', '.join(other[:FEW])}{more}. Start it with the scheduler's Python environment"
+        more = f" and {len(other) - MAX_DIFFERENCES} more" if len(other) > MAX_DIFFERENCES else ""
+        named = ", ".join(other[:MAX_DIFFERENCES])
+        return f"its code differs: {named}{more}. Start it with the scheduler's Python environment"
     missing = [path for path in read if not Path(path).exists()]
     if missing:
         return f"{missing[0]} is missing there. Put the data where all nodes see it"
@@ -127,9 +128,9 @@ def faults(wanted: Mapping[str, str], own: Mapping[str, str], read: Sequence[str
 
 def _packages() -> Iterator[str]:
     try:
-        needed = requires("convgrid") or PACKAGES
+        needed = requires("convgrid") or CORE_PACKAGES
     except PackageNotFoundError:
-        needed = PACKAGES
+        needed = CORE_PACKAGES
     for line in needed:
         name = match(r"[\w.-]+", line)
         if name and "extra ==" not in line:

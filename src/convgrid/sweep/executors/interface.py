@@ -7,6 +7,8 @@ from typing import Protocol
 
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 
+LAUNCHER_GRACE = 5.0  # seconds for node processes to end by themselves at the end
+
 
 @dataclass(frozen=True)
 class Died:

@@ -11,7 +11,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 
-LOOK = 0.5  # seconds between two looks of a worker
+LEASE_POLL_INTERVAL = 0.5  # seconds between two looks of a worker
 LAPSED = 75  # exit status of a worker whose lease is over, sysexits' "temporary failure"
 _MOMENT = struct.Struct("=d")
 
@@ -65,7 +65,7 @@ def end_with_parent_or_lease(file: str | None) -> None:
     """
     parent, lease = parent_process(), None if file is None else Lease(Path(file))
     assert parent is not None
-    while not wait([parent.sentinel], None if lease is None else LOOK):
+    while not wait([parent.sentinel], None if lease is None else LEASE_POLL_INTERVAL):
         if lease is not None and lease.left < 0:  # the scheduler gives the trial to another: not a step more
             os._exit(LAPSED)
     os._exit(1)

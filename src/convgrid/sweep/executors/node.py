@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
-from convgrid.sweep.executors.address import FILE, Address, read_address
+from convgrid.sweep.executors.address import ADDRESS_FILE, Address, read_address
 from convgrid.sweep.executors.fitness import faults
 from convgrid.sweep.executors.interface import Died
 from convgrid.sweep.executors.lease import LAPSED, Lease
@@ -24,9 +24,9 @@ from convgrid.sweep.executors.wire import event_said, job_heard, packed, unpacke
 from convgrid.sweep.messages import Ended
 from convgrid.system.processes import cooled_down, handled_by
 
-LOOK = 0.5  # seconds between looks at what nobody wakes for
-AGAIN = 1.0  # seconds between two attempts to reach a scheduler
-GRACE = 8.0  # seconds for running trials to end by themselves when the node is to leave
+NODE_POLL_INTERVAL = 0.5  # seconds between looks at what nobody wakes for
+RECONNECT_INTERVAL = 1.0  # seconds between two attempts to reach a scheduler
+NODE_GRACE = 8.0  # seconds for running trials to end by themselves when the node is to leave
 
 End = Literal["over", "left", "refused", "cut", "unreached"]  # of a session
 
@@ -93,7 +93,7 @@ class _Node:
                         "if it runs, name an address that nodes reach: sweep.executor.host."
                     )
                     return 1
-                time.sleep(AGAIN)
+                time.sleep(RECONNECT_INTERVAL)
             elif end == "cut":
                 since = time.monotonic()
             else:
@@ -154,7 +154,7 @@ class _Node:
                 terms = unpacked(body)
             if terms is not None and self._lease.left > 0:
                 return terms
-            client.wait(LOOK)
+            client.wait(NODE_POLL_INTERVAL)
         return None
 
     def _relay(self, local: Local, client: Client) -> End:
@@ -174,14 +174,14 @@ class _Node:
                 _tell(f"Its trials keep their finished epochs: {client.ended}.")
                 return "cut"
             if self._signals.came and not deadline:
-                deadline = time.monotonic() + GRACE
+                deadline = time.monotonic() + NODE_GRACE
                 client.say(packed({"verb": "leaving", "reason": self._signals.came}))
                 for worker in local.busy():
                     local.interrupt(worker)
             if deadline and (not local.busy() or time.monotonic() > deadline):
                 client.say(packed({"verb": "left"}))
                 return "left"
-            for worker, event in local.events(LOOK, also=client.wake):
+            for worker, event in local.events(NODE_POLL_INTERVAL, also=client.wake):
                 if isinstance(event, Died) and event.exitcode == LAPSED:
                     return "cut"  # the scheduler has not been heard for too long, if not too long to know it here
                 if isinstance(event, Died | Ended):
@@ -194,7 +194,7 @@ class _Node:
             os.chdir(address.cwd)
         except OSError as error:
             return f"{address.cwd} cannot be used there: {error.strerror}. Start nodes where that folder is shared"
-        if read_address(Path(address.sweep) / FILE) != read_address(self._file):
+        if read_address(Path(address.sweep) / ADDRESS_FILE) != read_address(self._file):
             return f"{address.cwd} is another folder there. Start nodes where that folder is shared"
         return ""
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from convgrid.errors import ConfigError
+from convgrid.sweep.executors.interface import LAUNCHER_GRACE
 
-PARTING = 5.0  # seconds for node processes to end by themselves at the end
 HEADLESS = 3  # questions in a row that the cluster's head does not answer, and nobody is expected any more
-NAMES = {"CPU": "num_cpus", "GPU": "num_gpus"}  # as Ray lists what a machine has, and as it is asked for
+RESOURCE_OPTIONS = {"CPU": "num_cpus", "GPU": "num_gpus"}  # as Ray lists what a machine has, and as it is asked for
 
 
 class Ray:
@@ -106,7 +106,7 @@ class Ray:
         if not ray.is_initialized() or not self._has_head():
             return
         if self._runs:
-            ray.wait([*self._runs], num_returns=len(self._runs), timeout=PARTING)
+            ray.wait([*self._runs], num_returns=len(self._runs), timeout=LAUNCHER_GRACE)
         for _, actor in self._runs.values():
             ray.kill(actor)
         ray.shutdown()
@@ -138,7 +138,7 @@ class Ray:
 
     def _fits(self, node: dict[str, Any]) -> bool:
         has = node["Resources"]
-        return node["Alive"] and all(has.get(name, 0) >= self._resources[key] for name, key in NAMES.items())
+        return node["Alive"] and all(has.get(name, 0) >= self._resources[key] for name, key in RESOURCE_OPTIONS.items())
 
 
 def _knock(address: str) -> None:

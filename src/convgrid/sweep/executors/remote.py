@@ -17,8 +17,8 @@ from convgrid.config.sections import ExecutorSettings
 from convgrid.errors import ConfigError
 from convgrid.features.cache import LIMIT
 from convgrid.runs.files import write
-from convgrid.sweep.executors.address import FILE, Address, read_address
-from convgrid.sweep.executors.fitness import code, own_modules, places, secrets_of
+from convgrid.sweep.executors.address import ADDRESS_FILE, Address, read_address
+from convgrid.sweep.executors.fitness import code, own_modules, paths_read, secrets_of
 from convgrid.sweep.executors.interface import Died, Event, Launcher, Lost, Worker
 from convgrid.sweep.executors.supply import Supply
 from convgrid.sweep.executors.transport import Frame, Server
@@ -41,7 +41,7 @@ class Options:
 
 
 @dataclass(eq=False)
-class Node:
+class NodeProcess:
     """A node process that has been heard of.
 
     Args:
@@ -88,9 +88,9 @@ class Remote:
         self._server = Server(settings.host, settings.port, settings.lost_after)
         address = self._server.address(cwd=Path.cwd(), sweep=self._folder, patience=settings.patience)
         self._terms = packed(_terms(address, options, trained))
-        self._nodes: dict[bytes, Node] = {}
-        self._ids: dict[str, Node] = {}
-        self._places: dict[int, tuple[Node, int]] = {}
+        self._nodes: dict[bytes, NodeProcess] = {}
+        self._ids: dict[str, NodeProcess] = {}
+        self._places: dict[int, tuple[NodeProcess, int]] = {}
         self._free: dict[Worker, None] = {}
         self._busy: dict[Worker, None] = {}
         self._held: list[Worker] = []  # that have just come, or wait with the others for an earlier start's nodes
@@ -198,7 +198,7 @@ class Remote:
         """Tell the nodes that the sweep is over, and take back those that have not come."""
         for node in self._nodes.values():
             self._server.say(node.session, packed({"verb": "close"}))
-        (self._folder / FILE).unlink(missing_ok=True)
+        (self._folder / ADDRESS_FILE).unlink(missing_ok=True)
         (self._folder / JOINED).unlink(missing_ok=True)
         self._server.close()
         self._supply.end()
@@ -229,10 +229,10 @@ class Remote:
         if before is not None:
             yield from self._lose(before, f"{before.host} had lost touch")
         self._before.discard(id_)
-        node = self._nodes[session] = self._ids[id_] = Node(id_, session, host)
+        node = self._nodes[session] = self._ids[id_] = NodeProcess(id_, session, host)
         self._server.say(node.session, self._terms)
 
-    def _listen(self, node: Node, said: Mapping[str, Any]) -> Iterator[tuple[Worker, Event]]:
+    def _listen(self, node: NodeProcess, said: Mapping[str, Any]) -> Iterator[tuple[Worker, Event]]:
         match said["verb"]:
             case "event":
                 worker, event = node.workers[said["slot"]], event_heard(said["event"])
@@ -257,12 +257,12 @@ class Remote:
             case verb:
                 raise Nonsense(verb)
 
-    def _refuse(self, node: Node, reason: str) -> None:
+    def _refuse(self, node: NodeProcess, reason: str) -> None:
         self._forget(node)
         self._supply.refused(node.host)
         self._notes.append(f"{node.host} is refused: {reason}.")
 
-    def _staff(self, node: Node, count: int, has_gpus: bool) -> None:
+    def _staff(self, node: NodeProcess, count: int, has_gpus: bool) -> None:
         """A node is ready to train; a trial must not go on where numbers come out otherwise."""
         if node.workers:
             raise Nonsense("ready twice")
@@ -284,13 +284,13 @@ class Remote:
         self._supply.joined()
         self._notes.append(f"{node.host} has come: {_count(count, 'worker')} ({self.crew()})")
 
-    def _retire(self, node: Node) -> None:
+    def _retire(self, node: NodeProcess) -> None:
         """It gets nothing more."""
         node.is_leaving = True
         for worker in node.workers:
             self._free.pop(worker, None)
 
-    def _lose(self, node: Node, reason: str, *, announced: bool = False) -> Iterator[tuple[Worker, Event]]:
+    def _lose(self, node: NodeProcess, reason: str, *, announced: bool = False) -> Iterator[tuple[Worker, Event]]:
         """A node is no more."""
         self._forget(node)
         if not announced:
@@ -299,7 +299,7 @@ class Remote:
             if worker.job is not None:
                 yield worker, Lost(reason, announced)
 
-    def _forget(self, node: Node) -> None:
+    def _forget(self, node: NodeProcess) -> None:
         self._retire(node)
         self._server.forget(node.session)
         self._nodes.pop(node.session, None)
@@ -330,7 +330,7 @@ def _terms(address: Address, options: Options, trained: Sequence[Settings]) -> d
         "start": address.start,
         "code": dict(code()),
         "own": own_modules(trained),
-        "read": places(trained),
+        "read": paths_read(trained),
         "secrets": secrets_of(trained),
         "path": [str(Path(place).absolute()) for place in shared],
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
@@ -345,7 +345,7 @@ def _locked(folder: Path) -> FileLock:
     except Timeout:
         raise ConfigError(
             f"sweep {folder.name} is being run by another process, which has its nodes. Add nodes to that one: "
-            f"python -m convgrid node {folder / FILE}"
+            f"python -m convgrid node {folder / ADDRESS_FILE}"
         ) from None
     return lock
 
@@ -353,7 +353,7 @@ def _locked(folder: Path) -> FileLock:
 def _joined_before(folder: Path) -> tuple[set[str], float]:
     """The nodes that may train for a scheduler that was killed, and how long they may."""
     try:
-        earlier = read_address(folder / FILE)
+        earlier = read_address(folder / ADDRESS_FILE)
         if earlier is None:
             return set(), 0.0
         return set(json.loads((folder / JOINED).read_text(encoding="utf-8"))), float(earlier.lost_after)

@@ -8,8 +8,8 @@ from pathlib import Path
 from convgrid.errors import ConvgridError
 from convgrid.sweep.executors.interface import Launcher
 
-LOOK = 3.0  # seconds between two questions to a launcher
-LAST = 10.0  # seconds for the last question to be answered
+LAUNCHER_POLL_INTERVAL = 3.0  # seconds between two questions to a launcher
+LAST_ANSWER_TIMEOUT = 10.0  # seconds for the last question to be answered
 SETTLED = 2  # answers in a row by which nobody waits, before that is believed
 
 
@@ -91,7 +91,7 @@ class Supply:
         """Take back all that was asked for."""
         self._ends.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=LAST)
+            self._thread.join(timeout=LAST_ANSWER_TIMEOUT)
         self._launcher.stop()
 
     def _ask(self) -> None:
@@ -102,7 +102,7 @@ class Supply:
                 self._waiting = waiting
                 self._answers = self._answers + 1 if waiting < max(1, self._wanted) else 0
                 self._notes += notes
-            self._ends.wait(LOOK)
+            self._ends.wait(LAUNCHER_POLL_INTERVAL)
 
     def _start(self) -> None:
         with self._lock:

@@ -23,13 +23,13 @@ from zmq.utils.monitor import recv_monitor_message
 from convgrid.errors import ConfigError
 from convgrid.sweep.executors.address import Address, place_of
 from convgrid.sweep.executors.lease import Lease, clock
-from convgrid.sweep.executors.wire import LONGEST
+from convgrid.sweep.executors.wire import MAX_MESSAGE_BYTES
 
 HELLO, BEAT, SAID, GONE = b"h", b"b", b"m", b"g"  # what a frame is
 BEATS = 10  # in the time after which a node is lost
 LEASE = 2 / 3  # of that time: so long a node may train after a beat that was answered
 MOST_AT_ONCE = 1000  # frames between two looks at who is silent
-FEW = 32  # frames that are taken at once
+MAX_FRAMES_AT_ONCE = 32  # frames that are taken at once
 _JUDGED = 0.2  # seconds between such looks
 
 
@@ -104,7 +104,7 @@ class Server:
         self._authenticator.configure_curve_callback(credentials_provider=self)
         self._router = router = self._context.socket(zmq.ROUTER)
         router.setsockopt(zmq.LINGER, 1000)
-        router.setsockopt(zmq.MAXMSGSIZE, LONGEST)
+        router.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         router.setsockopt(zmq.SNDHWM, 0)  # a node that hangs is lost, not waited for
         router.setsockopt(zmq.BACKLOG, 1024)
         router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)  # a stranger is not waited for either
@@ -157,7 +157,7 @@ class Server:
         """
         with suppress(Empty):
             yield self.inbox.get(timeout=timeout)
-        for _ in range(min(self.inbox.qsize(), FEW)):
+        for _ in range(min(self.inbox.qsize(), MAX_FRAMES_AT_ONCE)):
             yield self.inbox.get()
 
     def say(self, session: bytes, body: bytes) -> None:
@@ -282,7 +282,7 @@ class Client:
         context = zmq.Context()
         dealer = context.socket(zmq.DEALER)
         monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
-        dealer.setsockopt(zmq.MAXMSGSIZE, LONGEST)
+        dealer.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         dealer.setsockopt(zmq.RECONNECT_IVL, 3_600_000)  # never: that would be another session
         dealer.setsockopt(zmq.IPV6, self._address.at.startswith("tcp://["))
         dealer.setsockopt(zmq.CURVE_SERVERKEY, self._address.server.encode())

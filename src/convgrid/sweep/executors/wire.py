@@ -16,7 +16,7 @@ from convgrid.sweep.executors.interface import Died, Event, Lost
 from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Noted
 
-LONGEST = 2**24  # bytes of a message; an EfficientNet's job has 2**17
+MAX_MESSAGE_BYTES = 2**24  # bytes of a message; an EfficientNet's job has 2**17
 MOST_PLANS = 256  # that are kept as text
 _TUPLE, _PAIRS = "\0tuple", "\0pairs"  # no key of a config is called so
 _AS_IT_IS = {str, int, float, bool, type(None)}

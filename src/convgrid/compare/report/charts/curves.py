@@ -7,18 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from convgrid.compare.ranking import bounded
-from convgrid.compare.report.axes import PANEL, AxisScale, covering, foot_axis, tick_room, value_axis
+from convgrid.compare.report.axes import (
+    FOOT_HEIGHT,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    AxisScale,
+    covering,
+    foot_axis,
+    tick_room,
+    value_axis,
+)
 from convgrid.compare.report.captions import ids_of
 from convgrid.compare.report.drawing import NAMED, Area, Drawing, Line, Mark, Text, apart, paint_of
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.trials import Trials
 
-MOST = 100  # further settings, and pruned trials, that are drawn
+MAX_CURVES = 100  # further settings, and pruned trials, that are drawn
 POINTS = 100  # of a line
 EARLY = 0.2  # of the epochs, whose values may lie outside of the axis: first steps are far from where it is decided
 OUTLIERS = 0.02  # share of the values at either end that may lie outside of a loss' axis
-WIDTH, HEIGHT = PANEL
-FOOT = 40.0
 
 MetricByEpoch = dict[int, float]
 
@@ -40,7 +47,7 @@ def learning_curves(trials: Trials, answer: Answer) -> list[Drawing]:
         A panel for each of them that was written down.
     """
     drawn = _evenly(answer.settings)
-    pruned = ids_of(trials, "pruned")[:MOST]
+    pruned = ids_of(trials, "pruned")[:MAX_CURVES]
     wanted = {*pruned, *(trial for setting in drawn for trial in setting.trials)}
     histories = _histories(trials, wanted)
     metrics = [metric for metric in dict.fromkeys((trials.metric, "val/loss", "train/loss")) if metric in histories]
@@ -69,8 +76,10 @@ def _panel(
         return None
     y = _value_scale(metric, curves.values(), stopped)
     left = tick_room(y)
-    x = AxisScale(float(first), float(last), left + 4, WIDTH - 20)
-    marks = value_axis(y, left, WIDTH - 20, metric) + foot_axis(x, HEIGHT - FOOT, "epoch", whole=True)
+    x = AxisScale(float(first), float(last), left + 4, PANEL_WIDTH - 20)
+    marks = value_axis(y, left, PANEL_WIDTH - 20, metric) + foot_axis(
+        x, PANEL_HEIGHT - FOOT_HEIGHT, "epoch", whole=True
+    )
     for history in stopped:
         marks += _stopped(sorted(history.items()), x, y)
     for setting in reversed(settings):
@@ -78,13 +87,13 @@ def _panel(
         if curve is not None:
             marks += _drawn(setting, curve, x, y, metric)
     marks += _places([s for s in settings[:NAMED] if curves[s.place]], curves, x, y)
-    return Drawing(WIDTH, HEIGHT, tuple(marks), f"{metric} by epoch, of {len(settings)} settings", metric)
+    return Drawing(PANEL_WIDTH, PANEL_HEIGHT, tuple(marks), f"{metric} by epoch, of {len(settings)} settings", metric)
 
 
 def _evenly(settings: Sequence[Setting]) -> list[Setting]:
     """The best, and others at even distances in the ranking."""
     others = settings[NAMED:]
-    every = -(-len(others) // MOST) if others else 1
+    every = -(-len(others) // MAX_CURVES) if others else 1
     return [*settings[:NAMED], *others[::every]]
 
 
@@ -110,7 +119,7 @@ def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable
     if metric.endswith("/loss"):
         low, high = np.quantile(values, [0.0, 1.0 - OUTLIERS])
         values = [value for value in values if low <= value <= high]
-    return covering(values, HEIGHT - FOOT, 28, log=metric.endswith("/loss"))
+    return covering(values, PANEL_HEIGHT - FOOT_HEIGHT, 28, log=metric.endswith("/loss"))
 
 
 def _drawn(setting: Setting, curve: _Curve, x: AxisScale, y: AxisScale, metric: str) -> list[Mark]:
@@ -142,7 +151,7 @@ def _stopped(history: Sequence[tuple[int, float]], x: AxisScale, y: AxisScale) -
 
 def _places(settings: Sequence[Setting], curves: dict[int, _Curve | None], x: AxisScale, y: AxisScale) -> list[Mark]:
     ends = [(curve.epochs[-1], curve.mean[-1]) for setting in settings if (curve := curves[setting.place])]
-    heights = apart((y(mean) for _, mean in ends), 11, 28, HEIGHT - FOOT)
+    heights = apart((y(mean) for _, mean in ends), 11, 28, PANEL_HEIGHT - FOOT_HEIGHT)
     return [
         Text(x(epoch) + 6, height + 4, str(setting.place), "ink", halo=True, setting=setting.place)
         for setting, (epoch, _), height in zip(settings, ends, heights, strict=True)

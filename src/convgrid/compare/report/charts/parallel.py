@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from convgrid.compare.report.axes import AxisScale, covering, written
-from convgrid.compare.report.captions import Wording, is_number
-from convgrid.compare.report.drawing import NAMED, Drawing, Line, Mark, Text, apart, paint_of, shortened
+from convgrid.compare.report.captions import Wording, is_finite_number
+from convgrid.compare.report.drawing import NAMED, Drawing, Line, Mark, Text, apart, cut_to_width, paint_of
 from convgrid.compare.report.numbers import thousands
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import text
@@ -16,7 +16,7 @@ NARROW = (360.0, 96.0)  # and that much for each key
 MOST_NAMES = 30
 AXIS = 4.0  # width of an axis, which lines cross
 
-Position = Callable[[Setting], float]
+PlaceOf = Callable[[Setting], float]
 
 
 def parallel_coordinates(answer: Answer, words: Wording) -> list[Drawing]:
@@ -46,17 +46,17 @@ def _across(settings: Sequence[Setting], keys: Sequence[str], words: Wording) ->
     step = (right - left) / len(keys)
     marks: list[Mark] = []
     names: list[Mark] = []
-    axes: list[tuple[float, Position]] = []
+    axes: list[tuple[float, PlaceOf]] = []
     for number, key in enumerate(keys):
         x = left + step * number
         place, labels, spans = _axis(settings, key, (bottom, top))
         axes.append((x, place))
         marks += [Line([(x, start), (x, end)], "grid", AXIS) for start, end in spans]
-        marks.append(Text(x, 14, shortened(key, step - 8), "ink", "middle" if number else "start", bold=True))
-        names += [Text(x - 6, y + 4, shortened(name, 54), "ink", "end", halo=True) for name, y in labels]
+        marks.append(Text(x, 14, cut_to_width(key, step - 8), "ink", "middle" if number else "start", bold=True))
+        names += [Text(x - 6, y + 4, cut_to_width(name, 54), "ink", "end", halo=True) for name, y in labels]
     objective = _objective(settings, (bottom, top), words.mode)
     marks.append(Line([(right, top), (right, bottom)], "muted"))
-    marks.append(Text(width, 14, shortened(words.metric, step), "ink", "end", bold=True))
+    marks.append(Text(width, 14, cut_to_width(words.metric, step), "ink", "end", bold=True))
     write = written(objective.ticks(), log=False)
     names += [Text(right - 6, objective(tick) + 4, write(tick), "ink", "end", halo=True) for tick in objective.ticks()]
     for setting in reversed(settings):
@@ -72,15 +72,15 @@ def _down(settings: Sequence[Setting], keys: Sequence[str], words: Wording, heig
     left, right = 16.0, NARROW[0] - 16
     marks: list[Mark] = []
     names: list[Mark] = []
-    axes: list[tuple[float, Position]] = []
+    axes: list[tuple[float, PlaceOf]] = []
     for number, key in enumerate(keys):
         y = 24 + NARROW[1] * number
         place, labels, spans = _axis(settings, key, (left, right))
         axes.append((y, place))
         marks += [Line([(start, y), (end, y)], "grid", AXIS) for start, end in spans]
-        names.append(Text(0, y - 10, shortened(key, right), "ink", bold=True, halo=True))
+        names.append(Text(0, y - 10, cut_to_width(key, right), "ink", bold=True, halo=True))
         room = (right - left) / max(1, len(labels))
-        names += [Text(x, y + 14, shortened(name, room), "ink", "middle", halo=True) for name, x in labels]
+        names += [Text(x, y + 14, cut_to_width(name, room), "ink", "middle", halo=True) for name, x in labels]
     bottom = height - 36
     objective = _objective(settings, (left, right), words.mode)
     marks.append(Line([(left, bottom), (right, bottom)], "muted"))
@@ -107,11 +107,11 @@ def _objective(settings: Sequence[Setting], ends: tuple[float, float], mode: str
 
 def _axis(
     settings: Sequence[Setting], key: str, ends: tuple[float, float]
-) -> tuple[Position, list[tuple[str, float]], list[tuple[float, float]]]:
+) -> tuple[PlaceOf, list[tuple[str, float]], list[tuple[float, float]]]:
     """Where a setting is on a key's axis, below 0 where it has no such key; what is written beside it; its strokes."""
     values = [setting.values[key] for setting in settings if key in setting.values]
     different = sorted(set(map(_hashable, values)), key=_order)
-    if len(different) > LEVELS and all(map(is_number, values)):
+    if len(different) > LEVELS and all(map(is_finite_number, values)):
         scale = covering(map(float, values), *ends, log=True)
         labels = [(thousands(tick), scale(tick)) for tick in scale.ticks()]
         return lambda setting: scale(float(setting.values[key])) if key in setting.values else -1.0, labels, [ends]
@@ -135,4 +135,4 @@ def _hashable(value: Any) -> Any:
 
 
 def _order(value: Any) -> tuple[bool, Any]:
-    return (False, value) if is_number(value) else (True, text(value))
+    return (False, value) if is_finite_number(value) else (True, text(value))

@@ -2,7 +2,17 @@
 
 from collections.abc import Sequence
 
-from convgrid.compare.report.axes import PANEL, AxisScale, covering, foot_axis, tick_room, value_axis, worth_showing
+from convgrid.compare.report.axes import (
+    FOOT_HEIGHT,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    AxisScale,
+    covering,
+    foot_axis,
+    tick_room,
+    value_axis,
+    worth_showing,
+)
 from convgrid.compare.report.captions import Wording, summary
 from convgrid.compare.report.drawing import Dot, Drawing, Line, Text, paint_of
 from convgrid.compare.results import Answer, Setting
@@ -10,8 +20,6 @@ from convgrid.compare.results import Answer, Setting
 COST_TITLES = {"parameters": "parameters", "multiply_adds": "multiply-adds an image", "seconds": "seconds a trial"}
 LABELLED = 12  # settings of a front that are told to who cannot see it
 ROOM = 20.0, 11.0  # between two places
-WIDTH, HEIGHT = PANEL
-FOOT = 40.0
 
 
 def pareto_fronts(answer: Answer, words: Wording) -> list[Drawing]:
@@ -32,14 +40,16 @@ def _panel(answer: Answer, cost: str, front: Sequence[int], words: Wording) -> D
     if len({price for _, price in known}) < 2:
         return None
     means = worth_showing([setting.mean for setting, _ in known], words.mode)
-    y = covering([*means, *(setting.mean for setting, _ in known if setting.place in front)], HEIGHT - FOOT, 28)
+    y = covering(
+        [*means, *(setting.mean for setting, _ in known if setting.place in front)], PANEL_HEIGHT - FOOT_HEIGHT, 28
+    )
     known, total = [(setting, price) for setting, price in known if y.holds(setting.mean)], len(known)
     outside = f"; {total - len(known):,} far worse not shown" if total > len(known) else ""
     left = tick_room(y)
-    x = covering((price for _, price in known), left, WIDTH - 8, log=True)
+    x = covering((price for _, price in known), left, PANEL_WIDTH - 8, log=True)
     unbeaten = sorted(((s, price) for s, price in known if s.place in front), key=lambda pair: pair[1])
-    marks = value_axis(y, left, WIDTH, words.metric, f" against {cost.replace('_', '-')}{outside}")
-    marks += foot_axis(x, HEIGHT - FOOT, COST_TITLES[cost])
+    marks = value_axis(y, left, PANEL_WIDTH, words.metric, f" against {cost.replace('_', '-')}{outside}")
+    marks += foot_axis(x, PANEL_HEIGHT - FOOT_HEIGHT, COST_TITLES[cost])
     marks.append(_stairs([(x(price), y(setting.mean)) for setting, price in unbeaten], x.end))
     for setting, price in reversed(known):
         paint = paint_of(setting.place) if setting.place in front else "other"
@@ -48,7 +58,9 @@ def _panel(answer: Answer, cost: str, front: Sequence[int], words: Wording) -> D
         marks.append(Dot(x(price), y(setting.mean), paint, radius, hollow=not inside, setting=setting.place))
     marks += _labels(unbeaten, x, y)
     said = "; ".join(f"{summary(setting, words)}, {price:,.6g}" for setting, price in unbeaten[:LABELLED])
-    return Drawing(WIDTH, HEIGHT, tuple(marks), f"unbeaten in {words.metric} and {COST_TITLES[cost]}: {said}", cost)
+    return Drawing(
+        PANEL_WIDTH, PANEL_HEIGHT, tuple(marks), f"unbeaten in {words.metric} and {COST_TITLES[cost]}: {said}", cost
+    )
 
 
 def _stairs(points: Sequence[tuple[float, float]], end: float) -> Line:

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from convgrid.compare.ranking import bounded
-from convgrid.compare.report.axes import AxisScale, covering, foot_axis, worth_showing
+from convgrid.compare.report.axes import ROW_HEIGHT, AxisScale, covering, foot_axis, worth_showing
 from convgrid.compare.report.captions import Wording
-from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, letters, paint_of, shortened
+from convgrid.compare.report.drawing import Dot, Drawing, Line, Mark, Text, cut_to_width, letters, paint_of
 from convgrid.compare.results import Answer, Setting
 from convgrid.compare.sentences import named, verdict
 
-MOST = 20  # settings drawn
-ROW = 20.0
-CELL = (140.0, 20.0)  # of the ranking's table
+MAX_SETTINGS_DRAWN = 20
+TABLE_CELL = (140.0, 20.0)  # of the ranking's table
 
 
 def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
@@ -25,7 +24,7 @@ def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
     Returns:
         One panel.
     """
-    best = answer.settings[:MOST]
+    best = answer.settings[:MAX_SETTINGS_DRAWN]
     names = [f"{setting.place}  {named(setting.values)}" for setting in best]
     left = 12 + min(420.0, max(map(letters, names)))
     x = axis_of(best, words, left, left + 320)
@@ -33,15 +32,15 @@ def ranked_intervals(answer: Answer, words: Wording) -> list[Drawing]:
     width = x.end + 16 + letters(words.mean(x.high) + " ± " + words.mean(0)) + max(map(letters, verdicts))
     marks: list[Mark] = []
     for row, (setting, name) in enumerate(zip(best, names, strict=True)):
-        y = ROW * (row + 0.5)
-        marks.append(Text(left - 12, y + 4, shortened(name, left - 12), "ink", "end"))
+        y = ROW_HEIGHT * (row + 0.5)
+        marks.append(Text(left - 12, y + 4, cut_to_width(name, left - 12), "ink", "end"))
         marks.append(Line([(left, y), (x.end, y)], "grid"))
         marks += _whisker(setting, x, y)
         marks.append(Text(x.end + 10, y + 4, words.measured(setting) + verdicts[row], "ink"))
-    bottom = ROW * len(best) + 4
+    bottom = ROW_HEIGHT * len(best) + 4
     marks.insert(0, Line([(x(best[0].mean), 0), (x(best[0].mean), bottom)], "grid"))
     more = len(answer.settings) - len(best)
-    title = words.metric + (f", the best {MOST} of {len(answer.settings):,} settings" if more else "")
+    title = words.metric + (f", the best {MAX_SETTINGS_DRAWN} of {len(answer.settings):,} settings" if more else "")
     marks += foot_axis(x, bottom, title)
     return [Drawing(width, bottom + 40, tuple(marks), f"{title}: {answer.sentence}")]
 
@@ -73,7 +72,7 @@ def in_a_cell(setting: Setting, x: AxisScale, best: float) -> Drawing:
     Returns:
         The drawing.
     """
-    width, height = CELL
+    width, height = TABLE_CELL
     at_best = Line([(x(best), 0), (x(best), height)], "grid")
     return Drawing(width, height, (at_best, *_whisker(setting, x, height / 2)), "")
 
