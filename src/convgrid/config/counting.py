@@ -38,9 +38,9 @@ def check_data_place(settings: Settings) -> None:
     reader = component(settings, "data")
     assert reader is not None
     if not settings.dry_run:
-        from convgrid.data.counting import check_readable
+        from convgrid.data.counting import check_source_exists
 
-        check_readable(reader.target, revealed(dict(reader.options), "data"))
+        check_source_exists(reader.target, revealed(dict(reader.options), "data"))
 
 
 def counted_for_plan(settings: Settings) -> "Counted | None":

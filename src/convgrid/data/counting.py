@@ -38,7 +38,7 @@ def count(target: str, options: Mapping[str, Any], task: str) -> Counted | None:
     return None if counter is None else counter(**{**options, "task": task})
 
 
-def check_readable(target: str, options: Mapping[str, Any]) -> None:
+def check_source_exists(target: str, options: Mapping[str, Any]) -> None:
     """See that there is what a reader is to read, where it is given.
 
     Args:

@@ -298,7 +298,8 @@ class Sender:
         cause = str(error).strip().partition("\n")[0].rstrip(".")
         self._tell(
             f"tracking.uri={without_password(self._uri)} does not take what is new: {type(error).__name__}: {cause}. "
-            "Training goes on, and it is tried again; what is left in runs/ at the end is sent by: python -m convgrid sync"
+            "Training goes on, and it is tried again; "
+            "what is left in runs/ at the end is sent by: python -m convgrid sync"
         )
 
     def _tell(self, note: str) -> None:
