@@ -13,6 +13,7 @@ ROUNDING = 1e-9  # values no further apart, in parts of them, are one
 RATIO = 30  # values that differ by more have a logarithmic axis
 PANEL_WIDTH, PANEL_HEIGHT = 360.0, 252.0  # of a chart: what a phone has room for
 FOOT_HEIGHT = 40.0  # of the axis below a chart
+PANEL_BOTTOM = PANEL_HEIGHT - FOOT_HEIGHT  # where that axis begins
 ROW_HEIGHT = 20.0  # of rows with a name and a dot each
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from convgrid.compare.ranking import bounded
 from convgrid.compare.report.axes import (
-    FOOT_HEIGHT,
+    PANEL_BOTTOM,
     PANEL_HEIGHT,
     PANEL_WIDTH,
     AxisScale,
@@ -77,9 +77,7 @@ def _panel(
     y = _value_scale(metric, curves.values(), stopped)
     left = tick_room(y)
     x = AxisScale(float(first), float(last), left + 4, PANEL_WIDTH - 20)
-    marks = value_axis(y, left, PANEL_WIDTH - 20, metric) + foot_axis(
-        x, PANEL_HEIGHT - FOOT_HEIGHT, "epoch", whole=True
-    )
+    marks = value_axis(y, left, PANEL_WIDTH - 20, metric) + foot_axis(x, PANEL_BOTTOM, "epoch", whole=True)
     for history in stopped:
         marks += _stopped(sorted(history.items()), x, y)
     for setting in reversed(settings):
@@ -119,7 +117,7 @@ def _value_scale(metric: str, curves: Iterable[_Curve | None], stopped: Iterable
     if metric.endswith("/loss"):
         low, high = np.quantile(values, [0.0, 1.0 - OUTLIERS])
         values = [value for value in values if low <= value <= high]
-    return covering(values, PANEL_HEIGHT - FOOT_HEIGHT, 28, log=metric.endswith("/loss"))
+    return covering(values, PANEL_BOTTOM, 28, log=metric.endswith("/loss"))
 
 
 def _drawn(setting: Setting, curve: _Curve, x: AxisScale, y: AxisScale, metric: str) -> list[Mark]:
@@ -151,7 +149,7 @@ def _stopped(history: Sequence[tuple[int, float]], x: AxisScale, y: AxisScale) -
 
 def _places(settings: Sequence[Setting], curves: dict[int, _Curve | None], x: AxisScale, y: AxisScale) -> list[Mark]:
     ends = [(curve.epochs[-1], curve.mean[-1]) for setting in settings if (curve := curves[setting.place])]
-    heights = apart((y(mean) for _, mean in ends), 11, 28, PANEL_HEIGHT - FOOT_HEIGHT)
+    heights = apart((y(mean) for _, mean in ends), 11, 28, PANEL_BOTTOM)
     return [
         Text(x(epoch) + 6, height + 4, str(setting.place), "ink", halo=True, setting=setting.place)
         for setting, (epoch, _), height in zip(settings, ends, heights, strict=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from convgrid.compare.report.axes import (
     FOOT_HEIGHT,
+    PANEL_BOTTOM,
     PANEL_HEIGHT,
     PANEL_WIDTH,
     ROW_HEIGHT,
@@ -49,7 +50,7 @@ def _panel(key: str, levels: Sequence[Level], shared: AxisScale, words: Wording)
     told = f"{words.metric} by {key}: {said}"
     if not all(is_finite_number(level.value) for level in levels):
         return _rows(key, levels, shared, words, told)
-    y = AxisScale(shared.low, shared.high, PANEL_HEIGHT - FOOT_HEIGHT, 28)
+    y = AxisScale(shared.low, shared.high, PANEL_BOTTOM, 28)
     left = tick_room(y)
     marks = value_axis(y, left, PANEL_WIDTH, words.metric, f" by {key}")
     many = len(levels) > MAX_COLUMNS
@@ -57,7 +58,7 @@ def _panel(key: str, levels: Sequence[Level], shared: AxisScale, words: Wording)
     slot = (PANEL_WIDTH - left) / len(levels)
     places = [x(float(each.value)) if many else left + slot * (index + 0.5) for index, each in enumerate(levels)]
     if many:
-        marks += foot_axis(x, PANEL_HEIGHT - FOOT_HEIGHT, key)
+        marks += foot_axis(x, PANEL_BOTTOM, key)
     else:
         marks += _names(key, levels, places, slot)
         marks.append(Line([(at, y(each.mean)) for at, each in zip(places, levels, strict=True)], "other"))
@@ -67,7 +68,7 @@ def _panel(key: str, levels: Sequence[Level], shared: AxisScale, words: Wording)
 
 
 def _names(key: str, levels: Sequence[Level], places: Sequence[float], slot: float) -> list[Mark]:
-    bottom = PANEL_HEIGHT - FOOT_HEIGHT
+    bottom = PANEL_BOTTOM
     marks: list[Mark] = [
         Text(at, bottom + 16, cut_to_width(text(each.value), slot), anchor="middle")
         for at, each in zip(places, levels, strict=True)

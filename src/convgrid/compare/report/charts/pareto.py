@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from convgrid.compare.report.axes import (
-    FOOT_HEIGHT,
+    PANEL_BOTTOM,
     PANEL_HEIGHT,
     PANEL_WIDTH,
     AxisScale,
@@ -40,16 +40,14 @@ def _panel(answer: Answer, cost: str, front: Sequence[int], words: Wording) -> D
     if len({price for _, price in known}) < 2:
         return None
     means = worth_showing([setting.mean for setting, _ in known], words.mode)
-    y = covering(
-        [*means, *(setting.mean for setting, _ in known if setting.place in front)], PANEL_HEIGHT - FOOT_HEIGHT, 28
-    )
+    y = covering([*means, *(setting.mean for setting, _ in known if setting.place in front)], PANEL_BOTTOM, 28)
     known, total = [(setting, price) for setting, price in known if y.holds(setting.mean)], len(known)
     outside = f"; {total - len(known):,} far worse not shown" if total > len(known) else ""
     left = tick_room(y)
     x = covering((price for _, price in known), left, PANEL_WIDTH - 8, log=True)
     unbeaten = sorted(((s, price) for s, price in known if s.place in front), key=lambda pair: pair[1])
     marks = value_axis(y, left, PANEL_WIDTH, words.metric, f" against {cost.replace('_', '-')}{outside}")
-    marks += foot_axis(x, PANEL_HEIGHT - FOOT_HEIGHT, COST_TITLES[cost])
+    marks += foot_axis(x, PANEL_BOTTOM, COST_TITLES[cost])
     marks.append(_stairs([(x(price), y(setting.mean)) for setting, price in unbeaten], x.end))
     for setting, price in reversed(known):
         paint = paint_of(setting.place) if setting.place in front else "other"
