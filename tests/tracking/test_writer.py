@@ -95,7 +95,7 @@ def test_a_writer_that_is_killed_is_started_again_follows_what_runs_and_sends_al
     assert writer.notes() == []  # which whoever waits for trials asks for all the time
     with (folders[0] / "metrics.jsonl").open("a") as file:
         file.write(epoch_line(4))  # nobody tells of an epoch
-    wait_for(lambda: (4, 1 / 4) in values(store, *runs_of(store), "train/loss"))
+    wait_for(lambda: (4, 1 / 4) in values(store, runs_of(store)[0], "train/loss"))
     finish(folders[0], epochs=4)
     for folder in folders[1:]:
         finish(folder)

@@ -30,8 +30,8 @@ Ending = Literal["complete", "interrupted", "failing", "disk", "alone"]
 class View(Protocol):
     """Who looks on."""
 
-    def started(self, worker: int, trial: Trial) -> None:
-        """A worker has begun a trial."""
+    def started(self, worker: int, trial: Trial, host: str = "") -> None:
+        """A worker has begun a trial; `host` is its machine, "" for this one."""
         ...
 
     def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:

@@ -104,7 +104,7 @@ class SweepProgress:
         """A worker has begun a trial, perhaps one that an earlier run had finished.
 
         Args:
-            host: The worker's machine; "" for the scheduler's.
+            host: The worker's machine; "" for this one.
         """
         self.hosts[worker] = host
         if not self.running and self.done == self._done_before:  # machines may have been long in coming
@@ -174,7 +174,7 @@ class LineView:
         self.progress = SweepProgress(survey, self._metric, self._mode, total)
 
     def started(self, worker: int, trial: Trial, host: str = "") -> None:
-        """A worker has begun a trial; `host` is its machine, "" for the scheduler's."""
+        """A worker has begun a trial; `host` is its machine, "" for this one."""
         self.progress.started(worker, trial, host)
 
     def epoch(self, worker: int, trial: Trial, epoch: int, max_epochs: int, metrics: Mapping[str, float]) -> None:
@@ -240,7 +240,7 @@ class LiveView:
         self._draw()
 
     def started(self, worker: int, trial: Trial, host: str = "") -> None:
-        """A worker has begun a trial; `host` is its machine, "" for the scheduler's."""
+        """A worker has begun a trial; `host` is its machine, "" for this one."""
         self.progress.started(worker, trial, host)
         self._draw()
 
