@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +28,39 @@ BY_HAND = ("sweep/executor=hand", "sweep.executor.host=127.0.0.1", "sweep.execut
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-Start = Callable[..., "subprocess.Popen[str]"]
+@dataclass
+class Started:
+    """A process, and the file of what it prints."""
+
+    process: "subprocess.Popen[bytes]"
+    output: Path
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def ends(self, status: int = 0) -> str:
+        assert self.process.wait(timeout=300) == status, self.said()
+        return self.said()
+
+
+Start = Callable[..., Started]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Starts Python with some words in a folder; what still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[str]] = []
+    with ExitStack() as stack:
 
-    def begin(folder: Path, *words: str, **env: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            cwd=folder,
-            env={**ENVIRONMENT, **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
+        def begin(folder: Path, *words: str, **env: str) -> Started:
+            output = tmp_path / f"{len(list(tmp_path.glob('*.out')))}.out"
+            file = stack.enter_context(output.open("w"))
+            command = [sys.executable, *words]
+            process = subprocess.Popen(command, cwd=folder, env={**ENVIRONMENT, **env}, stdout=file, stderr=file)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return Started(process, output)
 
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def ends(process: "subprocess.Popen[str]", status: int = 0) -> str:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == status, output
-    return output
+        yield begin
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 200) -> None:
@@ -78,11 +81,11 @@ def results(folder: Path) -> Mapping[str, Any]:
     return found
 
 
-def workers_of(node: "subprocess.Popen[str]", folder: Path) -> Sequence[psutil.Process]:
+def workers_of(node: Started, folder: Path) -> Sequence[psutil.Process]:
     """Those that hold a trial's folder."""
     return [
         child
-        for child in psutil.Process(node.pid).children(recursive=True)
+        for child in psutil.Process(node.process.pid).children(recursive=True)
         if any(str(folder / "runs") in file.path for file in child.open_files())
     ]
 
@@ -94,23 +97,23 @@ def test_a_sweep_by_hand_that_is_hurt_comes_to_what_it_comes_to_on_one_machine(t
         folder.mkdir()
     undisturbed = start(here, str(RUN), *WORDS)
     killed = start(there, str(RUN), *WORDS, *BY_HAND)
-    wait_for(lambda: [*there.glob("sweeps/*/scheduler.json")] or killed.poll() is not None)
+    wait_for(lambda: [*there.glob("sweeps/*/scheduler.json")] or killed.process.poll() is not None)
     (file,) = there.glob("sweeps/*/scheduler.json")
     nodes = [start(tmp_path, "-m", "convgrid", "node", str(file), SLURMD_NODENAME=name) for name in ("first", "second")]
     wait_for(lambda: any(workers_of(nodes[0], there)))
     workers_of(nodes[0], there)[0].kill()
+    retried = "killed by SIGKILL, as the system does where memory runs out. It is tried again."
+    wait_for(lambda: retried in killed.said())
     wait_for(lambda: any(workers_of(nodes[1], there)))
-    nodes[1].kill()
+    nodes[1].process.kill()
     wait_for(lambda: any(workers_of(nodes[0], there)))
-    killed.kill()
-    output, _ = killed.communicate()
-    assert "killed by SIGKILL, as the system does where memory runs out. It is tried again." in output
-    again = ends(start(there, str(RUN), *WORDS, *BY_HAND))
+    killed.process.kill()
+    again = start(there, str(RUN), *WORDS, *BY_HAND).ends()
     assert "first has come: 1 worker" in again
     assert "2 nodes of this sweep's earlier start may still train" in again
-    assert "The sweep is over." in ends(nodes[0])
-    ends(undisturbed)
+    assert "The sweep is over." in nodes[0].ends()
+    undisturbed.ends()
     assert len(results(here)) == 8
     assert repr(sorted(results(there).items())) == repr(sorted(results(here).items()))
     assert re.search(r"\[8/8\]", again)
-    ends(nodes[1], -signal.SIGKILL)
+    nodes[1].ends(-signal.SIGKILL)
