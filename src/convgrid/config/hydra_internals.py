@@ -11,15 +11,17 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.default_element import ConfigDefault
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, ValueType
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -36,13 +38,39 @@ def run_hydra(
     _run_hydra(args, parser, task, str(folder), config_name)
 
 
+class _KeepingRepository(ConfigRepository):
+    """Keeps what options' files hold. Hydra reads 30 files for each composition, which takes a fourth of its time.
+
+    The first reading is handed on as it is, so that a command that composes once pays for no copy.
+    """
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        super().initialize_sources(config_search_path)
+        self._read: set[str] = set()
+        self._kept: dict[str, ConfigResult | None] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copy.copy(self)  # of each composition; one that looks in other folders gets sources of its own
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path in self._kept:
+            return copy.deepcopy(self._kept[config_path])  # a composition makes it a part of its own
+        found = super().load_config(config_path)
+        if config_path in self._read:
+            self._kept[config_path] = copy.deepcopy(found)
+        self._read.add(config_path)
+        return found
+
+
 def make_loader(folder: Path, first: str | None) -> ConfigLoader:
     """What looks for options in two folders, the user's own first. `initialize_config_dir` takes one, and is global."""
     search_path = create_config_search_path(str(folder))
     if first is not None:
         path = f"file://{os.path.abspath(first)}"
         search_path.prepend(provider="command-line", path=path, anchor=SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(config_search_path=search_path)
+    loader = ConfigLoaderImpl(config_search_path=search_path)
+    loader.repository = _KeepingRepository(search_path)
+    return loader
 
 
 def load(loader: ConfigLoader, config_name: str, texts: Sequence[str]) -> DictConfig:
