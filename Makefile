@@ -33,7 +33,7 @@ endif
 
 # Byte code is kept, whatever the environment says: tests start many processes.
 test: check  ## run all checks and tests
-	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 4 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 3 --dist worksteal
 
 check: $(SETUP_DEV)  ## lint, format and types only
 	$(RUN) -m ruff check .

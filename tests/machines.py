@@ -14,7 +14,7 @@ import psutil
 
 RUN = Path(__file__).parents[1] / "run.py"
 EPOCHS, SEEDS = 6, 6
-SOON = 120.0  # seconds; nothing of it is waited for where all goes well
+SOON = 300.0  # seconds; nothing of it is waited for where all goes well
 TRIALS = (
     *("--config-dir", "mine", "activation=patient", "data.limit=64", "arch.filters=4", "arch.hidden=4", "trainer=cpu"),
     *("tracking=none", f"trainer.max_epochs={EPOCHS}", f"seed=range({SEEDS})"),

@@ -121,7 +121,7 @@ def test_a_points_settings_are_those_that_hydra_composes(own: bool, seed: int, o
             composed = loader.load_configuration("config", options, RunMode.RUN)
             plain = by_hydra(composed, [])
             assert isinstance(plain, Settings)
-            for keys in [[], *(drawn_keys(draw, plain.choices) for _ in range(8))]:
+            for keys in [[], *(drawn_keys(draw, plain.choices) for _ in range(4))]:
                 point = [read(text, loader) for text in draw.sample(options, len(options)) + keys]
                 expected = by_hydra(composed, point[len(options) :])
                 if isinstance(expected, str):
@@ -135,6 +135,6 @@ def test_a_points_settings_are_those_that_hydra_composes(own: bool, seed: int, o
                 assert len(kept) == len(point)
                 compared += 1
                 references += any("${" in text for text in keys)
-    assert compared + refused == 54
-    assert compared > 40
-    assert references > 8
+    assert compared + refused == 30
+    assert compared > 20
+    assert references > 4
