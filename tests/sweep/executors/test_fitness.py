@@ -90,3 +90,13 @@ def test_data_and_weights_must_be_there(settings: SettingsMaker, in_tmp: Path) -
     assert faults(code(), {}, read) == ""
     (in_tmp / "photos").rmdir()
     assert faults(code(), {}, read) == f"{in_tmp}/photos is missing there. Put the data where all nodes see it"
+
+
+def test_a_folder_that_is_empty_where_nothing_is_mounted_is_missing_data(settings: SettingsMaker, in_tmp: Path) -> None:
+    for name in ("cats", "dogs"):
+        (in_tmp / "photos" / name).mkdir(parents=True)
+    read = paths_read([settings("data=image_folder", f"data.root={in_tmp}/photos")])
+    assert faults(code(), {}, read) == ""
+    for name in ("cats", "dogs"):
+        (in_tmp / "photos" / name).rmdir()
+    assert faults(code(), {}, read) == f"{in_tmp}/photos/cats is missing there. Put the data where all nodes see it"

@@ -76,7 +76,7 @@ def own_module(name: str) -> str:
 
 
 def paths_read(settings: Iterable[Settings]) -> list[str]:
-    """The files and folders that trials read, as far as they exist here.
+    """The files and folders that trials read, as far as they exist here, and the first name in each folder.
 
     Returns:
         Absolute paths.
@@ -87,7 +87,9 @@ def paths_read(settings: Iterable[Settings]) -> list[str]:
         named |= dict.fromkeys(data.get(key.removeprefix("data.")) for key in PLACES)
         named[each.values["arch"].get("weights")] = None
     paths = [Path(text).absolute() for text in named if isinstance(text, str)]
-    return [str(path) for path in paths if path.exists()]
+    # with something in each folder: a place where a node has nothing mounted is there, and empty
+    within = [min(path.iterdir(), default=path) for path in paths if path.is_dir()]
+    return [str(path) for path in dict.fromkeys([*paths, *within]) if path.exists()]
 
 
 def secrets_of(settings: Iterable[Settings]) -> list[str]:
