@@ -329,12 +329,9 @@ def screen(progress: SweepProgress, console: Console) -> Group:
         lines.append(Text(printable(in_question(progress.race), console)[: console.width - 1]))
     rows = sorted(progress.running.items())
     most = max(1, console.height - OTHER_LINES)
-    names = [_name(number, progress.hosts.get(number, "")) for number, _ in rows[:most]]
-    width = max(map(len, names), default=0)
-    lines += [
-        _worker(f"{name:<{width}}", running, progress.metric, console)
-        for name, (_, running) in zip(names, rows, strict=False)
-    ]
+    named = [(_name(number, progress.hosts.get(number, "")), running) for number, running in rows[:most]]
+    width = max((len(name) for name, _ in named), default=0)
+    lines += [_worker(f"{name:<{width}}", running, progress.metric, console) for name, running in named]
     if len(rows) > most:
         lines.append(Text(f"and {len(rows) - most} more"))
     return Group(head, *lines)

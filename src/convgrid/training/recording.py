@@ -14,6 +14,7 @@ import torch
 from convgrid.config import Settings, component, config_key, flatten, weights_digest
 from convgrid.data import ImageData, Profile
 from convgrid.network.plan import Plan
+from convgrid.runs.best import REPETITIONS
 from convgrid.runs.files import replacing, write
 from convgrid.runs.trial import CONFUSION, DATA, ENVIRONMENT, PLAN, WORST, Outcome, TrialFolder, best_epoch, now
 from convgrid.system.environment import environment
@@ -95,8 +96,8 @@ def run_name(settings: Settings, varying: Mapping[str, str]) -> str:
     Returns:
         The run's name.
     """
-    repetitions = [f"{key} {_bare(varying[key])}" for key in ("seed", "fold") if key in varying]
-    keys = [key for key in varying if key not in ("seed", "fold", "experiments")]
+    repetitions = [f"{key} {_bare(varying[key])}" for key in REPETITIONS if key in varying]
+    keys = [key for key in varying if key not in (*REPETITIONS, "experiments")]
     words = [_word(settings, key, varying[key], keys) for key in keys]
     return " ".join([*repetitions, *(words or [_plain_name(settings)])])
 
