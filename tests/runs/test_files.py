@@ -50,7 +50,7 @@ def test_what_is_to_last_is_on_the_disk_before_it_has_its_name(tmp_path: Path, m
     assert done[3:] == ["rename"]
 
 
-def test_short_trials_wait_for_the_disk_once_a_second() -> None:
+def test_short_trials_rarely_wait_for_the_disk() -> None:
     assert [sync_is_due("test a"), sync_is_due("test a"), sync_is_due("test b")] == [True, False, True]
 
 

@@ -14,7 +14,7 @@ from convgrid.errors import ConvgridError, RunError, reason_of
 
 INTEGER_LIMIT = 2**63  # numbers from here on do not fit into tables and stores
 LATEST = 253_402_300_799_000  # milliseconds: the last year that a date can have
-BETWEEN_SYNCS = 1.0  # seconds; a trial of 30 ms does not wait for the disk
+BETWEEN_SYNCS = 5.0  # seconds, as between ext4's own; a trial of 30 ms does not wait for the disk
 
 told: set[str] = set()
 _synced: dict[str, float] = {}
@@ -278,10 +278,10 @@ def sync_is_due(name: str) -> bool:
     """Whether to wait for the disk once more; a trial of 30 ms does not.
 
     Args:
-        name: Of the file; each has its own second.
+        name: Of the file; each has its own time.
 
     Returns:
-        Whether the last time was a second ago in this process; then this is taken for the next.
+        Whether the last time was `BETWEEN_SYNCS` ago in this process; then this is taken for the next.
     """
     now = time.monotonic()
     is_due = now - _synced.get(name, -BETWEEN_SYNCS) >= BETWEEN_SYNCS

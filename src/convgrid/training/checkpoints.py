@@ -155,7 +155,7 @@ class Keep(Callback):
             self._send(history)
 
     def _write(self, trainer: L.Trainer, *, is_best: bool) -> None:
-        """The disk is waited for once a second at most, and where it would lose the best weights of a lasting state."""
+        """The disk is waited for once in 5 s at most, and where it would lose the best weights of a lasting state."""
         last, best = self._folder / LAST, self._folder / BEST
         is_lasting = sync_is_due(LAST) or (is_best and self._needs_best)
         with replacing(last) as partial:
