@@ -1,18 +1,20 @@
 """What several tests start from: settings as a command line would give them, in a folder of their own."""
 
+import functools
 import os
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: several processes share the cores
+
 import pytest
 import torch
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
 
-from convgrid.config import Composer, Settings, command, from_hydra
+from convgrid.config import Composer, Settings, command, from_hydra, register_experiments
 from convgrid.config import files as places
 from convgrid.config.address import EXPERIMENT_NAME, TRACKING_URI
 from convgrid.config.composer import find_options
@@ -80,22 +82,25 @@ def accelerator(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-COMPOSED: dict[tuple[str, ...], DictConfig] = {}
 EXPERIMENTS = places.EXPERIMENTS
 
 
-def composer_of(config_name: str, loader: ConfigLoader) -> Composer:
+@functools.cache
+def composer_of_options() -> Composer:
     """What one test has composed of the project's own options, the next has at once: composing takes 70 ms."""
-    made = Composer(config_name, loader)
+    register_experiments()  # as a command does
+    return Composer("config", find_options(None))
+
+
+def composer_of(config_name: str, loader: ConfigLoader) -> Composer:
     own = any(entry.provider == "command-line" for entry in loader.get_search_path().get_path())
-    if config_name == "config" and not own and places.EXPERIMENTS == EXPERIMENTS:
-        made._composed = COMPOSED
-    return made
+    is_shared = config_name == "config" and not own and places.EXPERIMENTS == EXPERIMENTS
+    return composer_of_options() if is_shared else Composer(config_name, loader)
 
 
 def compose_settings(*overrides: str) -> Settings:
     """Compose like `python run.py OVERRIDES`, less its checks."""
-    composer = composer_of("config", find_options(None))
+    composer = composer_of_options() if places.EXPERIMENTS == EXPERIMENTS else Composer("config", find_options(None))
     parsed = OverridesParser.create().parse_overrides([*overrides])
     texts = [str(each.input_line) for each in parsed if is_group(each, composer)]
     cfg = composer.compose(texts, [each for each in parsed if not is_group(each, composer)])

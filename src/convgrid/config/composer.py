@@ -1,5 +1,6 @@
 """Hydra's composition of a config, without running anything."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from yaml import YAMLError
 
 from convgrid.config.files import CONF
-from convgrid.config.hydra_internals import defaults_beside, load, make_loader, option_file, with_keys
+from convgrid.config.hydra_internals import file_of, load, make_loader, with_keys
 from convgrid.config.mappings import MISSING
+from convgrid.config.option_files import OptionFiles
 from convgrid.errors import ConfigError
+
+CHOICE = re.compile(r"([\w/]+)=(\w+)")
 
 
 class Composer:
-    """What Hydra would compose; composing takes 70 ms, so each choice of options is composed once.
+    """What Hydra would compose; that takes 70 ms, so each choice of options is composed once, or made of another.
 
     Args:
         config_name: Of the primary config.
@@ -32,6 +36,7 @@ class Composer:
         self._config_name = config_name
         self._options: dict[str, list[str]] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._files = OptionFiles(loader, config_name)
 
     def options(self, group: str) -> list[str]:
         """List the options of a group; a folder of groups has none."""
@@ -55,13 +60,25 @@ class Composer:
         key = tuple(texts)
         try:
             if key not in self._composed:
-                self._composed[key] = load(self.loader, self._config_name, texts)
+                made = self._made_of_another(texts)
+                self._composed[key] = load(self.loader, self._config_name, texts) if made is None else made
             return with_keys(self._composed[key], keys) if keys else self._composed[key]
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
             # TypeError: Hydra joins whatever a list has for an option to its group's name
             cause = str(error).partition("Config search path:")[0].replace("\n\t", " ")
             lines = [line.strip() for line in cause.splitlines() if line.strip()]
             raise ConfigError("\n  ".join(lines[:3])) from None
+
+    def _made_of_another(self, texts: Sequence[str]) -> DictConfig | None:
+        """The config with other options in it; None where there is none that says what Hydra would compose."""
+        options = options_of(texts)
+        for before, composed in self._composed.items():
+            chosen = options_of(before)
+            if options is not None and chosen is not None and chosen.keys() <= options.keys():
+                made = self._files.exchanged(composed, options)
+                if made is not None:
+                    return made
+        return None
 
     def schema(self, choices: Mapping[str, Any]) -> DictConfig:
         """Compose all keys with their defaults; what an experiment sets beside its choices is left out.
@@ -91,11 +108,7 @@ class Composer:
         Returns:
             False where its file has a package, or names other groups in its defaults.
         """
-        file = option_file(self.loader, group, option)
-        if file is None or file.header["package"] is not None:
-            return False
-        beside = defaults_beside(file)
-        return beside is not None and all(self.stands_alone(group, name) for name in beside if name != "_self_")
+        return self._files.own(group, option) is not None
 
     def options_with(self, group: str, key: str) -> list[str]:
         """Find the options of a group that have a key.
@@ -107,12 +120,12 @@ class Composer:
         Returns:
             Their names.
         """
-        files = {option: option_file(self.loader, group, option) for option in self.options(group)}
+        files = {option: file_of(self.loader, f"{group}/{option}") for option in self.options(group)}
         return [option for option, file in files.items() if file and default_of(file.config, key) is not MISSING]
 
     def targets(self, group: str) -> list[Any]:
         """List what the options of a group name as their `_target_`."""
-        files = (option_file(self.loader, group, option) for option in self.options(group))
+        files = (file_of(self.loader, f"{group}/{option}") for option in self.options(group))
         return [OmegaConf.select(file.config, "_target_") for file in files if file]
 
 
@@ -145,3 +158,15 @@ def find_options(config_dir: str | None) -> ConfigLoader:
 def as_overrides(choices: Mapping[str, Any]) -> list[str]:
     """The overrides that choose options."""
     return [f"{group}={name}" for group, name in choices.items() if name is not None]
+
+
+def options_of(texts: Sequence[str]) -> dict[str, str] | None:
+    """By group what overrides choose, if that is all that they may do; such as `as_overrides` makes.
+
+    Example:
+        >>> options_of(["loss=hinge", "layer/norm=batch"]), options_of(["+loss=hinge"])
+        ({'loss': 'hinge', 'layer/norm': 'batch'}, None)
+    """
+    parts = [CHOICE.fullmatch(text) for text in texts]
+    options = {part[1]: part[2] for part in parts if part}
+    return options if len(options) == len(texts) else None

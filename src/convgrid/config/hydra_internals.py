@@ -8,7 +8,7 @@ pieces that it is made of.
 import copy
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, 
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 def flags_parser() -> ArgumentParser:
@@ -85,17 +85,40 @@ def with_keys(composed: DictConfig, keys: Sequence[Override]) -> DictConfig:
     return config
 
 
-def option_file(loader: ConfigLoader, group: str, option: str) -> Any:
-    """An option's file as it stands, with its package and its defaults; None where there is none. Nothing shows it."""
+def with_options(composed: DictConfig, options: Mapping[str, tuple[str, DictConfig]]) -> DictConfig:
+    """A copy with other options of some groups, their names and what is in them. Nothing public has this."""
+    config = copy.deepcopy(composed)
+    with open_dict(config):
+        for group, (name, own) in options.items():
+            OmegaConf.update(config, group.replace("/", "."), copy.deepcopy(own), merge=False)
+            config.hydra.runtime.choices[group] = name
+    return config
+
+
+def file_of(loader: ConfigLoader, path: str) -> Any:
+    """A file as it stands, with its package and its defaults; None where there is none. Nothing shows it.
+
+    Args:
+        path: Such as "optimizer/sgd", or "config" of the primary one.
+    """
     assert isinstance(loader, ConfigLoaderImpl)
-    return loader.repository.load_config(f"{group}/{option}")
+    return loader.repository.load_config(path)
 
 
-def defaults_beside(file: Any) -> list[str] | None:
-    """The options of its own group that an option's file starts from; None where it chooses other groups, too."""
-    defaults = file.defaults_list or []
-    names = [str(default.path) for default in defaults if isinstance(default, ConfigDefault)]
-    return None if len(names) < len(defaults) or any("/" in name for name in names) else names
+def starts_from(file: Any) -> list[str]:
+    """The options that an option's file starts from, and itself as "_self_", in the order in which they are merged."""
+    names = [str(default.path) for default in file.defaults_list or [] if isinstance(default, ConfigDefault)]
+    return names if "_self_" in names else [*names, "_self_"]
+
+
+def chooses_others(file: Any) -> bool:
+    """Whether an option's file chooses options of other groups."""
+    return not all(isinstance(default, ConfigDefault) for default in file.defaults_list or [])
+
+
+def looks_up_options(file: Any) -> bool:
+    """Whether what a file chooses depends on other choices, as `optimizer: of_${loss}` does."""
+    return any("${" in str(vars(default)) for default in file.defaults_list or [])
 
 
 def completions(loader: ConfigLoader, config_name: str, line: str) -> list[str]:

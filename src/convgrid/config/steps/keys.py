@@ -45,16 +45,10 @@ def schemas_of_grid(line: CommandLine, member: Sequence[Override], composer: Com
     groups = [override for override in (*line.common, *member) if is_group(override, composer)]
     swept = {override.key_or_group: values_of(override) for override in groups}
     first = first_options(groups, composer)
-    schema = composer.schema(first)
-    yield schema
-    chosen = {group: name for group, name in schema.hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    yield composer.schema(first)
     for group, values in swept.items():
         for value in values[1:]:
-            alone = "experiments" in first and all(
-                composer.stands_alone(group, str(each)) for each in (values[0], value)
-            )
-            # an experiment costs twice as much as what it chooses; without one, a point composes these very options
-            yield composer.schema({**(chosen if alone else first), group: value})
+            yield composer.schema({**first, group: value})
 
 
 def _is_partly_known(override: Override, schemas: Sequence[DictConfig]) -> bool:
