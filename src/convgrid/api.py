@@ -413,7 +413,7 @@ def _in_python(error: ConvgridError) -> ConvgridError:
 
 
 def _swept(line: Command, command: str, console: Console) -> Swept | None:
-    from convgrid.sweep import run  # pandas and scipy take a second to import
+    from convgrid.sweep import run  # it imports what a plan does without
 
     assert line.settings is not None
     return run(line.grids, Composition(line.composer), line.settings, command, console)

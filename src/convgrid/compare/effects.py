@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from convgrid.compare import multiple_comparisons
 from convgrid.compare.ranking import Sample, around, errors
@@ -172,7 +172,7 @@ def _half_widths(weights: np.ndarray, error: np.ndarray, freedom: np.ndarray) ->
         parts = row[mask] ** 2 * error[mask]
         total = parts.sum()
         satterthwaite = total**2 / (parts**2 / freedom[mask]).sum() if total > 0 else 1.0
-        halves.append(float(stats.t.isf(multiple_comparisons.LEVEL / 2 / len(weights), satterthwaite) * np.sqrt(total)))
+        halves.append(float(-stdtrit(satterthwaite, multiple_comparisons.LEVEL / 2 / len(weights)) * np.sqrt(total)))
     return halves
 
 

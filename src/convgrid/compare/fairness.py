@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from convgrid.compare.ranking import Sample
 from convgrid.compare.sentences import named, number_of, short, text, unit
@@ -107,6 +106,8 @@ def _gathered_failures(trials: Trials) -> Iterator[str]:
     failed = ended["status"] == "failed"
     if not failed.any():
         return
+    from scipy import stats  # a second to import
+
     tests = [(key, value) for key in trials.keys for value in ended[key].dropna().unique()]
     worst: tuple[float, str] = (RARE / max(1, len(tests)), "")
     for key, value in tests:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from convgrid.compare.multiple_comparisons import LEVEL
 from convgrid.compare.ranking import Sample
@@ -39,6 +38,8 @@ def _is_more_than_chance(found: Sequence[Sample]) -> bool:
         return True
     if len(set(np.concatenate(repeated))) == 1:
         return False
+    from scipy import stats  # a second to import
+
     return float(stats.kruskal(*repeated).pvalue) <= LEVEL
 
 

@@ -24,8 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.special import digamma, polygamma
+from scipy.special import digamma, polygamma, stdtr, stdtrit
 
 CERTAIN = 1e-4  # below, Bonferroni's bound is told instead of Tukey's range, which takes 10 ms a value
 STEP_TOLERANCE = 0.05  # of a step, that a value may be off by and still be a multiple
@@ -236,7 +235,7 @@ def half_widths(variance: np.ndarray, freedom: np.ndarray, shares: np.ndarray) -
         array([1.242])
     """
     found = spreads(variance, freedom, IN_INTERVALS)
-    return stats.t.isf(LEVEL / 2 / len(variance), found.freedom) * np.sqrt(found.variance * shares)
+    return -stdtrit(found.freedom, LEVEL / 2 / len(variance)) * np.sqrt(found.variance * shares)
 
 
 def _typical(variance: np.ndarray, freedom: np.ndarray) -> tuple[float, float]:
@@ -286,7 +285,7 @@ def _step_down(count: int, differences: Differences, levels: Levels) -> np.ndarr
     found, left, so_far, may_win = np.ones(count - 1), np.arange(1, count), 0.0, levels.winner > 0
     while len(left) and so_far < LIKELY:
         ratio, freedom = differences(left)
-        alone = 2 * stats.t.sf(ratio, freedom)
+        alone = 2 * stdtr(freedom, -ratio)
         place = int(alone.argmin())
         p = max(so_far, _of_range(float(alone[place]), float(ratio[place]), len(left) + 1, float(freedom[place])))
         if may_win and p > levels.step_down:
@@ -305,4 +304,6 @@ def _of_range(alone: float, ratio: float, settings: int, freedom: float) -> floa
     bound = alone * settings * (settings - 1) / 2
     if settings == 2 or bound < CERTAIN:
         return min(bound, 1.0)
+    from scipy import stats  # a second to import
+
     return float(stats.studentized_range.sf(max(ratio, 0.0) * np.sqrt(2), settings, freedom))

@@ -89,7 +89,7 @@ class RaceSource:
             self._waits_for.discard(trial.key)
 
     def _look(self) -> None:
-        from convgrid.compare.racing import race  # scipy takes a second to import
+        from convgrid.compare.racing import race  # scipy takes a while to import
 
         groups = [*self._settings.values()]
         results = [[self._results.get(trial.key) for trial in trials] for trials in groups]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from convgrid.config import Settings, component, digest_of
 from convgrid.config.address import without_password
+from convgrid.runs.best import REPETITIONS
 from convgrid.runs.sweep import SweepFolder
 from convgrid.runs.trial import set_right
 from convgrid.sweep.executors.choice import workers_of
@@ -49,18 +50,23 @@ class Crew:
 
     Args:
         artifacts: What the winner gets in the tracking store.
+        has_repetitions: Whether settings are compared by statistics.
     """
 
     workers: Workers
     view: LineView | LiveView
     tracker: Writer | None
     artifacts: WinnerArtifacts
+    has_repetitions: bool
 
     def prepare_end(self) -> None:
         """Import what the end needs, while the last trials train."""
         if self.tracker:
             self.artifacts.warm_up()
         _import_summary()
+        if self.has_repetitions:
+            with uncollected():
+                import scipy.stats  # noqa: F401  (which the comparison of many settings needs)
 
     def make_artifacts(self, winner: Outcome | None) -> None:
         """Begin to make what the winner gets. Returns at once."""
@@ -166,13 +172,13 @@ def _crew(
         view = stack.enter_context(closing(view_for(console, *main_objective(settings))))
         begun = replace(survey, trials=(), finished=frozenset()) if settings.sweep.is_race else survey
         view.start(begun, settings.sweep.max_trials if is_search else None)
-        yield Crew(workers, view, tracker, artifacts)
+        yield Crew(workers, view, tracker, artifacts, any(key in survey.varying for key in REPETITIONS))
 
 
 @cache
 def _import_summary() -> Callable[..., None]:
     with uncollected():
-        from convgrid.sweep.summary import show_summary  # pandas and scipy take a second to import
+        from convgrid.sweep.summary import show_summary  # pandas takes half a second to import
     return show_summary
 
 
