@@ -370,7 +370,7 @@ def state() -> dict[str, object]:
     ("call", "words", "error"),
     [
         (convgrid.plan, ["arch.n=2"], None),
-        (convgrid.train, TINY, None),
+        (convgrid.train, [*TINY[:-1], "tracking.uri=sqlite:///mlflow.db"], None),
         (convgrid.train, [*TINY, "optimizer=sgd", "optimizer.lr=1e30"], convgrid.ConvgridError),
         (convgrid.train, [*TINY, "optimizer.lr=-1"], convgrid.ConvgridError),
         (convgrid.train, [*TINY, "trainer.detect_anomaly=true", "trainer.threads=2"], None),

@@ -3,6 +3,7 @@
 It is told of folders, and reads there what is new. What it could not send stays there for `convgrid sync`.
 """
 
+import io
 import json
 import os
 import select
@@ -10,13 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convgrid.config import Settings
+from convgrid.runs.trial import is_finished, read_record
 
 if TYPE_CHECKING:
     from convgrid.training.trial import Follow
@@ -78,15 +81,29 @@ def _followed(folder: Path, writer: "Writer | None") -> Iterator[Callable[[], No
         return
 
     def tell() -> None:
-        writer.tell(folder, whole=True)
+        writer.tell(folder)
         _print_notes(writer.notes())
 
-    try:
-        yield tell
-    finally:
-        tell()
-        writer.close(FLUSH)
-        _print_notes(writer.notes())
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        try:
+            yield tell
+        finally:
+            writer.tell(folder, whole=True, parts=_parts_of_model(folder, Path(place)))
+            writer.close(FLUSH)
+            _print_notes(writer.notes())
+
+
+def _parts_of_model(folder: Path, place: Path) -> Path | None:
+    """Made here, where torch is: the writer would take seconds to import it, and does so where they cannot be made."""
+    if not is_finished(read_record(folder)):
+        return None
+    with suppress(Exception), warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # the writer tells what is wrong
+        from convgrid.model.mlflow_parts import make
+
+        make(folder, place)
+        return place
+    return None
 
 
 def _print_notes(notes: list[str]) -> None:

@@ -132,8 +132,7 @@ class Sender:
             knock(self._uri)
             import convgrid.tracking.sync
 
-            if self._sweep is None:  # a sweep's winner has curves and model made elsewhere
-                import convgrid.model.export
+            if self._sweep is None:  # a sweep's winner has its curves drawn elsewhere
                 import convgrid.tracking.learning_curves  # noqa: F401
 
     def follow(self, folder: Path, *, whole: bool = False, is_member: bool = True, parts: str | None = None) -> None:
