@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: several processes share the cores
@@ -45,8 +46,22 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what mostly waits, so that it waits while others work, and nobody waits for it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+    """Let each process begin with a file of what mostly waits: others work meanwhile, and nobody waits at the end.
+
+    pytest-xdist hands out one part of the list to each process, as large as the others, and then what is left over.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("waits"):
+            files.setdefault(item.path, []).append(item)
+    others = (item for item in [*items] if not item.get_closest_marker("waits"))
+    count, left, ordered = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), len(items), list[pytest.Item]()
+    for number in range(count):
+        first = [item for its in [*files.values()][number::count] for item in its]
+        size = left // (count - number)
+        left -= size
+        ordered += [*first, *islice(others, max(0, size - len(first)))]
+    items[:] = [*ordered, *others]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import convgrid.sweep
-from convgrid.sweep.executors import local
-from forks import fork
+from forks import fork, fork_workers
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LITTLE = ("data.size=120", "data.batch_size=16", "arch.filters=2", "arch.hidden=4")
@@ -20,16 +18,13 @@ NETWORKS = ("small", "VGG-like", "residual")
 @pytest.fixture
 def printed(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """All of it in one process, whose sweep's workers are forks of it."""
-    end = local.Local._end
-    monkeypatch.setattr(local, "start", fork)
-    monkeypatch.setattr(local.Local, "_end", lambda workers, its, *, kill: end(workers, its, kill=True))
-    monkeypatch.setattr(convgrid.sweep, "warm_up", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.syspath_prepend(BENCHMARKS)
 
     def main() -> None:
         import gpu  # pyright: ignore[reportMissingImports]
 
+        fork_workers()
         with Path("printed").open("w") as file, contextlib.redirect_stdout(file):
             gpu.main()
             gpu.NETWORKS["residual"] = (*gpu.NETWORKS["small"], "layer/norm=batch")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from convgrid.compare import answer, load
+from forks import fork_convgrid
 
 RUN = Path(__file__).parents[2] / "run.py"
 SMALL = ("data.limit=64", "arch.filters=4", "arch.hidden=4", "trainer.max_epochs=3", "trainer=cpu", "tracking=none")
@@ -58,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def words(*overrides: str) -> list[str]:
-    return [sys.executable, str(RUN), "-m", "--config-dir", "mine", "activation=faulty", *SMALL, *overrides]
+    return ["-m", "--config-dir", "mine", "activation=faulty", *SMALL, *overrides]
 
 
 def with_faulty(folder: Path) -> dict[str, str]:
@@ -66,8 +67,9 @@ def with_faulty(folder: Path) -> dict[str, str]:
 
 
 def start(folder: Path, *overrides: str, **options: Any) -> "subprocess.Popen[str]":
+    """As the user would: for what happens to its processes."""
     return subprocess.Popen(
-        words(*overrides),
+        [sys.executable, str(RUN), *words(*overrides)],
         cwd=folder,
         env=with_faulty(folder),
         stdout=subprocess.PIPE,
@@ -78,10 +80,12 @@ def start(folder: Path, *overrides: str, **options: Any) -> "subprocess.Popen[st
     )
 
 
-def sweep(folder: Path, *overrides: str, status: int = 0, **options: Any) -> str:
-    process = start(folder, *overrides, **options)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == status, output
+def sweep(folder: Path, *overrides: str, status: int = 0) -> str:
+    """What a sweep prints; it need not import torch and Lightning again, which takes 5 s."""
+    process = fork_convgrid(folder, folder / "said", "run", *words(*overrides))
+    process.join(120)
+    output = (folder / "said").read_text()
+    assert process.exitcode == status, output
     return output
 
 
@@ -183,7 +187,9 @@ def test_a_trial_that_takes_all_memory_fails_alone(folder: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 
-    output = sweep(folder, "activation.kind=fine,allocate", "sweep.workers=2", status=1, preexec_fn=limit)
+    process = start(folder, "activation.kind=fine,allocate", "sweep.workers=2", preexec_fn=limit)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
     assert statuses(folder, "activation.kind") == {"fine": "finished", "allocate": "failed"}
     assert "out of memory" in output
 
@@ -273,7 +279,7 @@ def test_a_worker_whose_scheduler_is_gone_does_not_call_its_trial_failed(folder:
     """The process that holds the pipe's other end lives on: the worker learns of it from the pipe alone."""
     (folder / "hang_up.py").write_text(HANG_UP)
     done = subprocess.run(
-        [sys.executable, "hang_up.py", *words("activation.kind=slow", "seed=0,1")[2:]],
+        [sys.executable, "hang_up.py", *words("activation.kind=slow", "seed=0,1")],
         cwd=folder,
         env=with_faulty(folder),
         capture_output=True,
@@ -367,10 +373,11 @@ def test_broken_files_of_a_trial_are_trained_again_and_hurt_no_other(
 
 
 def test_two_sweeps_at_once_train_each_trial_once(folder: Path, undisturbed: dict[str, Any]) -> None:
-    processes = [start(folder, *FOUR, "sweep.workers=1") for _ in range(2)]
+    line = ("run", *words(*FOUR, "sweep.workers=1"))
+    processes = [fork_convgrid(folder, folder / name, *line) for name in ("one", "other")]
     for process in processes:
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, output
+        process.join(120)
+        assert process.exitcode == 0
     assert results(folder) == undisturbed
 
 

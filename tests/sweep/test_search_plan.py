@@ -20,6 +20,7 @@ from convgrid.sweep.plan_table import show_front, show_space
 from convgrid.sweep.pruning import with_pruning
 from convgrid.sweep.search import search_of
 from convgrid.sweep.search_plan import SearchPlan, plan_random, plan_search
+from forks import fork_convgrid
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 
@@ -248,12 +249,17 @@ def test_the_trials_that_no_other_beats_are_shown_where_there_are_several_object
 def test_a_search_with_a_pruner_trains_and_shows_the_same_when_it_is_started_again(in_tmp: Path) -> None:
     small = ["arch.filters=2", "arch.hidden=8", "trainer.max_epochs=2", "data.limit=60", "tracking=none"]
     searched = ["sweep=optuna", "sweep.max_trials=4", "sweep/pruner=successive_halving", LR, "arch.m=1,9"]
-    command = [sys.executable, "-m", "convgrid", "run", "-m", *searched, *small]
-    first, again = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
-    assert first.returncode == again.returncode == 0, first.stderr + again.stderr
+    said = [in_tmp / "first", in_tmp / "again"]
+    for file in said:
+        process = fork_convgrid(in_tmp, file, "run", "-m", *searched, *small)
+        process.join()
+        assert process.exitcode == 0, file.read_text()
     lines, lines_again = (
-        [re.sub(r", about .* left", "", line.partition("] ")[2]) for line in printed.splitlines() if line[:1] == "["]
-        for printed in (first.stdout, again.stdout)
+        [
+            re.sub(r", about .* left", "", trial)
+            for trial in re.findall(r"^\[.*?\] (.*)$", file.read_text(), re.MULTILINE)
+        ]
+        for file in said
     )
     assert len(lines) == 4
     assert any("val/accuracy" in line for line in lines)
