@@ -383,7 +383,8 @@ def test_the_process_is_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(forking, "SERVER", forking.LazyForkServer())  # one that is started in the call, and ended
-    convgrid.train([*TINY, "trainer=debug"], quiet=True)  # what is imported, and registered once
+    tracking = [word for word in words if word.startswith("tracking.uri=")] or ["tracking=none"]
+    convgrid.train([*TINY[:-1], "trainer=debug", *tracking], quiet=True)  # what is imported, and registered once
     gc.unfreeze()  # what commands of other tests have frozen
     before = state()
     with pytest.raises(error) if error else contextlib.nullcontext():

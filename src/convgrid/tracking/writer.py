@@ -3,7 +3,6 @@
 It is told of folders, and reads there what is new. What it could not send stays there for `convgrid sync`.
 """
 
-import io
 import json
 import os
 import select
@@ -13,7 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,8 +96,7 @@ def _parts_of_model(folder: Path, place: Path) -> Path | None:
     """Made here, where torch is: the writer would take seconds to import it, and does so where they cannot be made."""
     if not is_finished(read_record(folder)):
         return None
-    with suppress(Exception), warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")  # the writer tells what is wrong
+    with suppress(Exception), warnings.catch_warnings(action="ignore"):  # the writer tells what is wrong
         from convgrid.model.mlflow_parts import make
 
         make(folder, place)
