@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import re
 import struct
@@ -51,6 +52,24 @@ def test_a_file_predicts_the_test_part_as_well_as_the_training_said(
     assert hits.double().mean().item() == pytest.approx(metrics["test/accuracy"], abs=0.01 * (accelerator == "gpu"))
     assert model.predict(test.images[:1]).shape == (1, 10)
     assert {path.name for path in in_tmp.iterdir()} - {"runs"} == {file.name, f"{file.name}.md"}
+
+
+def test_a_network_that_cannot_be_traced_is_one_line_and_torchs_loggers_are_as_before(
+    in_tmp: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (in_tmp / "mine/activation").mkdir(parents=True)
+    (in_tmp / "mine/my_sign.py").write_text("def by_sign(x):\n    return x if x.detach().sum().item() > 0 else -x\n")
+    (in_tmp / "mine/activation/by_sign.yaml").write_text("_target_: my_sign.by_sign\n")
+    monkeypatch.syspath_prepend(str(in_tmp / "mine"))
+    small = [word for word in SMALL if "max_epochs" not in word]
+    assert main(["run", "--config-dir", "mine", "activation=by_sign", "trainer.max_epochs=1", *small]) == 0
+    levels = {name: logging.getLogger(name).level for name in ("torch.export", "torch.onnx")}
+    capfd.readouterr()
+    assert main(["export", "last"]) == 1
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert re.fullmatch(r"ModelError: \w+: torch.export cannot trace the network: .*\n", told.err)
+    assert {name: logging.getLogger(name).level for name in levels} == levels
 
 
 @pytest.mark.parametrize(
