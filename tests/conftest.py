@@ -115,7 +115,7 @@ def composer_of(config_name: str, loader: ConfigLoader) -> Composer:
 
 def compose_settings(*overrides: str) -> Settings:
     """Compose like `python run.py OVERRIDES`, less its checks."""
-    composer = composer_of_options() if places.EXPERIMENTS == EXPERIMENTS else Composer("config", find_options(None))
+    composer = composer_of("config", find_options(None))
     parsed = OverridesParser.create().parse_overrides([*overrides])
     texts = [str(each.input_line) for each in parsed if is_group(each, composer)]
     cfg = composer.compose(texts, [each for each in parsed if not is_group(each, composer)])

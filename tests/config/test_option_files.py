@@ -112,3 +112,14 @@ def test_an_option_starts_from_others_of_its_group_in_their_order(tmp_path: Path
     })  # fmt: skip
     lines = [[f"optimizer={name}"] for name in ("first", "last", "before")]
     assert composed(str(tmp_path), [], *lines) == 1
+
+
+@pytest.mark.parametrize("start", ["first@part", "parts/first", "/data/digits"])
+def test_an_option_that_starts_from_what_lies_elsewhere_is_left_to_hydra(start: str, tmp_path: Path) -> None:
+    mine = f"defaults: ['{start}']\n_target_: own.x\nlr: 0.2\n"
+    write(tmp_path, **{"optimizer/first": SGD, "optimizer/parts/first": SGD, "optimizer/mine": mine})
+    assert composed(str(tmp_path), [], ["optimizer=mine"], ["optimizer=sgd"]) == 2
+    assert (
+        composed(str(tmp_path), ["optimizer=mine"], ["optimizer=mine", "loss=hinge"], ["optimizer=mine", "data=mnist"])
+        == 3
+    )

@@ -105,9 +105,16 @@ def file_of(loader: ConfigLoader, path: str) -> Any:
     return loader.repository.load_config(path)
 
 
-def starts_from(file: Any) -> list[str]:
-    """The options that an option's file starts from, and itself as "_self_", in the order in which they are merged."""
-    names = [str(default.path) for default in file.defaults_list or [] if isinstance(default, ConfigDefault)]
+def starts_from(file: Any) -> list[str] | None:
+    """The options that an option's file starts from, and itself as "_self_", in the order in which they are merged.
+
+    Returns:
+        None where one lies in another folder (`parts/sgd`), or is put elsewhere (`sgd@part`).
+    """
+    defaults = [default for default in file.defaults_list or [] if isinstance(default, ConfigDefault)]
+    names = [str(default.path) for default in defaults]
+    if any(default.package is not None or "/" in name for default, name in zip(defaults, names, strict=True)):
+        return None
     return names if "_self_" in names else [*names, "_self_"]
 
 

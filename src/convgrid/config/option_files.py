@@ -41,7 +41,10 @@ class OptionFiles:
         file = file_of(self._loader, f"{group}/{option}")
         if file is None or file.header["package"] is not None or chooses_others(file):
             return None
-        parts = [file.config if name == "_self_" else self.own(group, name) for name in starts_from(file)]
+        names = starts_from(file)
+        if names is None:
+            return None
+        parts = [file.config if name == "_self_" else self.own(group, name) for name in names]
         found = [part for part in parts if part is not None]
         merged = OmegaConf.merge(*found) if len(found) == len(parts) else None
         return merged if isinstance(merged, DictConfig) else None
@@ -64,8 +67,10 @@ class OptionFiles:
         if file is None or file.header["package"] not in (None, "_global_") or looks_up_options(file):
             return None
         start = f"{group.replace('/', '.')}." if group and file.header["package"] is None else ""
-        keys = set[str]()
-        for name in starts_from(file):
+        names, keys = starts_from(file), set[str]()
+        if names is None:
+            return None
+        for name in names:
             found = _keys_of(file.config, start) if name == "_self_" else self._keys(f"{group}/{name}".lstrip("/"))
             if found is None:
                 return None

@@ -172,7 +172,7 @@ def _crew(
         view = stack.enter_context(closing(view_for(console, *main_objective(settings))))
         begun = replace(survey, trials=(), finished=frozenset()) if settings.sweep.is_race else survey
         view.start(begun, settings.sweep.max_trials if is_search else None)
-        yield Crew(workers, view, tracker, artifacts, any(key in survey.varying for key in REPETITIONS))
+        yield Crew(workers, view, tracker, artifacts, not survey.varying.keys().isdisjoint(REPETITIONS))
 
 
 @cache
