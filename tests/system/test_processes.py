@@ -88,7 +88,11 @@ def test_signals_are_handled_in_the_main_thread_alone_and_given_back() -> None:
 
 
 def test_ctrl_c_while_the_server_is_started_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forking.SERVER, "ensure_running", lambda: os.kill(os.getpid(), signal.SIGINT))
+    def interrupt() -> None:
+        """To this thread: another one, such as pytest-xdist's, may handle what is sent to the process, and too late."""
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    monkeypatch.setattr(forking.SERVER, "ensure_running", interrupt)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
