@@ -37,6 +37,7 @@ from torch.nn import functional
 from convgrid.config import CONF, Settings, from_hydra
 from convgrid.system.device import find_device
 from convgrid.system.seeding import derive
+from convgrid.training.components import Components
 from convgrid.training.learner import EVALUATION_BATCH, Learner, train
 from convgrid.training.progress import Lines
 from convgrid.training.setup import prepare, read
@@ -243,7 +244,9 @@ def measure(case: Case) -> None:
     torch.set_num_threads(settings.trainer.threads)
     device = torch.device(find_device(settings.trainer.accelerator))
     data = read(settings)
-    learner, _ = prepare(settings, data)
+    components = Components(settings)
+    components.check()  # as each trial's are: what was tried is what trains
+    learner, _ = prepare(settings, data, components)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         by_hand = ByHand(learner, device, folder, case.write)

@@ -18,6 +18,7 @@ from convgrid.losses import categorical_crossentropy, categorical_hinge, sparse_
 from convgrid.network.build import Activation
 from convgrid.objective.fit import fit
 from convgrid.objective.objective import Objective
+from convgrid.training.components import Components
 from convgrid.training.learner import Learner, train
 from convgrid.training.setup import prepare, read
 from convgrid.training.tape import Tape, crossentropy
@@ -182,6 +183,15 @@ CLASSES = torch.tensor([0, 1, 2])
 )
 def test_an_objective_knows_whether_it_is_plain_crossentropy(objective: Objective, expected: bool) -> None:
     assert objective.is_crossentropy is expected
+
+
+def test_components_that_were_tried_train_by_plain_crossentropy() -> None:
+    settings = check(["trainer=cpu", "trainer.limit=160"]).settings
+    assert settings is not None
+    components = Components(settings)
+    components.check()  # as each trial's are
+    learner, _ = prepare(settings, read(settings), components)
+    assert learner.predictor.objective.is_crossentropy
 
 
 def trained(

@@ -86,12 +86,11 @@ class Objective(nn.Module):
     @property
     def is_crossentropy(self) -> bool:
         """Whether a loss is - log softmax(scores)[class], whatever the class."""
-        loss = self.loss
+        function, options = _unwrapped(self.loss)
         return (
-            isinstance(loss, partial)
-            and loss.func in (categorical_crossentropy, sparse_categorical_crossentropy)
+            function in (categorical_crossentropy, sparse_categorical_crossentropy)
             and self.fit.from_scores
-            and not loss.keywords.get("label_smoothing", 0)
+            and not options.get("label_smoothing", 0)
             and self.fit.form == "index"
             and self.class_weights is None
         )
@@ -147,6 +146,14 @@ class Objective(nn.Module):
 
     def _scale(self) -> Scale:
         return cast(Scale, self.scale)
+
+
+def _unwrapped(function: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], dict[str, object]]:
+    """A function and what partials set of it: Python joins two of them only while nobody has looked at `__dict__`."""
+    options: dict[str, object] = {}
+    while isinstance(function, partial):
+        function, options = function.func, {**function.keywords, **options}
+    return function, options
 
 
 def _takes_from_logits(loss: Callable[..., Tensor]) -> bool:
