@@ -64,11 +64,13 @@ def test_memory_prints_estimates_that_hold_and_the_ratio_of_steps(run: Run) -> N
     assert re.fullmatch(r"ratio \d+\.\d\d", ratio)
 
 
-def test_tracking_prints_the_ratios_to_mlflows_own_calls(run: Run) -> None:
-    wall, cpu = run("tracking.py")
+def test_tracking_prints_the_ratios_to_mlflows_own_calls_and_loses_nothing(run: Run) -> None:
+    wall, cpu, slots = run("tracking.py")
     sides = "   ".join(rf"{side} +\d+\.\d ms" for side in ("one by one", "16 at once", "MLflow's fluent"))
     for name, line in (("wall", wall), ("CPU", cpu)):
         assert re.fullmatch(rf"{name} +{sides}   ratios \d+\.\d and \d+\.\d", line)
+    late = r"\d\.\d\d of 128 values stored by then; \d+\.\d s later 0 trials left for sync; 0 missing"
+    assert re.fullmatch(rf"4 slots, 8 trials of 2 epochs in \d+ s: {late}", slots)
 
 
 def test_report_prints_time_and_size_of_two_counts(run: Run) -> None:

@@ -161,22 +161,38 @@ def test_a_process_that_dies_at_a_call_is_replaced_without_a_second_run_or_value
 
 def test_trials_sent_together_stand_in_a_database_like_those_sent_one_by_one(opened: Store, store: str) -> None:
     params = {f"key.{number}": number for number in range(150)}  # MLflow takes 100 a call
-    folders = [make_trial(RUNS, name, epochs=3, params=params, sweep="s1") for name in ("t0", "t1", "t2", "t3")]
-    for folder, metrics in zip(folders, ({"test/loss": math.nan}, {"test/loss": 1.0}, {}, {}), strict=True):
+    names = ["t0", "t1", "t2", "t3", "t4"]
+    sweep = make_sweep(SWEEPS, "s1", [*names])
+    others = Store.open(store, "others")
+    parents = [sync_sweep(sweep, each) for each in (opened, others)]
+    running = [make_trial(RUNS, name, epochs=1, params=params, sweep="s1") for name in names[:4]]
+    assert sync_together(running, opened, parents[0]) == dict.fromkeys(running, False)
+    folders = [make_trial(RUNS, name, epochs=3, params=params, sweep="s1") for name in names]
+    for folder, metrics in zip(folders[1:], ({"test/loss": math.nan}, {"test/loss": 1.0}, {}, {}), strict=True):
         finish(folder, metrics=metrics)
     finish(folders[2], status="failed", reason="it diverged")
     (folders[2] / "log.txt").write_text("Traceback")
-    sweep = make_sweep(SWEEPS, "s1", [folder.name for folder in folders])
-    others = Store.open(store, "others")
-    parents = [sync_sweep(sweep, each) for each in (opened, others)]
-    assert sync_together(folders[:3], opened, parents[0]) == folders[:3]
-    assert sync_together(folders, opened, parents[0]) == folders[3:]
+    ended = {folder: folder.name != "t0" for folder in folders}
+    assert sync_together(folders[:3], opened, parents[0]) == dict([*ended.items()][:3])
+    assert sync_together(folders, opened, parents[0]) == ended
     for folder in folders:
         sync(folder, others, parents[1])
     found, expected = ({run.data.tags["convgrid.trial"]: run for run in members_of(each)} for each in (opened, others))
     assert [*found] == [*expected]
     for name, run in found.items():
         assert contents(opened, run, parents[0]) == contents(others, expected[name], parents[1])
+
+
+def test_what_cannot_be_sent_together_is_left_to_be_sent_alone(opened: Store) -> None:
+    anew, unnoted, other = (make_trial(RUNS, name, epochs=2) for name in ("anew", "unnoted", "other"))
+    for folder in (anew, unnoted):
+        sync(folder, opened)
+    make_trial(RUNS, "anew", epochs=1, began=STARTED + 500_000)
+    (unnoted / "tracked.json").write_text("")
+    assert sync_together([anew, unnoted, other], opened) == {other: False}
+    for folder in (anew, unnoted):
+        sync(folder, opened)
+    assert sorted(run.data.tags["convgrid.trial"] for run in runs_of(opened)) == ["anew", "other", "unnoted"]
 
 
 def members_of(store: Store) -> list[MlflowRun]:

@@ -60,6 +60,12 @@ def steps(store: str) -> list[int]:
     return [point.step for point in history]
 
 
+def max_step(store: str, run: MlflowRun) -> int:
+    return max(
+        point.step for point in MlflowClient(tracking_uri=store).get_metric_history(run.info.run_id, "train/loss")
+    )
+
+
 def new_sender(store: str, sweep: Path) -> tuple[Sender, list[str]]:
     notes: list[str] = []
     return Sender(store, "trials", sweep, notes.append), notes
@@ -160,6 +166,34 @@ def test_short_trials_of_a_sweep_arrive_together_within_a_second_and_a_failure_a
     assert statuses(store) == dict.fromkeys([*names, "t3"], "FINISHED") | {"bad": "RUNNING"}
     assert len(transactions) == 2
     assert "OSError: a disk's bad block" in notes[0]
+
+
+def test_epochs_of_trials_that_run_arrive_together(store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[Path]] = []
+    sync_together = sync_module.sync_together
+
+    def noted(folders: list[Path], *args: Any) -> dict[Path, bool]:
+        sent.append(sorted(folders))
+        return sync_together(folders, *args)
+
+    monkeypatch.setattr(sync_module, "sync_together", noted)
+    folders = [make_trial(RUNS, name, epochs=1) for name in ("t0", "t1", "t2")]
+    sender, notes = new_sender(store, make_sweep(SWEEPS, "s1", [folder.name for folder in folders]))
+    for folder in folders:
+        sender.follow(folder)
+    work(sender, clock, 2.5)
+    assert sent == [folders]
+    for folder in folders[:2]:
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(epoch_line(2))
+    work(sender, clock, 2.5)
+    assert sent == [folders, folders[:2]]
+    assert notes == []
+    runs = MlflowClient(tracking_uri=store).search_runs(
+        ["1"], "tags.`convgrid.trial` != ''", order_by=["tags.`convgrid.trial`"]
+    )
+    assert [max_step(store, run) for run in runs] == [2, 2, 1]
+    assert {run.info.status for run in runs} == {"RUNNING"}
 
 
 def test_an_error_is_told_once_and_what_is_new_is_sent_when_the_store_is_there_again(

@@ -114,7 +114,7 @@ def sync(
             return False
         tracked = _Tracked.read(folder / TRACKED, store)
         wanted = wanted_of_trial(folder, record, whole=whole)
-        if tracked and tracked.began and wanted.epochs and tracked.began != wanted.epochs[0]["time"]:
+        if tracked and _began_anew(tracked, wanted):
             _forget(store, tracked.run_id)
             tracked = None
         if whole and wanted.status == "FINISHED":
@@ -126,17 +126,18 @@ def sync(
         return wanted.status != "RUNNING"
 
 
-def sync_together(folders: Sequence[Path], store: Store, parent: Parent | None = None) -> list[Path]:
-    """Bring trials of which a database has nothing yet into it, in one transaction.
+def sync_together(folders: Sequence[Path], store: Store, parent: Parent | None = None) -> dict[Path, bool]:
+    """Bring the runs of several trials up to their folders in a database, in one transaction.
 
-    Of short trials, sent one by one, MLflow's own reading and the disk take longer than what there is to be written.
+    Of short trials, and of an epoch of many, MLflow's own reading and the disk take longer than what there is to be
+    written.
 
     Args:
-        folders: Of trials that have ended.
         parent: The sweep that they belong to.
 
     Returns:
-        Those that it has now; not what another process was about to send.
+        Of those that it has now, whether the trial has ended. Not what `sync` has to look into: what another process
+        was about to send, and trainings that began anew.
 
     Raises:
         Exception: Whatever the store or the disk raises; `sync` sends each by itself then, and nothing twice.
@@ -144,29 +145,27 @@ def sync_together(folders: Sequence[Path], store: Store, parent: Parent | None =
     with ExitStack() as locks:
         for folder in sorted(folders):  # always in one order: of two processes, one waits
             locks.enter_context(FileLock(folder / LOCK))
-        wanted = {folder: _wanted_whole(folder, parent) for folder in folders if is_to_be_sent_whole(folder)}
-        tracked = dict.fromkeys(wanted, _Tracked(store.place, without_password(store.uri)))
-        for folder in wanted:
-            tracked[folder].write(folder / TRACKED)
+        wanted, tracked = dict[Path, Wanted](), dict[Path, _Tracked]()
+        for folder in folders:
+            record, known = read_record(folder), _Tracked.read(folder / TRACKED, store)
+            if "status" not in record or (known and not known.run_id):
+                continue
+            found = _member(wanted_of_trial(folder, record, whole=False), record, known, parent)
+            if known and _began_anew(known, found):
+                continue
+            wanted[folder], tracked[folder] = found, known or _Tracked(store.place, without_password(store.uri))
+            if known is None:
+                tracked[folder].write(folder / TRACKED)
         with one_transaction(store.client):
             for folder in wanted:
-                tracked[folder] = _created(store, tracked[folder], wanted[folder])
+                if not tracked[folder].run_id:
+                    tracked[folder] = _created(store, tracked[folder], wanted[folder])
                 _send_end(store, tracked[folder], wanted[folder])  # first: MLflow reads all of a run to end it
                 _send_values(store, tracked[folder], wanted[folder])
         for folder in wanted:
             files = _send_files(store, tracked[folder], wanted[folder])
             _with_sent(tracked[folder], wanted[folder], files).write(folder / TRACKED)
-        return [*wanted]
-
-
-def _wanted_whole(folder: Path, parent: Parent | None) -> Wanted:
-    record = read_record(folder)
-    return _member(wanted_of_trial(folder, record, whole=False), record, None, parent)
-
-
-def is_to_be_sent_whole(folder: Path) -> bool:
-    """Whether a trial has ended, and no store is known to have anything of it."""
-    return not (folder / TRACKED).exists() and read_record(folder).get("status", "running") != "running"
+        return {folder: its.status != "RUNNING" for folder, its in wanted.items()}
 
 
 def sync_sweep(folder: Path, store: Store, runs: Path = RUNS) -> Parent:
@@ -213,6 +212,10 @@ def _member(wanted: Wanted, record: Mapping[str, Any], tracked: _Tracked | None,
     is_child = "sweep" in record and not (tracked and PARENT_RUN in tracked.tags)
     nested = {PARENT_RUN: parent.run_id} if is_child else {}
     return replace(wanted, tags={**wanted.tags, **_membership(parent), **nested})
+
+
+def _began_anew(tracked: _Tracked, wanted: Wanted) -> bool:
+    return bool(tracked.began and wanted.epochs and tracked.began != wanted.epochs[0]["time"])
 
 
 def _membership(parent: Parent) -> dict[str, str]:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -56,7 +55,7 @@ def _send_until_closed(sender: "Sender", inbox: "queue.SimpleQueue[dict[str, Any
     """The seconds that are left once the training is over."""
     while True:
         try:
-            message = inbox.get(timeout=sender.idle())
+            message = inbox.get(timeout=sender.idle() if inbox.empty() else 0.0)  # to hear much news at once
         except queue.Empty:
             sender.step()
             continue
@@ -181,9 +180,10 @@ class Sender:
                 self._open()
             elif folder is None:
                 self._send_totals()
-            elif len(together := self._together()) > 1:
-                self._send_together(together)
-            else:
+            elif len(ready := self._ready(last=last)) > 1:
+                self._send_together(ready, last)
+            elif ready:
+                folder = ready[0]
                 self._send(folder, last)
         except ModelError as error:
             self._tell(str(error))
@@ -227,52 +227,73 @@ class Sender:
             set_sweeps_right(self._sweep.parent, self._store)
             self._parent = parent
 
+    def _ready(self, *, last: bool) -> list[Path]:
+        """What is due and has news, as much as goes at once; what has none is looked at later."""
+        now, ready = time.monotonic(), list[Path]()
+        for folder, trial in sorted(self._followed.items(), key=lambda item: item[1].due):
+            if trial.due > now or len(ready) == TOGETHER:
+                break
+            is_alone = not self._goes_with_others(trial)
+            if (ready and is_alone) or not (last or self._has_news(folder, trial, now)):
+                continue
+            ready.append(folder)
+            if is_alone:
+                break
+        return ready
+
+    def _goes_with_others(self, trial: _Followed) -> bool:
+        from convgrid.system.mlflow_internals import has_transactions
+
+        assert self._store is not None
+        return trial.is_member and not trial.whole and not trial.is_alone and has_transactions(self._store.client)
+
+    def _has_news(self, folder: Path, trial: _Followed, now: float) -> bool:
+        if read_record(folder).get("status") == "running":
+            if now < trial.earliest:
+                trial.due = trial.earliest
+            elif _size(folder / METRICS_LOG) == trial.size:
+                trial.due = now + INTERVAL
+        return trial.due <= now
+
     def _send(self, folder: Path, last: bool) -> None:
         from convgrid.tracking.sync import sync
 
-        trial, now, size = self._followed[folder], time.monotonic(), _size(folder / METRICS_LOG)
-        is_running = read_record(folder).get("status") == "running"
-        if is_running and not last and (now < trial.earliest or size == trial.size):
-            trial.due = trial.earliest if now < trial.earliest else now + INTERVAL
-            return
+        trial, started, size = self._followed[folder], time.monotonic(), _size(folder / METRICS_LOG)
         assert self._store is not None
-        if not is_running and self._sweep is None:
+        if self._sweep is None and read_record(folder).get("status") != "running":
             self._stop_watching()
         parent = self._parent if trial.is_member else None
         has_ended = sync(folder, self._store, parent, whole=trial.whole, register=self._register, parts=trial.parts)
+        self._sent(folder, size, time.monotonic() - started, has_ended=has_ended, last=last)
+
+    def _send_together(self, folders: list[Path], last: bool) -> None:
+        from convgrid.tracking.sync import sync_together
+
+        assert self._store is not None
+        started, sizes = time.monotonic(), {folder: _size(folder / METRICS_LOG) for folder in folders}
+        for folder in folders:
+            self._followed[folder].is_alone = True  # from now on, should this fail
+        sent = sync_together(folders, self._store, self._parent)
+        seconds = (time.monotonic() - started) / len(folders)
+        for folder, has_ended in sent.items():
+            self._followed[folder].is_alone = False
+            self._sent(folder, sizes[folder], seconds, has_ended=has_ended, last=last)
+
+    def _sent(self, folder: Path, size: int, seconds: float, *, has_ended: bool, last: bool) -> None:
+        """Note what the store has of a trial, and when it is looked at next.
+
+        Args:
+            size: Of its metrics' file, before they were sent.
+            seconds: That its part took the store.
+        """
+        now, trial = time.monotonic(), self._followed[folder]
         if has_ended and self._sweep:
             self._totals_due = min(self._totals_due, now + PARENT_INTERVAL)
         if has_ended or last:
             del self._followed[folder]
         else:
-            trial.earliest = trial.due = now + max(INTERVAL, (time.monotonic() - now) / SHARE)
+            trial.earliest = trial.due = now - seconds + max(INTERVAL, seconds / SHARE)
             trial.size = size
-
-    def _together(self) -> list[Path]:
-        """The sweep's trials that are due, have ended, and of which a database has nothing yet."""
-        from convgrid.system.mlflow_internals import has_transactions
-        from convgrid.tracking.sync import is_to_be_sent_whole
-
-        assert self._store is not None
-        if not has_transactions(self._store.client):
-            return []
-        now = time.monotonic()
-        due = (
-            folder
-            for folder, trial in self._followed.items()
-            if trial.due <= now and trial.is_member and not trial.whole and not trial.is_alone
-        )
-        return list(islice(filter(is_to_be_sent_whole, due), TOGETHER))
-
-    def _send_together(self, folders: list[Path]) -> None:
-        from convgrid.tracking.sync import sync_together
-
-        assert self._store is not None
-        for folder in folders:
-            self._followed[folder].is_alone = True  # from now on, should this fail
-        for folder in sync_together(folders, self._store, self._parent):
-            del self._followed[folder]
-        self._totals_due = min(self._totals_due, time.monotonic() + PARENT_INTERVAL)
 
     def _stop_watching(self) -> None:
         if self._watching is not None:
