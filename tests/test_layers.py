@@ -29,6 +29,7 @@ from convgrid.layers import (
     layer_norm,
     local_response,
     max_pool,
+    sparse,
 )
 from convgrid.network.build import build
 from convgrid.network.plan import Architecture, plan
@@ -251,6 +252,29 @@ def test_a_strided_convolution_of_single_pixels_goes_back_in_channels_last(paddi
         found = torch.autograd.grad(layer(volume).square().mean(), [weight, bias, volume], retain_graph=True)
         wanted = torch.autograd.grad(expected.square().mean(), [weight, bias, volume])
         assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stride", [(2, 2), (3, 1), (1, 2)])
+def test_a_volume_of_which_pixels_are_left_out_gets_its_gradient_in_its_own_order_of_memory(
+    stride: Pair, dtype: torch.dtype
+):
+    height, width = stride
+    came_back, forms = [], (lambda x: sparse(x, stride), lambda x: x[..., ::height, ::width])
+    for form in forms:
+        volume = torch.arange(140.0, dtype=dtype).view(2, 2, 5, 7).contiguous(memory_format=torch.channels_last)
+        seen = form(whole := volume.requires_grad_() * 1)
+        whole.register_hook(came_back.append)
+        (seen * torch.arange(float(seen.numel())).view(seen.shape)).sum().backward()
+    ours, torchs = came_back
+    assert torch.equal(ours, torchs)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    assert not torchs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_gradient_through_left_out_pixels_has_a_gradient_itself():
+    volume = torch.rand(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: sparse(x, (2, 2)).square(), [volume])
 
 
 @pytest.mark.parametrize("groups", [2, 4])

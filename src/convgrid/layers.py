@@ -5,6 +5,7 @@ works it out.
 """
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -308,6 +309,45 @@ def _in_channels_last(gradient: Tensor) -> Tensor:
     return gradient.contiguous(memory_format=torch.channels_last)
 
 
+def sparse(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Leave out pixels between; the gradient comes back in the volume's own order of memory.
+
+    Torch's own comes in another order, and what adds it to that of other ways, and all that is before, takes up to
+    twice as long on a CPU.
+
+    Args:
+        x: Shape (B, C, H, W).
+        stride: Step in pixels, over height and over width.
+
+    Returns:
+        Shape (B, C, H', W').
+
+    Example:
+        >>> sparse(torch.arange(6.0).view(1, 1, 2, 3), (1, 2)).flatten().tolist()
+        [0.0, 2.0, 3.0, 5.0]
+
+    Source: slice_backward in ATen/native/TensorShape.cpp.
+    """
+    if x.requires_grad and not x.is_contiguous():
+        return cast(Tensor, _Sparse.apply(x, *stride))
+    return x[..., :: stride[0], :: stride[1]]
+
+
+class _Sparse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, height: int, width: int) -> Tensor:
+        ctx.shape, ctx.stride = x.shape, (height, width)
+        return x[..., ::height, ::width]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,), (height, width) = gradients, ctx.stride
+        kind = {"dtype": gradient.dtype, "device": gradient.device, "memory_format": torch.channels_last}
+        whole = torch.empty(ctx.shape, **kind).zero_()
+        whole[..., ::height, ::width] = gradient
+        return whole, None, None
+
+
 def global_average_pool() -> nn.Module:
     """Average each channel over its pixels.
 
@@ -343,8 +383,7 @@ class _SparseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         height, width = (int(side) for side in self.padding)
         padded = functional.pad(input, (width, width, height, height)) if height or width else input
-        seen = padded[..., :: self.stride[0], :: self.stride[1]]
-        return functional.conv2d(seen, self.weight, self.bias, groups=self.groups)
+        return functional.conv2d(sparse(padded, self.stride), self.weight, self.bias, groups=self.groups)
 
 
 class _AverageInside(nn.Module):

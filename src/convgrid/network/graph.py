@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from convgrid.layers import sparse
 from convgrid.network.planned import IMAGE
 
 
@@ -118,9 +119,8 @@ class PadSkip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Leave out pixels, add channels."""
-        height, width = self.stride
         more = self.channels - x.shape[1]
-        return functional.pad(x[:, :, ::height, ::width], (0, 0, 0, 0, more // 2, more - more // 2))
+        return functional.pad(sparse(x, self.stride), (0, 0, 0, 0, more // 2, more - more // 2))
 
     def extra_repr(self) -> str:
         """What `print(network)` shows."""
