@@ -1,13 +1,11 @@
 """Schedulers and nodes in processes of their own, real but for their workers, which train nothing and write it down.
 
-As a program: `scheduler FOLDER TRIALS EPOCHS SECONDS [HOST]` runs a sweep, `node FILE` trains for it: with a clock
-that is `--ahead HOURS`, or with another version of `--numpy`.
+They are forks of the process that runs the test, and a node's workers are forks of it.
 """
 
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +28,7 @@ from convgrid.sweep.interfaces import Trial
 from convgrid.sweep.messages import Began, Ended, EpochEnded, Job, Ready
 from convgrid.sweep.scheduler import Scheduler, SchedulerRules
 from convgrid.sweep.sources import GridSource
-from convgrid.system import forking
+from forks import fork_workers
 
 JOURNAL = "journal.jsonl"
 LOST_AFTER = 3.0  # seconds
@@ -154,32 +152,25 @@ def scheduler(folder: Path, todo: Sequence[Trial], **settings: Any) -> Iterator[
         remote.close()
 
 
-def main(what: str, *words: str) -> int:
-    """Be a scheduler or a node."""
-    if what == "scheduler":
-        folder, count, epochs, seconds, *host = words
-        os.chdir(folder)
-        todo = trials(int(count), epochs=int(epochs), seconds=float(seconds))
-        done = {line["trial"] for line in noted(Path(JOURNAL)) if "outcome" in line}
-        with scheduler(
-            Path(), [each for each in todo if each.key not in done], host=(host or ["127.0.0.1"])[0]
-        ) as loop:
-            return int(loop.run() != "complete")
-    import stand_in_nodes  # under the name that forks find it by
-
-    local._work = stand_in_nodes.work
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    forking.SERVER._server.set_forkserver_preload(["stand_in_preload"])
-    file, *pretended = words
-    match pretended:
-        case ["--ahead", hours]:
-            real = time.time
-            time.time = lambda: real() + 3600 * float(hours)
-        case ["--numpy", version]:
-            code = {**fitness.code(), "numpy": version}
-            fitness.code = lambda: code
-    return node.serve(Path(file))
+def run_scheduler(todo: Sequence[Trial], host: str = "127.0.0.1") -> int:
+    """Run a sweep in the working folder, less what an earlier start of it has finished."""
+    done = {line["trial"] for line in noted(Path(JOURNAL)) if "outcome" in line}
+    with scheduler(Path(), [each for each in todo if each.key not in done], host=host) as loop:
+        return int(loop.run() != "complete")
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+def run_node(file: Path, name: str, *, ahead: float = 0.0, numpy: str = "") -> int:
+    """Train for a sweep.
+
+    Args:
+        name: Of the machine.
+        ahead: Hours by which its clock is wrong.
+        numpy: Another version than that of the scheduler.
+    """
+    os.environ["SLURMD_NODENAME"] = name
+    fork_workers()
+    local._work = work
+    real, code = time.time, {**fitness.code(), **({"numpy": numpy} if numpy else {})}
+    time.time = lambda: real() + 3600 * ahead
+    fitness.code = lambda: code
+    return node.serve(file)

@@ -36,7 +36,7 @@ def run(
         ConvgridError: If the grid cannot be parsed, or no point of it can be trained.
     """
     launcher = launcher_of(settings)
-    if not settings.dry_run:
+    if launcher is None and not settings.dry_run:
         warm_up()  # torch is imported while the grid is planned
     found = plan_search(grids[0], composition, settings) if settings.sweep.conditions is not None else None
     learns = found if "sweep/sampler" in settings.choices else None

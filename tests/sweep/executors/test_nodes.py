@@ -1,22 +1,55 @@
 """Node processes and schedulers hurt in every way, on one machine: no trial is lost, none trained twice at once."""
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import NO_NAMESPACES
-from stand_in_nodes import JOURNAL, LOST_AFTER, noted, trained_twice_at_once
+from forks import fork
+from stand_in_nodes import JOURNAL, LOST_AFTER, noted, run_node, run_scheduler, trained_twice_at_once, trials
 
-PROGRAM = Path(__file__).parents[2] / "stand_in_nodes.py"
+SETNS = 0x40000000  # CLONE_NEWNET, of setns(2)
+
+
+@dataclass
+class Started:
+    """A process, and the file of what it prints."""
+
+    process: BaseProcess
+    output: Path
+
+    @property
+    def has_ended(self) -> bool:
+        return self.process.exitcode is not None
+
+    def send(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Return once it is dead."""
+        self.process.kill()
+        self.process.join()
+
+    def ends(self, status: int = 0) -> str:
+        """Wait for its end; what it has printed."""
+        self.process.join(200)
+        said = self.output.read_text()
+        assert self.process.exitcode == status, said
+        return said
 
 
 class Stage:
@@ -24,28 +57,21 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Started] = []
 
-    def start(self, *words: str, within: Sequence[str] = (), **env: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [*within, sys.executable, str(PROGRAM), *words],
-            cwd=self.folder,
-            env={**os.environ, **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.processes.append(process)
+    def start(self, work: Callable[..., int], *args: Any, within: str = "", **options: Any) -> Started:
+        output = self.folder / f"{len(self.processes)}.out"
+        self.processes.append(Started(fork(_run, self.folder, output, within, partial(work, *args, **options)), output))
+        return self.processes[-1]
+
+    def scheduler(self, count: int, epochs: int, seconds: float, host: str = "127.0.0.1", within: str = "") -> Started:
+        before, todo = self.address(), trials(count, epochs=epochs, seconds=seconds)
+        process = self.start(run_scheduler, todo, host, within=within)
+        wait_for(lambda: self.address() not in ("", before) or process.has_ended)
         return process
 
-    def scheduler(self, trials: int, epochs: int, seconds: float, *host: str, **more: Any) -> "subprocess.Popen[str]":
-        before = self.address()
-        process = self.start("scheduler", ".", str(trials), str(epochs), str(seconds), *host, **more)
-        wait_for(lambda: self.address() not in ("", before) or process.poll() is not None)
-        return process
-
-    def node(self, name: str, *words: str, file: str = "scheduler.json", **more: Any) -> "subprocess.Popen[str]":
-        return self.start("node", file, *words, SLURMD_NODENAME=name, **more)
+    def node(self, name: str, file: str = "scheduler.json", **options: Any) -> Started:
+        return self.start(run_node, Path(file), name, **options)
 
     def address(self) -> str:
         file = self.folder / "scheduler.json"
@@ -75,11 +101,20 @@ class Stage:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path)
     yield made
-    for process in made.processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-        process.communicate(timeout=30)
+    for each in made.processes:
+        if not each.has_ended:
+            each.kill()
+
+
+def _run(folder: Path, output: Path, namespace: str, work: Callable[[], int]) -> None:
+    os.chdir(folder)
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if namespace:
+        with open(f"/run/netns/{namespace}") as file:
+            assert ctypes.CDLL(None).setns(file.fileno(), SETNS) == 0
+    sys.exit(work())
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 100) -> None:
@@ -89,26 +124,20 @@ def wait_for(condition: Callable[[], object], seconds: float = 100) -> None:
         time.sleep(0.02)
 
 
-def ends(process: "subprocess.Popen[str]", status: int = 0) -> str:
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == status, output
-    return output
-
-
 def test_killed_stopped_and_leaving_nodes_lose_no_trial_and_none_is_trained_twice_at_once(stage: Stage) -> None:
     """Four nodes: one is killed, one stopped beyond the loss time, one told to leave; one has a clock an hour ahead."""
     scheduler = stage.scheduler(8, 4, 0.4)
     killed, stopped, leaving = (stage.node(name) for name in ("killed", "stopped", "leaving"))
     wait_for(lambda: len({line["pid"] for line in stage.lines(epoch=None)}) == 3)
-    stage.node("ahead", "--ahead", "1")
-    stopped.send_signal(signal.SIGSTOP)
+    stage.node("ahead", ahead=1)
+    stopped.send(signal.SIGSTOP)
     killed.kill()
-    leaving.send_signal(signal.SIGTERM)
-    assert "SIGTERM" not in ends(leaving)
+    leaving.send(signal.SIGTERM)
+    assert "SIGTERM" not in leaving.ends()
     wait_for(lambda: "stopped is lost" in stage.notes())
-    stopped.send_signal(signal.SIGCONT)
-    ends(scheduler)
-    ends(stopped)
+    stopped.send(signal.SIGCONT)
+    scheduler.ends()
+    stopped.ends()
     stage.all_is_well(8, 4)
     notes = stage.notes()
     for line in (
@@ -126,11 +155,10 @@ def test_a_killed_scheduler_that_is_started_again_finds_its_nodes_waiting(stage:
     nodes = [stage.node(name) for name in ("a", "b")]
     wait_for(lambda: len({line["pid"] for line in stage.lines(epoch=None)}) == 2)
     killed.kill()
-    killed.wait()
     again = stage.scheduler(4, 4, 0.3)
-    ends(again)
+    again.ends()
     for node in nodes:
-        assert "The sweep is over." in ends(node)
+        assert "The sweep is over." in node.ends()
     stage.all_is_well(4, 4)
     assert "2 nodes of this sweep's earlier start may still train" in stage.notes()
     assert not (stage.folder / "scheduler.json").exists()
@@ -165,17 +193,16 @@ def two_machines() -> Iterator[tuple[str, str]]:
 def test_a_pulled_cable_loses_no_trial_and_the_node_comes_back_once_it_is_plugged_in(stage: Stage) -> None:
     """Neither side hears that the connection is gone: both go by the silence, the node first."""
     with two_machines() as (here, there):
-        within = {name: ("ip", "netns", "exec", name) for name in (here, there)}
-        scheduler = stage.scheduler(6, 4, 0.5, "10.213.0.1", within=within[here])
-        stage.node("near", within=within[here])
-        far = stage.node("far", within=within[there])
+        scheduler = stage.scheduler(6, 4, 0.5, "10.213.0.1", within=here)
+        stage.node("near", within=here)
+        far = stage.node("far", within=there)
         wait_for(lambda: len({line["pid"] for line in stage.lines(epoch=None)}) == 2)
         ip("-n", there, "link", "set", "cable", "down")
         wait_for(lambda: "far is lost" in stage.notes())
         ip("-n", there, "link", "set", "cable", "up")
         wait_for(lambda: stage.notes().count("far has come") == 2)
-        ends(scheduler)
-        ends(far)
+        scheduler.ends()
+        far.ends()
     stage.all_is_well(6, 4)
     assert f"far is lost: silent for {LOST_AFTER:g} s" in stage.notes()
 
@@ -187,17 +214,17 @@ def test_a_node_that_is_not_the_schedulers_like_is_refused_and_no_trial_is_blame
     elsewhere = {**json.loads(stage.address()), "sweep": str(stage.folder / "mounted")}
     (stage.folder / "copied.json").write_text(json.dumps(elsewhere))
     for node, name, reason in (
-        (stage.node("old", "--numpy", "1.0"), "old", "its code differs: numpy 1.0 instead of"),
-        (stage.node("apart", file="copied.json"), "apart", f"{stage.folder} is another folder there"),
+        (stage.node("old", numpy="1.0"), "old", "its code differs: numpy 1.0 instead of"),
+        (stage.node("apart", "copied.json"), "apart", f"{stage.folder} is another folder there"),
     ):
-        assert reason in ends(node, status=1)
+        assert reason in node.ends(1)
         wait_for(lambda name=name, reason=reason: f"{name} is refused: {reason}" in stage.notes())
     assert stage.outcomes() == {}
     (stage.folder / "full-full").touch()
     nodes = [stage.node("fit")]
     wait_for(lambda: "fit has come" in stage.notes())  # alone, a full one would end the sweep
     nodes.append(stage.node("full"))
-    ends(scheduler)
+    scheduler.ends()
     for node in nodes:
-        ends(node)
+        node.ends()
     assert stage.outcomes() == {f"t{number}": "finished" for number in range(4)}  # what was full's is fit's
