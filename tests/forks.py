@@ -60,20 +60,34 @@ def fork_convgrid(folder: Path, said: Path, *words: str) -> BaseProcess:
         folder: In which it is typed; modules are found in its `mine`.
         said: Gets what it prints.
     """
+    return fork_within(folder, said, _type, *words)
+
+
+def fork_within(folder: Path, said: Path, work: Callable[..., object], *args: Any) -> BaseProcess:
+    """Start a process that works in a folder, and has Lightning imported.
+
+    Args:
+        folder: Modules are found in its `mine`.
+        said: Gets what it prints.
+    """
     import_lightning()  # here, so that all forks have them
 
     import convgrid.compare
     import convgrid.sweep.worker  # noqa: F401
 
-    return fork(_type, folder, said, words)
+    return fork(_within, folder, said, work, args)
 
 
-def _type(folder: Path, said: Path, words: tuple[str, ...]) -> None:
+def _within(folder: Path, said: Path, work: Callable[..., object], args: tuple[Any, ...]) -> None:
     os.setsid()
     os.chdir(folder)
     sys.path.insert(0, str(folder / "mine"))
     with said.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    work(*args)
+
+
+def _type(*words: str) -> None:
     fork_workers()
     sys.exit(main(words))

@@ -2,19 +2,27 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from convgrid.compare import answer, load
-from forks import fork_convgrid
+from convgrid.config import Composition, check
+from convgrid.sweep.executors import local
+from convgrid.sweep.grid_plan import plan_grid
+from convgrid.sweep.messages import EpochEnded, Job
+from forks import fork, fork_convgrid, fork_within
 
 RUN = Path(__file__).parents[2] / "run.py"
 SMALL = ("data.limit=64", "arch.filters=4", "arch.hidden=4", "trainer.max_epochs=3", "trainer=cpu", "tracking=none")
@@ -66,7 +74,7 @@ def with_faulty(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "mine"), os.environ.get("PYTHONPATH", "")])}
 
 
-def start(folder: Path, *overrides: str, **options: Any) -> "subprocess.Popen[str]":
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     """As the user would: for what happens to its processes."""
     return subprocess.Popen(
         [sys.executable, str(RUN), *words(*overrides)],
@@ -76,17 +84,25 @@ def start(folder: Path, *overrides: str, **options: Any) -> "subprocess.Popen[st
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        **options,
     )
 
 
-def sweep(folder: Path, *overrides: str, status: int = 0) -> str:
-    """What a sweep prints; it need not import torch and Lightning again, which takes 5 s."""
-    process = fork_convgrid(folder, folder / "said", "run", *words(*overrides))
+def begin(folder: Path, *overrides: str) -> BaseProcess:
+    """A sweep that need not import torch and Lightning again, which takes 5 s."""
+    return fork_convgrid(folder, folder / "said", "run", *words(*overrides))
+
+
+def end(process: BaseProcess, folder: Path, status: int = 0) -> str:
+    """Wait for the end of a sweep; what it has printed."""
     process.join(120)
     output = (folder / "said").read_text()
     assert process.exitcode == status, output
     return output
+
+
+def sweep(folder: Path, *overrides: str, status: int = 0) -> str:
+    """What a sweep prints."""
+    return end(begin(folder, *overrides), folder, status)
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -147,12 +163,10 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
-def kill_in_training(folder: Path, *overrides: str) -> None:
+def kill_in_training(folder: Path, kill: Callable[[], None]) -> None:
     """A sweep that dies in the middle, by SIGKILL, and its workers with it."""
-    process = start(folder, *overrides)
     wait_for(trained_epoch(folder))
-    process.kill()
-    process.communicate(timeout=60)
+    kill()
     wait_for(lambda: not workers_of(folder), seconds=10)
 
 
@@ -180,16 +194,18 @@ def test_whatever_a_trial_does_the_others_finish(folder: Path) -> None:
     assert records(folder)[by_kind["greedy"]]["tags"]["convgrid.accumulate"] == "2"
 
 
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Processes that are started have 4 GiB of address space beyond what this one has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 4 * 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.usefixtures("little_memory")
 def test_a_trial_that_takes_all_memory_fails_alone(folder: Path) -> None:
-    """Under a limit of 12 GiB of address space a process; torch and its libraries take some of it."""
-    import resource
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
-
-    process = start(folder, "activation.kind=fine,allocate", "sweep.workers=2", preexec_fn=limit)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, output
+    output = sweep(folder, "activation.kind=fine,allocate", "sweep.workers=2", status=1)
     assert statuses(folder, "activation.kind") == {"fine": "finished", "allocate": "failed"}
     assert "out of memory" in output
 
@@ -204,12 +220,10 @@ def test_a_sweep_whose_first_trials_fail_alike_stops(folder: Path) -> None:
 
 
 def test_a_killed_worker_costs_its_trial_only_and_that_goes_on(folder: Path, undisturbed: dict[str, Any]) -> None:
-    process = start(folder, *FOUR, "sweep.retries=1")
+    process = begin(folder, *FOUR, "sweep.retries=1")
     wait_for(trained_epoch(folder))
     os.kill(wait_for(lambda: workers_of(folder))[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert "killed by SIGKILL" in output
+    assert "killed by SIGKILL" in end(process, folder)
     assert results(folder) == undisturbed
 
 
@@ -217,7 +231,9 @@ def test_a_killed_worker_costs_its_trial_only_and_that_goes_on(folder: Path, und
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep's folder, to be copied."""
     folder = with_options(tmp_path_factory.mktemp("killed"))
-    kill_in_training(folder, *FOUR)
+    process = start(folder, *FOUR)
+    kill_in_training(folder, process.kill)
+    process.communicate(timeout=60)
     return folder
 
 
@@ -247,23 +263,30 @@ def test_a_killed_race_goes_on_and_decides_the_same(folder: Path, monkeypatch: p
     undisturbed = ended(), results(folder)
     for name in ("runs", "sweeps"):
         shutil.rmtree(folder / name)
-    kill_in_training(folder, *RACE)
+    kill_in_training(folder, begin(folder, *RACE).kill)
     assert answer(load()).race != undisturbed[0][1]
     sweep(folder, *RACE)
     assert (ended(), results(folder)) == undisturbed
 
 
-HANG_UP = """
-import sys
-from convgrid.config import Composition, check
-from convgrid.sweep.executors.local import Local
-from convgrid.sweep.messages import EpochEnded, Job
-from convgrid.sweep.grid_plan import plan_grid
+def hang_up(*overrides: str) -> None:
+    """Be a scheduler that closes its end of a pipe while a worker trains."""
+    pipes: list[Any] = []
 
-if __name__ == "__main__":
-    command = check(sys.argv[1:])
+    def pipe() -> Any:
+        pipes.append(Pipe())
+        return pipes[-1]
+
+    def alone(work: Callable[..., None], *args: Any) -> None:
+        pipes[-1][0].close()  # a fork holds the scheduler's end as well
+        work(*args)
+
+    local.multiprocessing.Pipe = pipe
+    local.start = lambda work, *args: fork(alone, work, *args)
+    command = check(words(*overrides))
+    assert command.settings is not None
     trial, *_ = plan_grid(command.grids, Composition(command.composer), command.settings).trials
-    workers = Local(workers=1, trials_per_gpu=1, threads=1, accelerator="cpu")
+    workers = local.Local(workers=1, trials_per_gpu=1, threads=1, accelerator="cpu")
     (worker,) = workers.workers
     workers.give(worker, Job(trial, "a-sweep"))
     while not any(isinstance(event, EpochEnded) for _, event in workers.events(timeout=60)):
@@ -271,24 +294,14 @@ if __name__ == "__main__":
     its = workers._processes[worker.number]
     its.connection.close()
     its.process.join(60)
-    print("ended with", its.process.exitcode)
-"""
+    print("ended with", its.process.exitcode, flush=True)
 
 
 def test_a_worker_whose_scheduler_is_gone_does_not_call_its_trial_failed(folder: Path) -> None:
     """The process that holds the pipe's other end lives on: the worker learns of it from the pipe alone."""
-    (folder / "hang_up.py").write_text(HANG_UP)
-    done = subprocess.run(
-        [sys.executable, "hang_up.py", *words("activation.kind=slow", "seed=0,1")],
-        cwd=folder,
-        env=with_faulty(folder),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "ended with 1\n"
+    process = fork_within(folder, folder / "said", hang_up, "activation.kind=slow", "seed=0,1")
+    assert end(process, folder) == "ended with 1\n"
     assert [record["status"] for record in records(folder).values()] == ["running"]
-    assert done.stderr == ""
 
 
 def test_ctrl_c_ends_trials_cleanly_and_the_sweep_goes_on(folder: Path, undisturbed: dict[str, Any]) -> None:
