@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from forks import fork_convgrid
+
 RUN = Path(__file__).parents[1] / "run.py"
 EPOCHS, SEEDS = 6, 6
 SOON = 300.0  # seconds; nothing of it is waited for where all goes well
@@ -69,6 +71,25 @@ def found(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """An environment in which the user's own activation is found."""
     path = [str(folder / "mine"), *(place for place in [environment.get("PYTHONPATH", "")] if place)]
     return {**environment, "PYTHONPATH": ":".join(path)}
+
+
+def undisturbed(folder: Path) -> dict[str, Any]:
+    """What the trials come to on this machine, where nothing happens to them."""
+    (make_desk(folder) / "go").touch()
+    process = fork_convgrid(folder, folder / "said", "run", "-m", *TRIALS, "sweep.workers=2")
+    process.join(SOON)
+    assert process.exitcode == 0, said(folder)
+    return results(folder)
+
+
+def refused(folder: Path, *overrides: str) -> str:
+    """What a sweep prints that trains nothing."""
+    make_desk(folder)
+    process = fork_convgrid(folder, folder / "said", "run", "-m", *TRIALS, *overrides)
+    process.join(SOON)
+    assert process.exitcode == 1, said(folder)
+    assert not (folder / "runs").exists()
+    return said(folder)
 
 
 def said(folder: Path) -> str:

@@ -9,9 +9,24 @@ from typing import Any
 import pytest
 
 from conftest import NO_RAY
-from machines import SOON, Start, hears, make_desk, node_processes, results, said, sweeps, trained, wait_for
+from machines import (
+    SOON,
+    Start,
+    hears,
+    make_desk,
+    node_processes,
+    refused,
+    results,
+    said,
+    sweeps,
+    trained,
+    undisturbed,
+    wait_for,
+)
 
 pytestmark = pytest.mark.waits
+
+MACHINE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
 @pytest.fixture
@@ -21,26 +36,27 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
+def reference(tmp_path: Path) -> dict[str, Any]:
+    return undisturbed(tmp_path / "alone")
+
+
+@pytest.fixture
 def cluster() -> Iterator[Any]:
     if not find_spec("ray"):
         pytest.skip(NO_RAY)
     from ray.cluster_utils import Cluster
 
-    options = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=options)
+    unused = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # processes of their own
+    made = Cluster(initialize_head=True, head_node_args=MACHINE | unused)
     yield made
     made.shutdown()
 
 
 def test_a_sweep_in_a_ray_cluster_outlives_a_machine_and_equals_that_of_one_machine(
-    cluster: Any, start: Start, tmp_path: Path
+    reference: dict[str, Any], cluster: Any, start: Start, tmp_path: Path
 ) -> None:
-    alone = make_desk(tmp_path / "alone")
-    (alone / "go").touch()
-    reference = start(alone, os.environ, "sweep.workers=1")
-
     folder = make_desk(tmp_path / "ray")
-    one = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    one = cluster.add_node(**MACHINE, include_log_monitor=False)
     process = start(
         folder,
         {**os.environ, "RAY_ADDRESS": cluster.address},
@@ -52,7 +68,7 @@ def test_a_sweep_in_a_ray_cluster_outlives_a_machine_and_equals_that_of_one_mach
     wait_for(lambda: trained(folder) == 2, "epochs", SOON)
     cluster.remove_node(one)
     hears(folder, "is lost: silent for 5 s|is leaving: SIGTERM")  # Ray may kill it, or its actor ends first
-    cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    cluster.add_node(**MACHINE, include_log_monitor=False)
     hears(folder, "has come", 3)  # Ray has started its actor again
     assert "ray" not in said(folder).lower()  # which says nothing of its own
 
@@ -61,15 +77,11 @@ def test_a_sweep_in_a_ray_cluster_outlives_a_machine_and_equals_that_of_one_mach
     hears(folder, "has come", 4)  # in the place of the actor that had it
     (folder / "go").touch()
     assert process.wait(SOON) == 0, said(folder)
-    assert reference.wait(SOON) == 0, said(alone)
-    assert results(folder) == results(alone)
+    assert results(folder) == reference
 
 
-def test_no_cluster_is_told_before_anything_trains(start: Start, tmp_path: Path) -> None:
+def test_no_cluster_is_told_before_anything_trains(tmp_path: Path) -> None:
     if not find_spec("ray"):
         pytest.skip(NO_RAY)
-    folder = make_desk(tmp_path)
-    process = start(folder, os.environ, "sweep/executor=ray", "sweep.executor.address=127.0.0.1:1")
-    assert process.wait(SOON) == 1
-    assert "ConfigError: sweep.executor.address=127.0.0.1:1: no Ray cluster answers" in said(folder)
-    assert not (folder / "runs").exists()
+    told = refused(tmp_path, "sweep/executor=ray", "sweep.executor.address=127.0.0.1:1")
+    assert "ConfigError: sweep.executor.address=127.0.0.1:1: no Ray cluster answers" in told

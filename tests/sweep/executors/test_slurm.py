@@ -1,6 +1,5 @@
 """Sweeps under a real Slurm of two nodes on loopback, hurt in every way: the rest comes out as if on one machine."""
 
-import os
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -18,10 +17,12 @@ from machines import (
     hears,
     make_desk,
     node_processes,
+    refused,
     results,
     said,
     sweeps,
     trained,
+    undisturbed,
     wait_for,
     words,
 )
@@ -51,13 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a sweep on this machine comes to."""
-    folder = make_desk(tmp_path_factory.mktemp("undisturbed"))
-    (folder / "go").touch()
-    with sweeps() as start:
-        assert start(folder, os.environ, "sweep.workers=2").wait(SOON) == 0, said(folder)
-    return results(folder)
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 def jobs(cluster: Cluster, node: str) -> list[str]:
@@ -66,7 +62,7 @@ def jobs(cluster: Cluster, node: str) -> list[str]:
 
 
 def test_preempted_failing_and_cancelled_nodes_cost_no_trial_and_are_told(
-    cluster: Cluster, undisturbed: dict[str, Any], start: Start, tmp_path: Path
+    cluster: Cluster, reference: dict[str, Any], start: Start, tmp_path: Path
 ) -> None:
     folder = make_desk(tmp_path)
     process = start(folder, cluster.environment, *SLURM, "sweep.executor.nodes=2", "sweep.executor.lost_after=5")
@@ -91,14 +87,14 @@ def test_preempted_failing_and_cancelled_nodes_cost_no_trial_and_are_told(
     hears(folder, r"Job 2 was cancelled, and no other takes its place: .* JOB 2 ON node2 CANCELLED AT")
     (folder / "go").touch()
     assert process.wait(SOON) == 0, said(folder)
-    assert results(folder) == undisturbed
+    assert results(folder) == reference
     assert said(folder).count("Asked for") == 1
     assert "failed" not in said(folder)
     wait_for(lambda: not cluster.run("squeue", "-h"), "an empty queue", SOON)
 
 
 def test_a_sweep_that_is_a_job_itself_outlives_time_limits_and_slurmd(
-    cluster: Cluster, undisturbed: dict[str, Any], tmp_path: Path
+    cluster: Cluster, reference: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = make_desk(tmp_path)
     line = shlex.join(words(*SLURM, "sweep.executor.nodes=2", "sweep.executor.exclusive=false"))
@@ -117,16 +113,14 @@ def test_a_sweep_that_is_a_job_itself_outlives_time_limits_and_slurmd(
     (folder / "go").touch()
     ended = lambda: cluster.run("squeue", "-h", "-t", "all", "-j", own, "-o", "%T")  # noqa: E731
     wait_for(lambda: ended() == "COMPLETED", "the sweep's end", SOON)
-    assert results(folder) == undisturbed
+    assert results(folder) == reference
     assert "is lost" not in said(folder)
     cluster.start_node("node2")
 
 
 def test_a_partition_that_does_not_exist_is_told_before_anything_trains(
-    cluster: Cluster, start: Start, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_desk(tmp_path)
-    process = start(folder, cluster.environment, *SLURM, "sweep.executor.partition=gpu")
-    assert process.wait(SOON) == 1
-    assert "ConfigError: sweep/executor=slurm: no job is taken. sbatch: error: invalid partition" in said(folder)
-    assert not (folder / "runs").exists()
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    told = refused(tmp_path, *SLURM, "sweep.executor.partition=gpu")
+    assert "ConfigError: sweep/executor=slurm: no job is taken. sbatch: error: invalid partition" in told
