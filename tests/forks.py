@@ -14,6 +14,7 @@ import torch
 
 import convgrid.sweep
 from convgrid.cli.main import main
+from convgrid.sweep import winner_artifacts
 from convgrid.sweep.executors import local
 from convgrid.system import forking
 from convgrid.system.imports import import_lightning
@@ -40,7 +41,7 @@ def _alone(work: Callable[..., object], *args: Any) -> None:
 
 
 def fork_workers() -> None:
-    """In a fork: let the workers of its sweeps be forks of it, not of a fork server, which has to import torch first.
+    """In a fork: let the processes of its sweeps be forks of it, not of a fork server, which has to import torch first.
 
     They are killed at the end: none sees that its pipe is closed, since the others hold it as well.
     """
@@ -50,6 +51,7 @@ def fork_workers() -> None:
         end(self, its, kill=True)
 
     local.start, local.Local._end = fork, killed
+    winner_artifacts.start = fork
     convgrid.sweep.warm_up = lambda: None
 
 

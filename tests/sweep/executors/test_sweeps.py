@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from forks import fork_convgrid
+
 pytestmark = pytest.mark.waits
 
 RUN = Path(__file__).parents[3] / "run.py"
@@ -90,12 +92,16 @@ def workers_of(node: Started, folder: Path) -> Sequence[psutil.Process]:
     ]
 
 
+def lines_of_children(scheduler: Started) -> str:
+    return " ".join(word for child in psutil.Process(scheduler.process.pid).children() for word in child.cmdline())
+
+
 def test_a_sweep_by_hand_that_is_hurt_comes_to_what_it_comes_to_on_one_machine(tmp_path: Path, start: Start) -> None:
     """A worker is killed, which costs the trial a retry; then a node, then the scheduler, all by SIGKILL."""
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-    undisturbed = start(here, str(RUN), *WORDS)
+    undisturbed = fork_convgrid(here, tmp_path / "undisturbed.out", "run", *WORDS)
     killed = start(there, str(RUN), *WORDS, *BY_HAND)
     wait_for(lambda: [*there.glob("sweeps/*/scheduler.json")] or killed.process.poll() is not None)
     (file,) = there.glob("sweeps/*/scheduler.json")
@@ -106,13 +112,15 @@ def test_a_sweep_by_hand_that_is_hurt_comes_to_what_it_comes_to_on_one_machine(t
     wait_for(lambda: retried in killed.said())
     wait_for(lambda: any(workers_of(nodes[1], there)))
     nodes[1].process.kill()
+    assert "forkserver" not in lines_of_children(killed)  # nothing is trained here, so torch is not imported
     wait_for(lambda: any(workers_of(nodes[0], there)))
     killed.process.kill()
     again = start(there, str(RUN), *WORDS, *BY_HAND).ends()
     assert "first has come: 1 worker" in again
     assert "2 nodes of this sweep's earlier start may still train" in again
     assert "The sweep is over." in nodes[0].ends()
-    undisturbed.ends()
+    undisturbed.join(300)
+    assert undisturbed.exitcode == 0
     assert len(results(here)) == 8
     assert repr(sorted(results(there).items())) == repr(sorted(results(here).items()))
     assert re.search(r"\[8/8\]", again)
