@@ -11,6 +11,8 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from convgrid.tracking.writer import Writer
+from convgrid.tracking.writer_process import Sender
+from forks import fork
 from sweep_folders import epoch_line, finish, make_sweep, make_trial
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
@@ -67,16 +69,24 @@ def test_eight_workers_with_100_metrics_a_second_lose_no_value(store: str) -> No
             assert values(store, run, f"m/{metric}") == [(epoch, metric + epoch) for epoch in range(1, 31)]
 
 
+def send_all(store: str, sweep: str, folders: list[Path]) -> None:
+    """Do what a writer's process does."""
+    notes: list[str] = []
+    sender = Sender(store, "trials", SWEEPS / sweep, notes.append)
+    for folder in folders:
+        sender.follow(folder)
+    assert (sender.flush(60), notes) == ([], [])
+
+
 def test_two_writers_of_the_same_trials_make_one_run_of_each(store: str) -> None:
     folders = trials(6, epochs=4)
-    writers = [Writer(store, "trials", make_sweep(SWEEPS, name, [it.name for it in folders])) for name in ("s1", "s2")]
+    for name in ("s1", "s2"):
+        make_sweep(SWEEPS, name, [folder.name for folder in folders])
     for folder in folders:
         finish(folder, epochs=4)
-        for writer in writers:
-            writer.tell(folder)
-    for writer in writers:
-        assert writer.close(60) == []
-        assert writer.notes() == []
+    for writer in [fork(send_all, store, name, folders) for name in ("s1", "s2")]:
+        writer.join(120)
+        assert writer.exitcode == 0
     runs = runs_of(store)
     assert len(runs) == 6
     for run in runs:
