@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+RUN_PY = Path(__file__).parents[2] / "run.py"
 TAB = """
-eval "$(python {run_py} -sc install=bash)"
+. {installed}
 COMP_LINE={line!r}; COMP_POINT=${{#COMP_LINE}}
 _convgrid
 printf '%s|' "${{COMPREPLY[@]}}"
 """
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `eval "$(python run.py -sc install=bash)"` tells a shell."""
+    told = subprocess.run([sys.executable, RUN_PY, "-sc", "install=bash"], capture_output=True, check=True).stdout
+    (file := tmp_path_factory.mktemp("tab") / "installed.sh").write_bytes(told)
+    return file
 
 
 @pytest.mark.parametrize(
@@ -30,15 +38,16 @@ printf '%s|' "${{COMPREPLY[@]}}"
         ("python other.py opt", "|"),
     ],
 )
-def test_tab_completes_commands_groups_options_and_keys(tmp_path: Path, line: str, expected: str) -> None:
+def test_tab_completes_commands_groups_options_and_keys(
+    installed: Path, tmp_path: Path, line: str, expected: str
+) -> None:
     (tmp_path / "python").symlink_to(sys.executable)
     program = tmp_path / "convgrid"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m convgrid "$@"\n')
     program.chmod(0o755)
-    run_py = ROOT / "run.py"
     path = f"{Path(sys.executable).parent}:{tmp_path}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", TAB.format(run_py=run_py, line=line.format(run_py=run_py))],
+        ["bash", "-c", TAB.format(installed=installed, line=line.format(run_py=RUN_PY))],
         cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (expected, "")

@@ -34,9 +34,11 @@ def composed(folder: str | None, *lines: list[str], name: str = "config") -> int
         with pytest.MonkeyPatch.context() as patch:
             asked = list[object]()
             patch.setattr(
-                "convgrid.config.composer.load", lambda *given, asked=asked: (asked.append(given), load(*given))[1]
+                "convgrid.config.composer.load",
+                lambda *given, asked=asked, expected=expected: (asked.append(given), expected)[1],
             )
             assert plain(composer.compose(line)) == plain(expected), line
+        assert asked in ([], [(composer.loader, name, line)])  # if Hydra is asked, for the very same
         by_hydra += len(asked)
     return by_hydra
 
