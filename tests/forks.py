@@ -1,14 +1,17 @@
 """Processes of tests that need not import torch, Lightning or MLflow again: forks of the one that runs the test."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 import torch
 
@@ -18,6 +21,10 @@ from convgrid.sweep import winner_artifacts
 from convgrid.sweep.executors import local
 from convgrid.system import forking
 from convgrid.system.imports import import_lightning
+from convgrid.tracking import writer
+from convgrid.tracking.writer_process import serve
+
+_forgotten: list[object] = []  # what a fork shall not close
 
 
 def fork(work: Callable[..., object], *args: Any) -> BaseProcess:
@@ -40,19 +47,86 @@ def _alone(work: Callable[..., object], *args: Any) -> None:
     work(*args)
 
 
-def fork_workers() -> None:
-    """In a fork: let the processes of its sweeps be forks of it, not of a fork server, which has to import torch first.
+def fork_workers(patch: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Let the processes of sweeps be forks of this process, not of a fork server, which has to import torch first.
 
     They are killed at the end: none sees that its pipe is closed, since the others hold it as well.
+
+    Args:
+        patch: `monkeypatch.setattr`, in a test's own process; a fork needs nothing undone.
     """
     end = local.Local._end
 
     def killed(self: local.Local, its: Any, *, kill: bool) -> None:
         end(self, its, kill=True)
 
-    local.start, local.Local._end = fork, killed
-    winner_artifacts.start = fork
-    convgrid.sweep.warm_up = lambda: None
+    patch(local, "start", fork)
+    patch(winner_artifacts, "start", fork)
+    patch(local.Local, "_end", killed)
+    patch(convgrid.sweep, "warm_up", lambda: None)
+
+
+def fork_writers(patch: Callable[[Any, str, Any], None]) -> None:
+    """Let the writers of runs and sweeps be forks of this process, which has MLflow already.
+
+    Args:
+        patch: `monkeypatch.setattr`.
+    """
+    import convgrid.tracking.learning_curves
+    import convgrid.tracking.sync  # noqa: F401
+
+    patch(writer, "subprocess", SimpleNamespace(PIPE=subprocess.PIPE, Popen=_Writer))
+
+
+class _Writer:
+    """What `subprocess.Popen` gives of a writer's process, of a fork."""
+
+    def __init__(self, command: list[str], *, stderr: IO[bytes], env: dict[str, str], **_: object) -> None:
+        (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
+        streams = (theirs_in, theirs_out, stderr.fileno())
+        self._process = fork(_write, command[-1], env, streams, (ours_out, ours_in))
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.stdin, self.stdout = os.fdopen(ours_out, "wb"), os.fdopen(ours_in, "rb")
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def communicate(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        self._process.join()
+        self.stdout.close()
+
+
+def _write(options: str, env: dict[str, str], streams: tuple[int, ...], of_the_other: tuple[int, ...]) -> None:
+    os.setpgid(0, 0)
+    for number in of_the_other:
+        os.close(number)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  (it lives as long as the process)
+    sys.argv[1:] = [options]
+    os.environ.update(env)
+    _forget_stores()
+    serve()
+
+
+def _forget_stores() -> None:
+    """In a fork: open databases anew, whose connections are not for two processes, and close none of the other's."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking._tracking_service import registry
+
+    _forgotten.append(SqlAlchemyStore._engine_map)
+    SqlAlchemyStore._engine_map = {}
+    registry.TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
 
 
 def fork_convgrid(folder: Path, said: Path, *words: str) -> BaseProcess:

@@ -1,6 +1,7 @@
 """The rule of the house: the root holds what a YAML names, rooms hold everything else, and import downwards only."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +21,13 @@ MODULES = {
 }
 
 
-def imports(module: str) -> Iterator[str]:
+@functools.cache
+def imports(module: str) -> list[str]:
     """The modules of convgrid that a module imports, those inside functions included."""
+    return [*_imports(module)]
+
+
+def _imports(module: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)

@@ -16,6 +16,7 @@ from PIL import Image
 from convgrid.cli.main import main
 from convgrid.cli.parser import COMMANDS
 from convgrid.runs.trial import read_epochs, read_record
+from forks import fork_workers
 from sweep_folders import make_sweep
 from trained_models import train
 
@@ -107,6 +108,7 @@ def test_a_training_whose_output_goes_nowhere_ends_whole(
     in_tmp: Path, sink: Sink, status: int, told: str, more: list[str],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    fork_workers(monkeypatch.setattr)
     with sink() as stream, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
         assert main(["run", *TINY, *more]) == status

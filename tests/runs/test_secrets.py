@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from convgrid.cli.main import main
+from forks import fork_workers, fork_writers
 
 OWN = "def steady(progress, *, token):\n    assert token == '1234-5678'\n    return 1.0\n"
 TINY = ["data.limit=100", "arch.filters=4", "trainer.max_epochs=1", "tracking=none", "trainer=cpu"]
@@ -45,8 +46,10 @@ def test_no_file_of_a_run_has_the_secret_and_the_run_goes_on(
 
 
 def test_no_file_of_a_sweep_and_nothing_in_mlflow_has_the_secret(
-    words: list[str], in_tmp: Path, migrated_store: Path
+    words: list[str], in_tmp: Path, migrated_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fork_workers(monkeypatch.setattr)
+    fork_writers(monkeypatch.setattr)
     shutil.copyfile(migrated_store, in_tmp / "mlflow.db")
     sweep = [word for word in words if word != "tracking=none"]
     assert main([sweep[0], "-m", *sweep[1:], "arch.n=1", "arch.m=1"]) == 0

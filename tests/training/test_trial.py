@@ -34,7 +34,7 @@ from convgrid.tracking.writer import following
 from convgrid.training.evaluation import Evaluation
 from convgrid.training.setup import read
 from convgrid.training.trial import run
-from forks import fork
+from forks import fork, fork_writers
 
 SettingsMaker = Callable[..., Settings]
 SMALL = ("data.limit=100", "trainer.max_epochs=2", "arch.filters=4", "arch.hidden=8")
@@ -79,8 +79,10 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> T
     chosen = compose_settings(f"tracking.uri={uri}", "layer/norm=batch", "arch.m=3", "trainer.max_epochs=3")
     os.chdir(place)
     try:
-        with following(chosen) as follow:
-            run(chosen, screen, follow=follow)
+        with pytest.MonkeyPatch.context() as patch:
+            fork_writers(patch.setattr)
+            with following(chosen) as follow:
+                run(chosen, screen, follow=follow)
     finally:
         os.chdir(before)
     client = MlflowClient(uri)
@@ -339,7 +341,8 @@ def _type(out: Path, *words: str) -> None:
     sys.exit(status)
 
 
-def test_a_run_interrupted_by_ctrl_c_goes_on(store: str, in_tmp: Path) -> None:
+def test_a_run_interrupted_by_ctrl_c_goes_on(store: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_writers(monkeypatch.setattr)
     (out := in_tmp / "out.txt").touch()
     child = fork(_type, out, "trainer.max_epochs=30", "data.limit=100")
     deadline = time.monotonic() + 60
