@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: several 
 
 import pytest
 import torch
+from filelock import FileLock
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -97,6 +99,7 @@ def accelerator(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+metadata.entry_points = functools.cache(metadata.entry_points)  # for each Trainer Lightning looks into all packages
 EXPERIMENTS = places.EXPERIMENTS
 
 
@@ -163,11 +166,15 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store: its migrations take seconds, a copy none."""
-    from mlflow.tracking import MlflowClient
+    """An empty MLflow store: its migrations take seconds, a copy none. Processes of pytest-xdist share it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with FileLock(folder / "migrated.lock"):
+        if not (path := folder / "migrated.db").exists():
+            from mlflow.tracking import MlflowClient
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+            MlflowClient(tracking_uri=f"sqlite:///{own / 'mlflow.db'}").search_experiments()
+            (own / "mlflow.db").rename(path)
     return path
 
 

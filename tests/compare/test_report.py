@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from convgrid.compare import Answer, Interaction, Level, Setting, Trials, answer
+from convgrid.compare import Answer, Interaction, Level, Setting, Trials, answer, report
 from convgrid.compare.racing import RaceRules
 from convgrid.compare.report import write
 from convgrid.compare.report.captions import Wording
@@ -91,6 +91,12 @@ def page(folder: Path) -> Elements:
     return Elements((folder / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at the page only: pictures take most of a report's time."""
+    monkeypatch.setattr(report, "save", lambda *_: None)
+
+
 def test_the_folder_has_the_page_the_table_and_a_picture_of_each_chart(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "report.html",
@@ -154,6 +160,7 @@ def test_the_answer_stands_at_the_top_before_what_is_unfair_and_the_ranking(tria
     assert all(note.replace("+-", "±") in unescape(text) for note in found.notes)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_trials_that_are_left_are_counted_at_the_top(trials: Trials, tmp_path: Path) -> None:
     text = write(replace(trials, left=7), answer(trials), tmp_path).read_text(encoding="utf-8")
     assert "<dd>33 finished, 1 pruned, 2 failed, 7 left</dd>" in text
@@ -200,6 +207,7 @@ def test_names_of_others_are_texts_in_the_table(tmp_path: Path) -> None:
     assert "<script>alert" not in page
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_settings_that_were_run_once_have_no_interval_and_no_p(tmp_path: Path) -> None:
     once = make_trials(seeds=1)
     page = Elements(write(once, answer(once), tmp_path).read_text(encoding="utf-8"))
@@ -209,6 +217,7 @@ def test_settings_that_were_run_once_have_no_interval_and_no_p(tmp_path: Path) -
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_sweep_of_one_key_has_no_pairs_and_no_parallel_coordinates(tmp_path: Path) -> None:
     one = make_trials({"arch.n": (1, 2, 3)})
     page = Elements(write(one, answer(one), tmp_path).read_text(encoding="utf-8"))
@@ -368,6 +377,7 @@ def test_a_short_training_has_whole_epochs_on_its_axis() -> None:
     assert foot == {"1", "2", "epoch"}
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_nothing_drawn_of_an_accuracy_goes_beyond_one(tmp_path: Path) -> None:
     trials = make_trials({"arch.n": (1, 2, 3)}, lambda _: 0.998, spread=0.01)
     trials.frame[trials.objective] = trials.frame[trials.objective].clip(upper=1.0)
@@ -384,6 +394,7 @@ def test_nothing_drawn_of_an_accuracy_goes_beyond_one(tmp_path: Path) -> None:
     assert top <= min(bands)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_race_shows_who_is_best_in_question_and_out(tmp_path: Path) -> None:
     trials = make_trials({"arch.n": (1, 2, 3)}, lambda point: 0.9 + 0.03 * (point["arch.n"] == 3), spread=0.0005)
     trials = replace(trials, race=RaceRules(3, 0.001, 20, None))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import convgrid.compare.report
 from conftest import NO_BROWSER
 from convgrid.compare import answer
 from convgrid.compare.report import write
@@ -60,7 +61,9 @@ class Browser:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     skipped = {"arch.m=6 pools a 8x8 input 6 times.": ["arch.n=1 arch.m=6", "arch.n=2 arch.m=6"]}
     trials = make_trials(GRID, failed=(3,), pruned=(10, 11, 25), skipped=skipped)
-    return write(trials, answer(trials), tmp_path_factory.mktemp("report"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convgrid.compare.report, "save", lambda *_: None)  # pictures, at which no test here looks
+        return write(trials, answer(trials), tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")

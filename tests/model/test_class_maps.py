@@ -119,7 +119,12 @@ def test_maps_of_one_name_are_refused_before_any_is_written(run: Path, typed: Ty
     assert err == "ModelError: 2 images are named 1, and their maps would be one file. Map them one by one.\n"
 
 
-@pytest.mark.parametrize("format_", ["torch_export", "onnx"])
+@pytest.mark.parametrize(
+    ("run", "format_"),
+    [(VALID, "torch_export"), (JOINS, "torch_export"), (JOINS, "onnx")],
+    ids=["valid-torch_export", "joins-torch_export", "joins-onnx"],
+    indirect=["run"],
+)
 def test_an_exported_map_takes_any_size_and_predicts_as_its_run(run: Path, typed: Typed, format_: str) -> None:
     suffix = {"torch_export": "pt2", "onnx": "onnx"}[format_]
     status, out, _ = typed("export", run, "--map", "--format", format_, "--out", f"map.{suffix}")

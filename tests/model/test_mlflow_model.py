@@ -50,6 +50,18 @@ def new_run(store: str) -> str:
     return MlflowClient(store).create_run(own(store)).info.run_id
 
 
+@pytest.fixture(scope="module")
+def parts(trained_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    make(trained_digits, folder := tmp_path_factory.mktemp("parts"))
+    return folder
+
+
+@pytest.fixture
+def made_once(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is stored when: what is stored is made once for all of them."""
+    monkeypatch.setattr(module, "make", lambda _, folder: shutil.copytree(parts, folder, dirs_exist_ok=True))
+
+
 def test_a_stranger_gets_classes_and_probabilities_of_any_number_of_images(
     trained_digits: Path, store: str, in_tmp: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +108,7 @@ def test_the_model_says_what_it_takes_and_needs_and_holds_no_pickle(trained_digi
     assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pth")]
 
 
+@pytest.mark.usefixtures("made_once")
 def test_a_repeated_call_adds_nothing_and_leaves_the_run_as_it_is(
     trained_digits: Path, store: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +130,7 @@ def test_a_repeated_call_adds_nothing_and_leaves_the_run_as_it_is(
     assert store_model(folder, store, run_id, register="digits") == "models:/digits/2"
 
 
+@pytest.mark.usefixtures("made_once")
 def test_what_breaks_off_is_done_by_the_next_call(
     trained_digits: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +167,7 @@ def test_parts_that_another_process_made_are_stored_where_there_is_no_torch(
     assert f'load_model("models:/{model.model_id}")' in described
 
 
+@pytest.mark.usefixtures("made_once")
 def test_the_runs_metrics_are_the_models_and_stand_once(trained_digits: Path, store: str, in_tmp: Path) -> None:
     folder = Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
     record = json.loads((folder / "run.json").read_text()) | {"ended": 5000}

@@ -604,7 +604,7 @@ def takes_a_vector(kinds: Sequence[str]) -> bool:
     return set(kinds[first + 1 :]) <= {"FC", "ACT", "NORM", "DROPOUT"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data(), nodes=TREES)
 def test_a_random_tree_written_in_any_way_reads_back_to_itself(data: st.DataObject, nodes: tuple[Node, ...]):
     text = data.draw(written(nodes))
@@ -614,7 +614,7 @@ def test_a_random_tree_written_in_any_way_reads_back_to_itself(data: st.DataObje
         assert text[layer.column :].upper().startswith((layer.activation or layer.kind).upper())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(nodes=TREES, counts=COUNTS, absent=ABSENT)
 def test_a_random_tree_expands_and_counts_its_stages_as_the_naive_twins_do(
     nodes: tuple[Node, ...], counts: dict[str, int], absent: set[str]
@@ -634,7 +634,7 @@ def test_a_random_tree_expands_and_counts_its_stages_as_the_naive_twins_do(
     assert not any(layer.optional for layer in expanded)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(nodes=TREES, counts=COUNTS, absent=ABSENT)
 def test_an_expansion_is_printed_as_a_pattern_that_reads_back_to_the_same_layers(
     nodes: tuple[Node, ...], counts: dict[str, int], absent: set[str]
