@@ -20,14 +20,14 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from convgrid.config import CONF, Settings, architecture, from_hydra
+from convgrid.config import Settings, architecture
 from convgrid.network.plan import plan
 from convgrid.sweep.pruning import Pruner, successive_halving
 from convgrid.system.device import find_device
 from convgrid.training.learner import train
 from convgrid.training.setup import prepare, read
+from overhead import settings_of
 
 SUBSET = ("data=fashion_mnist", "trainer.limit=1000", "arch.filters=8", "data.batch_size=32", "trainer.max_epochs=18")
 QUICK = ("data=digits", "trainer.limit=200", "arch.filters=4", "trainer.max_epochs=3")
@@ -42,12 +42,6 @@ METRIC = "val/accuracy"
 Curves = Mapping[tuple[str, ...], Sequence[float]]
 
 
-def settings_of(*overrides: str) -> Settings:
-    """Compose a config as run.py would."""
-    cfg = compose("config", [*overrides, "tracking=none"], return_hydra_config=True)
-    return from_hydra(cfg, cfg.hydra)
-
-
 def curve(settings: Settings) -> list[float]:
     """Train a trial to its end; its objective after every epoch."""
     data = read(settings)
@@ -59,7 +53,7 @@ def curve(settings: Settings) -> list[float]:
 
 def train_grid(axes: Sequence[Sequence[str]], common: Sequence[str]) -> Curves:
     """Train every point of a grid, the largest network first."""
-    points = {point: settings_of(*common, *point) for point in product(*axes)}
+    points = {point: settings_of([*common, *point]) for point in product(*axes)}
 
     def cost(point: tuple[str, ...]) -> int:
         settings = points[point]
@@ -98,25 +92,24 @@ def main() -> None:
     torch.set_num_threads(1)
     common = [*(QUICK if args.quick else SUBSET), *args.overrides]
     shares, losses, spreads = [], [], []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        for seed in range(1 if args.quick else 5):
-            started = time.perf_counter()
-            drawn = [*common, f"seed={seed}", f"data.split_seed={seed}"]
-            curves = train_grid(QUICK_AXES if args.quick else AXES, drawn)
-            max_epochs = settings_of(*common).trainer.max_epochs
-            trained = replay(curves, max_epochs)
-            (point, reached), (other, pruned) = best(curves), best(trained)
-            again = [max(curve(settings_of(*drawn, *point, f"seed={seed + 100 * i}"))) for i in (1, 2, 3)]
-            share = sum(map(len, trained.values())) / sum(map(len, curves.values()))
-            shares.append(share)
-            losses.append(reached - pruned)
-            spreads.append(statistics.stdev([reached, *again]))
-            print(
-                f"repetition {seed}: epochs ratio {share:.3f}  reached {pruned:.4f} of {reached:.4f} "
-                f"({'the same' if other == point else 'another'} config, sd over seeds {spreads[-1]:.4f})  "
-                f"{time.perf_counter() - started:.0f} s",
-                flush=True,
-            )
+    for seed in range(1 if args.quick else 5):
+        started = time.perf_counter()
+        drawn = [*common, f"seed={seed}", f"data.split_seed={seed}"]
+        curves = train_grid(QUICK_AXES if args.quick else AXES, drawn)
+        max_epochs = settings_of(common).trainer.max_epochs
+        trained = replay(curves, max_epochs)
+        (point, reached), (other, pruned) = best(curves), best(trained)
+        again = [max(curve(settings_of([*drawn, *point, f"seed={seed + 100 * i}"]))) for i in (1, 2, 3)]
+        share = sum(map(len, trained.values())) / sum(map(len, curves.values()))
+        shares.append(share)
+        losses.append(reached - pruned)
+        spreads.append(statistics.stdev([reached, *again]))
+        print(
+            f"repetition {seed}: epochs ratio {share:.3f}  reached {pruned:.4f} of {reached:.4f} "
+            f"({'the same' if other == point else 'another'} config, sd over seeds {spreads[-1]:.4f})  "
+            f"{time.perf_counter() - started:.0f} s",
+            flush=True,
+        )
     print(f"epochs ratio {statistics.fmean(shares):.3f} (at most 0.333), largest {max(shares):.3f}")
     noise = statistics.fmean(spreads)
     print(f"reached {statistics.fmean(losses):.4f} less, largest {max(losses):.4f}; sd over seeds {noise:.4f}")

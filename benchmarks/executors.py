@@ -56,6 +56,11 @@ OBJECTIVE = ("val/accuracy", "max")
 HERE = ExecutorSettings(host="127.0.0.1", port=0, lost_after=30.0, patience=60.0)
 
 
+def start_python(*words: object, **streams: int) -> "subprocess.Popen[str]":
+    """Start Python in a process of its own."""
+    return subprocess.Popen([sys.executable, *map(str, words)], text=True, **streams)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
 def planned(*words: str) -> tuple[Trial, ...]:
     """The trials of a command line."""
     command = check(["-m", "trainer=cpu", "tracking=none", *words])
@@ -104,8 +109,8 @@ def nodes(count: int, trial: Trial) -> Iterator[Remote]:
         remote = stack.enter_context(
             closing(Remote(Hand(), HERE, folder=folder, options=options, trained=[trial.settings]))
         )
-        command = [sys.executable, "-m", "convgrid", "node", str(folder / "scheduler.json")]
-        processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(count)]
+        command = ("-m", "convgrid", "node", folder / "scheduler.json")
+        processes = [start_python(*command, stderr=subprocess.DEVNULL) for _ in range(count)]
         stack.callback(lambda: [process.terminate() for process in processes])
         while len(remote.free()) < count:
             for _ in remote.events(0.1):
@@ -274,8 +279,7 @@ def many_nodes(*, count: int, slots: int, rounds: int, epochs: int) -> Mapping[s
     folder = Path("many")
     folder.mkdir()
     trials = count * slots * rounds
-    words = [sys.executable, str(PROGRAM), "--scheduler", str(folder), str(trials), str(epochs)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as scheduler:
+    with start_python(PROGRAM, "--scheduler", folder, trials, epochs, stdout=subprocess.PIPE) as scheduler:
         while (address := read_address(folder / "scheduler.json")) is None:
             time.sleep(0.05)
             assert scheduler.poll() is None

@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,36 +36,9 @@ NETWORKS = {
 }
 BATCHES = (16, 64, 256)
 
-SIDE = """
-import sys, time
-import torch
-from torch import nn
-from convgrid.system.memory import keep_freed_memory
-torch.set_num_threads(1)
-if sys.argv[1] == "kept":
-    keep_freed_memory()
-def stage(inputs, outputs):
-    return nn.Conv2d(inputs, outputs, 3), nn.ReLU(), nn.MaxPool2d(2)
-steps, pixels = map(int, sys.argv[2:])
-network = nn.Sequential(*stage(3, 32), *stage(32, 32), *stage(32, 64), nn.Flatten(), nn.LazyLinear(1))
-images = torch.rand(16, 3, pixels, pixels).to(memory_format=torch.channels_last)
-network(images)
-network.to(memory_format=torch.channels_last)
-optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3)
-def step():
-    optimizer.zero_grad()
-    network(images).square().mean().backward()
-    optimizer.step()
-step()
-started = time.perf_counter()
-for _ in range(steps):
-    step()
-print((time.perf_counter() - started) / steps)
-"""
-
 
 def seconds(side: str, steps: int, pixels: int) -> float:
-    """Time the steps of one side in a process of its own.
+    """Time the steps of one side; memory that is kept once is kept from then on.
 
     Args:
         side: "kept" or "returned".
@@ -73,8 +47,39 @@ def seconds(side: str, steps: int, pixels: int) -> float:
     Returns:
         Seconds a step.
     """
-    command = [sys.executable, "-c", SIDE, side, str(steps), str(pixels)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    import torch
+    from torch import nn
+
+    from convgrid.system.memory import keep_freed_memory
+
+    torch.set_num_threads(1)
+    if side == "kept":
+        keep_freed_memory()
+
+    def stage(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(inputs, outputs, 3), nn.ReLU(), nn.MaxPool2d(2)
+
+    network = nn.Sequential(*stage(3, 32), *stage(32, 32), *stage(32, 64), nn.Flatten(), nn.LazyLinear(1))
+    images = torch.rand(16, 3, pixels, pixels).to(memory_format=torch.channels_last)
+    network(images)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        network(images).square().mean().backward()
+        optimizer.step()
+
+    step()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return (time.perf_counter() - started) / steps
+
+
+def seconds_alone(side: str, steps: int, pixels: int) -> float:
+    """`seconds` in a process of its own."""
+    return float(_printed_alone("--side", side, str(steps), str(pixels)))
 
 
 def estimate_and_peak(overrides: Sequence[str], device: str = "cpu") -> tuple[int, int]:
@@ -140,10 +145,14 @@ def _peak_on_gpu(work: Callable[[], None]) -> int:
 
 def measured_alone(overrides: Sequence[str]) -> tuple[int, int]:
     """`estimate_and_peak` in a process of its own."""
-    command = [sys.executable, __file__, "--step", *overrides]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    estimate, peak = map(int, printed.split())
+    estimate, peak = map(int, _printed_alone("--step", *overrides).split())
     return estimate, peak
+
+
+def _printed_alone(*words: str) -> str:
+    """The last line that this program prints in a process of its own."""
+    command = [sys.executable, __file__, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
 
 
 def show_estimate(name: str, size: int, *, alone: bool) -> None:
@@ -160,18 +169,23 @@ def main() -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="to see that it runs: one estimate, in this process, one turn, small images",
+        help="to see that it runs: one estimate, one turn, small images, all in this process",
     )
     parser.add_argument("--step", nargs="*", metavar="KEY=VALUE", help="one estimate and its peak, in bytes")
+    parser.add_argument("--side", nargs=3, metavar="X", help="the time of one side's steps: its name, steps, pixels")
     args = parser.parse_args()
     if args.step is not None:
         print(*estimate_and_peak(args.step))
         return
+    if args.side is not None:
+        side, steps, pixels = args.side
+        print(seconds(side, int(steps), int(pixels)))
+        return
     for name in [*NETWORKS][:1] if args.quick else NETWORKS:
         for size in BATCHES[:1] if args.quick else BATCHES:
             show_estimate(name, size, alone=not args.quick)
-    rounds, steps, pixels = (1, 2, 30) if args.quick else (3, 20, 150)
-    turns = [(seconds("returned", steps, pixels), seconds("kept", steps, pixels)) for _ in range(rounds)]
+    rounds, steps, pixels, timed = (1, 2, 30, seconds) if args.quick else (3, 20, 150, seconds_alone)
+    turns = [(timed("returned", steps, pixels), timed("kept", steps, pixels)) for _ in range(rounds)]
     for returned, kept in turns:
         print(f"returned to the kernel {1000 * returned:6.1f} ms a step   kept {1000 * kept:6.1f} ms a step")
     print(f"ratio {statistics.median(returned / kept for returned, kept in turns):.2f}")

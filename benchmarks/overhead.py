@@ -28,13 +28,12 @@ from pathlib import Path
 
 import lightning.pytorch as L
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convgrid.config import CONF, Settings, from_hydra
+from convgrid.config import Settings, check
 from convgrid.system.device import find_device
 from convgrid.system.seeding import derive
 from convgrid.training.components import Components
@@ -233,9 +232,9 @@ def settings_of(overrides: Sequence[str]) -> Settings:
     Returns:
         The resolved config.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", ["tracking=none", *overrides], return_hydra_config=True)
-    return from_hydra(cfg, cfg.hydra)
+    settings = check(["tracking=none", *overrides]).settings
+    assert settings is not None
+    return settings
 
 
 def measure(case: Case) -> None:
@@ -289,11 +288,11 @@ def _report(what: str, ours: Sequence[float], theirs: Sequence[float], epochs: i
 def main() -> None:
     """Run every case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="does it run? Two epochs, little data; no true times")
+    parser.add_argument("--quick", action="store_true", help="does it run? One epoch, little data; no true times")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every case, such as trainer=gpu")
     args = parser.parse_args()
     for case in CASES:
-        epochs, fewer = (2, ("data.limit=128",)) if args.quick else (case.epochs, ())
+        epochs, fewer = (1, ("data.limit=64", "data.limit_evaluation=64")) if args.quick else (case.epochs, ())
         measure(replace(case, overrides=(*case.overrides, *args.overrides, *fewer), epochs=epochs))
 
 

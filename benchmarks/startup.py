@@ -47,13 +47,15 @@ def run(arguments: Sequence[str]) -> tuple[float, str]:
     return time.perf_counter() - started, done.stderr
 
 
-def heavy_imports(arguments: Sequence[str]) -> list[str]:
+def heavy_imports(report: str) -> list[str]:
     """List the packages that a command imports and must not.
+
+    Args:
+        report: What `python -X importtime` wrote of it.
 
     Returns:
         Names, sorted; none is how it should be.
     """
-    _, report = run(["-X", "importtime", *arguments])
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in report.splitlines()}
     assert "hydra" in imported, "Python's report of imports cannot be parsed"
     return sorted(imported & HEAVY)
@@ -78,11 +80,12 @@ def timed(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[
 def main() -> None:
     """Time every command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="does it run? One round of the commands; no true times")
+    parser.add_argument("--quick", action="store_true", help="does it run? Each command once, with its report")
     quick = parser.parse_args().quick
     rounds = 1 if quick else 15
-    heavy = {name: heavy_imports(arguments) for name, arguments in COMMANDS.items()}
-    times = timed(COMMANDS, rounds)
+    reported = {name: run(["-X", "importtime", *arguments]) for name, arguments in COMMANDS.items()}
+    heavy = {name: heavy_imports(report) for name, (_, report) in reported.items()}
+    times = {name: [seconds] for name, (seconds, _) in reported.items()} if quick else timed(COMMANDS, rounds)
     base = times.pop("import hydra")
     print(f"import hydra: median {statistics.median(base) * 1e3:.0f} ms of {rounds}")
     for name, values in times.items():

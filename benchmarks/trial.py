@@ -16,6 +16,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -62,14 +63,17 @@ def steps(trial: Trial, folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def beyond_steps(epochs: int, turns: int) -> float:
+def beyond_steps(epochs: int, turns: int, fewer: Sequence[str]) -> float:
     """Train the default with one seed after another, on both sides.
+
+    Args:
+        fewer: Overrides that leave out data.
 
     Returns:
         Seconds that a trial takes beyond its steps, the median.
     """
     seeds = ",".join(map(str, range(turns + 1)))
-    command = check(["-m", f"seed={seeds}", f"trainer.max_epochs={epochs}", "trainer=cpu", "tracking=none"])
+    command = check(["-m", f"seed={seeds}", f"trainer.max_epochs={epochs}", "trainer=cpu", "tracking=none", *fewer])
     assert command.settings is not None
     first, *trials = plan_grid(command.grids, Composition(command.composer), command.settings).trials
     workers = Local(workers=1, trials_per_gpu=1, threads=1, accelerator="cpu")
@@ -85,14 +89,14 @@ def beyond_steps(epochs: int, turns: int) -> float:
 def main() -> None:
     """Print a line for each length, and what follows from both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two trials of 1 and of 2 epochs, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="a trial of 1 and one of 2 epochs, to see that it runs")
     quick = parser.parse_args().quick
     os.chdir(tempfile.mkdtemp())
     torch.set_num_threads(1)
     keep_freed_memory()
     warm_up()
-    many = 2 if quick else 20
-    one, all_of_them = (beyond_steps(epochs, turns=2 if quick else 9) for epochs in (1, many))
+    many, turns, fewer = (2, 1, ["data.limit=100"]) if quick else (20, 9, [])
+    one, all_of_them = (beyond_steps(epochs, turns, fewer) for epochs in (1, many))
     each = (all_of_them - one) / (many - 1)
     print(f"a trial {one:.3f} s beyond its steps (at most 0.15), and {1000 * each:.1f} ms for each further epoch")
 

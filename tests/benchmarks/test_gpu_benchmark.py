@@ -11,7 +11,7 @@ import torch
 from forks import fork, fork_workers
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-LITTLE = ("data.size=120", "data.batch_size=16", "arch.filters=2", "arch.hidden=4")
+LITTLE = ("data.size=120", "data.batch_size=16", "arch.filters=2")
 NETWORKS = ("small", "VGG-like", "residual")
 
 

@@ -63,8 +63,8 @@ def test_many_races_end_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     import racing
 
     monkeypatch.setattr(multiple_comparisons, "LIKELY", 0.02)
-    values = drawn(12, 6, 20)
-    many, rules = racing.run(values, 1.5), RaceRules(6, 1.5, 20, None)
+    values = drawn(8, 3, 20)
+    many, rules = racing.run(values, 1.5), RaceRules(3, 1.5, 20, None)
     endings = set()
     for place, sweep in enumerate(values):
         one = race(sweep.tolist(), rules, "max")
@@ -72,4 +72,4 @@ def test_many_races_end_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
         assert many.trials[place] == one.trials
         assert many.conclusive[place] == (one.ending in ("best", "tie"))
         endings.add(one.ending)
-    assert len(endings) > 1
+    assert endings == {"best", "tie", "hopeless", "seeds"}
