@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,8 @@ import convgrid
 from convgrid import api, compare
 from convgrid.cli.main import main
 from convgrid.runs.trial import read_record
-from convgrid.system import forking
 from convgrid.system.notebook import Written
-from convgrid.system.processes import cooled_down
+from forks import fork_workers, fork_writers
 from trained_models import PHOTOS, write_arrays
 
 TINY = ["data.limit=100", "arch.filters=4", "trainer.max_epochs=2", "tracking=none"]
@@ -46,17 +45,17 @@ def command_of(folder: Path) -> str:
     return json.loads((folder / "environment.json").read_text())["command"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def warm() -> Iterator[None]:
-    """One fork server for all sweeps: it takes seconds to import torch."""
-    with cooled_down():
-        yield
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps without a fork server, which takes seconds to import torch; the last ones of this file have one."""
+    fork_workers(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> "convgrid.Sweep":
     """A sweep to be looked at only."""
-    with contextlib.chdir(tmp_path_factory.mktemp("swept")):
+    with contextlib.chdir(tmp_path_factory.mktemp("swept")), pytest.MonkeyPatch.context() as patch:
+        fork_workers(patch.setattr)
         return convgrid.multirun([*SWEPT], quiet=True)
 
 
@@ -173,15 +172,17 @@ def test_a_run_in_a_thread_is_the_same(in_tmp: Path) -> None:
     assert found[0].metrics == convgrid.train(TINY, quiet=True).metrics
 
 
-def test_a_tracked_run_is_in_mlflow(store: str) -> None:
+def test_a_tracked_run_is_in_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.tracking import MlflowClient
 
+    fork_writers(monkeypatch.setattr)
     run = convgrid.train([*TINY[:-1], f"tracking.uri={store}"], quiet=True)
     stored = MlflowClient(tracking_uri=store).get_run(run.mlflow_id)
     assert stored.info.status == "FINISHED"
     assert stored.data.metrics["best/val/accuracy"] == run.metrics["best/val/accuracy"]
 
 
+@pytest.mark.usefixtures("forked")
 def test_options_of_ones_own_come_from_a_folder(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (in_tmp / "mine" / "activation").mkdir(parents=True)
     (in_tmp / "mine" / "my_bent.py").write_text("def bent(x, *, by=0.5):\n    return x.clamp(min=0) + by * x\n")
@@ -229,6 +230,7 @@ def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
 # --- a sweep
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_sweep_is_the_commands_bit_for_bit(swept: convgrid.Sweep, in_tmp: Path) -> None:
     command("-m", *SWEPT)
     (typed,) = Path("sweeps").iterdir()
@@ -253,6 +255,7 @@ def test_a_sweep_gives_the_answer_the_report_and_the_best(swept: convgrid.Sweep)
     assert {*map(command_of, swept.folder.parents[1].glob("runs/*"))} == {stored["command"]}
 
 
+@pytest.mark.usefixtures("forked")
 def test_runs_of_a_sweep_are_named_by_what_varies_most_first(in_tmp: Path) -> None:
     words = ["arch.n=1,2", "optimizer.lr=0.1,0.2,0.3", "sweep.where=arch.n==1 or optimizer.lr == 0.1", "sweep.seeds=2"]
     convgrid.multirun([*SWEPT[:-3], *words, "trainer.max_epochs=1", "sweep.workers=2"], quiet=True)
@@ -260,6 +263,7 @@ def test_runs_of_a_sweep_are_named_by_what_varies_most_first(in_tmp: Path) -> No
     assert names == [f"seed {seed} lr={lr}" for seed in (0, 1) for lr in ("0.1 n1", "0.1 n2", "0.2 n1", "0.3 n1")]
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_interrupted_sweep_goes_on_with_the_same_call(in_tmp: Path) -> None:
     words = [*(word for word in SWEPT if "max_epochs" not in word), "trainer.max_epochs=60"]
     thread = interrupt_when("runs/*/metrics.jsonl")
@@ -370,7 +374,7 @@ def state() -> dict[str, object]:
     ("call", "words", "error"),
     [
         (convgrid.plan, ["arch.n=2"], None),
-        (convgrid.train, [*TINY[:-1], "tracking.uri=sqlite:///mlflow.db"], None),
+        (convgrid.train, [*TINY[:-1], "tracking.uri=sqlite:///mlflow.db"], None),  # into the store that is there
         (convgrid.train, [*TINY, "optimizer=sgd", "optimizer.lr=1e30"], convgrid.ConvgridError),
         (convgrid.train, [*TINY, "optimizer.lr=-1"], convgrid.ConvgridError),
         (convgrid.train, [*TINY, "trainer.detect_anomaly=true", "trainer.threads=2"], None),
@@ -379,12 +383,12 @@ def state() -> dict[str, object]:
     ],
 )
 def test_the_process_is_as_before(
-    in_tmp: Path, call: Callable[..., object], words: list[str], error: type[Exception] | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(forking, "SERVER", forking.LazyForkServer())  # one that is started in the call, and ended
+    store: str, call: Callable[..., object], words: list[str], error: type[Exception] | None
+) -> None:
     tracking = [word for word in words if word.startswith("tracking.uri=")] or ["tracking=none"]
-    convgrid.train([*TINY[:-1], "trainer=debug", *tracking], quiet=True)  # what is imported, and registered once
+    with pytest.MonkeyPatch.context() as patch:
+        fork_writers(patch.setattr)
+        convgrid.train([*TINY[:-1], "trainer=debug", *tracking], quiet=True)  # what is imported, and registered once
     gc.unfreeze()  # what commands of other tests have frozen
     before = state()
     with pytest.raises(error) if error else contextlib.nullcontext():

@@ -9,6 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
@@ -39,9 +40,9 @@ class Cell:
 class Kernel:
     """A kernel as a notebook has one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self.manager = KernelManager()
-        self.manager.start_kernel(cwd=str(folder))
+        self.manager.start_kernel()
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
@@ -73,6 +74,18 @@ class Kernel:
                 self.manager.interrupt_kernel()
                 interrupt_at = None
 
+    def execute(self, notebook: NotebookNode) -> NotebookNode:
+        """Run a notebook from top to bottom, without what cells before have defined, in a folder of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            assert self.run(f"%reset_selective -f .\n%cd -q {folder}").error is None
+            client = NotebookClient(notebook, km=self.manager, timeout=LONGEST, coalesce_streams=True)
+            client.kc = AsyncKernelClient(parent=self.manager)
+            client.kc.load_connection_info(self.manager.get_connection_info())
+            client.kc.start_channels()
+            made = client.execute()
+            client.kc.stop_channels()
+        return made
+
     def close(self) -> None:
         """End it."""
         self.client.stop_channels()
@@ -89,12 +102,29 @@ def _shown(kind: str, content: dict[str, Any], number: int) -> tuple[str | None,
             return None, ""
 
 
+# it takes seconds to import torch
+ONE_FORK_SERVER = """
+import atexit
+from convgrid.system.processes import cooled_down
+used = cooled_down()
+used.__enter__()
+atexit.register(used.__exit__, None, None, None)
+"""
+
+
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    kernel = Kernel(tmp_path_factory.mktemp("kernel"))
-    assert kernel.run("import convgrid").texts == []
+def warm() -> Iterator[Kernel]:
+    """One kernel for all, in which sweeps share a fork server."""
+    kernel = Kernel()
+    assert kernel.run(ONE_FORK_SERVER).error is None
     yield kernel
     kernel.close()
+
+
+@pytest.fixture
+def kernel(warm: Kernel, tmp_path: Path) -> Kernel:
+    assert warm.run(f"%reset_selective -f .\n%cd -q {tmp_path}\nimport convgrid").texts == []
+    return warm
 
 
 TINY = "'data.limit=100', 'arch.filters=4', 'tracking=none', 'trainer=cpu'"
@@ -150,16 +180,6 @@ def test_a_plan_is_a_table(kernel: Kernel) -> None:
 # --- docs/notebook.ipynb
 
 
-def executed() -> NotebookNode:
-    """The notebook, run from top to bottom in a folder of its own."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(
-            notebook, timeout=LONGEST, resources={"metadata": {"path": folder}}, coalesce_streams=True
-        )
-        return client.execute()
-
-
 def outputs(notebook: NotebookNode) -> list[str]:
     """What each cell shows as text, less times."""
     texts = []
@@ -171,8 +191,10 @@ def outputs(notebook: NotebookNode) -> list[str]:
     return texts
 
 
-def test_the_notebook_shows_what_it_gives_today() -> None:
-    kept, found = outputs(nbformat.read(NOTEBOOK, as_version=4)), outputs(executed())
+def test_the_notebook_shows_what_it_gives_today(warm: Kernel) -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    kept = outputs(notebook)
+    found = outputs(warm.execute(notebook))
     assert len(kept) == len(found) > 8
     for before, now in zip(kept, found, strict=True):
         pairs = list(zip(before.split(), now.split(), strict=True))
@@ -194,7 +216,9 @@ def test_words_and_numbers_are_told_apart() -> None:
 
 
 if __name__ == "__main__":
-    made = executed()
+    jupyter = Kernel()
+    made = jupyter.execute(nbformat.read(NOTEBOOK, as_version=4))
+    jupyter.close()
     for number, cell in enumerate(made.cells):
         cell.id = f"cell-{number}"
         cell.metadata.pop("execution", None)  # times
