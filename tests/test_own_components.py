@@ -10,7 +10,10 @@ import torch
 from PIL import Image
 
 from convgrid.cli.main import main
+from convgrid.config import Composer, command, register_experiments
+from convgrid.config.composer import find_options
 from convgrid.model.trained_model import load
+from forks import fork_workers
 
 ROOT = Path(__file__).parents[1]
 Typed = Callable[..., tuple[int, str, str]]
@@ -183,6 +186,7 @@ OPTIONS = {
     "layer/dropout/blur": "_target_: own_parts.Blur\nstd: 0.1\n",
     "layer/dropout/torchs": "_target_: torch.nn.Dropout\np: 0.5\n",
     "optimizer/sign_sgd": "_target_: own_parts.sign_sgd\nlr: 0.01\n",
+    "schedule/raising": "_target_: raising.schedule\n",
     "schedule/halves": "_target_: own_parts.halves\nepochs: 1\n",
     "target/root": "_target_: own_parts.Root\npower: 0.5\n",
     "target/remembered": "_target_: own_parts.Remembered\n",
@@ -200,22 +204,128 @@ OPTIONS = {
 }
 
 
+SEARCHING = """
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+
+
+class Drawing(RandomSampler):
+    def __init__(self, seed, number, *, value=None):
+        super().__init__(seed)
+        self.value = value
+
+    def sample_independent(self, study, trial, name, distribution):
+        if self.value is None:
+            raise KeyError("no such key")
+        return self.value
+
+
+class Judging(NopPruner):
+    def __init__(self, max_epochs, *, answer=None):
+        self.answer = answer
+
+    def prune(self, study, trial):
+        if self.answer is None:
+            raise KeyError("no such trial")
+        return self.answer
+"""
+# by group what is named, and what is told of it
+WRONG = [
+    ("activation", "torch.is_tensor", ": torch.is_tensor gives bool, not Tensor. "),
+    ("activation", "torch.nn.ReLU", ": torch.nn.ReLU gives ReLU, not Tensor. "),
+    ("activation", "os.getcwd", " cannot be used: os.getcwd raises TypeError ("),
+    ("activation", "torch.nn.Linear", " cannot be used: torch.nn.Linear raises TypeError ("),
+    ("optimizer", "builtins.dict", ": builtins.dict gives dict, not Optimizer. "),
+    ("optimizer", "math.sqrt", " cannot be used: math.sqrt raises TypeError ("),
+    ("loss", "builtins.dict", " cannot be used: builtins.dict raises TypeError ("),
+    ("loss", "torch.nn.Identity", ": torch.nn.Identity gives Identity, not Tensor. "),
+    ("schedule", "builtins.str", ": builtins.str gives str, not float. "),
+    ("schedule", "math.sqrt", " cannot be used: math.sqrt raises TypeError ("),
+    ("target", "builtins.len", " cannot be used: builtins.len raises AttributeError ("),
+    ("target", "math.sqrt", " cannot be used: math.sqrt raises ValueError ("),
+    ("augment", "os.getcwd", " cannot be used: os.getcwd raises TypeError ("),
+    ("augment", "os.fspath", " cannot be used: os.fspath raises TypeError ("),
+    ("layer/dropout", "os.getcwd", ": os.getcwd gives str, not Module. "),
+    ("layer/norm", "builtins.len", ": builtins.len gives int, not Module. "),
+    ("layer/norm", "math.sqrt", " cannot be used: math.sqrt raises TypeError ("),
+    ("layer/pool", "builtins.dict", " cannot be used: builtins.dict raises TypeError ("),
+    ("layer/conv", "builtins.dict", " cannot be used: builtins.dict raises TypeError ("),
+    (
+        "data",
+        "email.message_from_string",
+        " cannot be used: email.message_from_string raises TypeError (",
+    ),
+]
+WRONG_IN_SEARCHES = [
+    ("sweep/sampler", "builtins.max", ": builtins.max gives int, not BaseSampler. "),
+    ("sweep/sampler", "builtins.len", " cannot be used: builtins.len raises TypeError ("),
+    (
+        "sweep/sampler",
+        "nowhere.Sampler",
+        " names nowhere.Sampler, which cannot be imported: No module named 'nowhere'.\n",
+    ),
+    ("sweep/sampler", "searching.Drawing", " cannot be used: searching.Drawing raises KeyError ('no such key') in "),
+    (
+        "sweep/sampler",
+        "searching.Drawing\nvalue: 7.5",
+        " cannot be used: searching.Drawing raises ValueError (optimizer.lr=7.5 is none of the values",
+    ),
+    (
+        "sweep/sampler",
+        "searching.Drawing\nvalue: high",
+        " cannot be used: searching.Drawing raises ValueError ('high' is",
+    ),
+    ("sweep/pruner", "builtins.str", ": builtins.str gives str, not BasePruner. "),
+    ("sweep/pruner", "builtins.len", " cannot be used: builtins.len raises TypeError ("),
+    ("sweep/pruner", "searching.Judging", " cannot be used: searching.Judging raises KeyError ('no such trial') in "),
+    (
+        "sweep/pruner",
+        "searching.Judging\nanswer: perhaps",
+        " cannot be used: searching.Judging raises TypeError (it answers 'perhaps', not True or False)",
+    ),
+]
+NEEDED = {
+    "loss": "fit: {classification: {form: index, link: softmax, from_scores: true}}\n",
+    "data": "shape: [1, 8, 8]\nnum_classes: 10\nbatch_size: 32\n",
+}
+
+
+def numbered(wrong: list[tuple[str, str, str]]) -> list[tuple[int, str, str]]:
+    return [(number, group, told) for number, (group, _, told) in enumerate(wrong)]
+
+
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_parts.py").write_text(PARTS)
-    for name, text in OPTIONS.items():
+    (folder / "searching.py").write_text(SEARCHING)
+    texts = dict(OPTIONS)
+    for wrong in (WRONG, WRONG_IN_SEARCHES):
+        for number, (group, target, _) in enumerate(wrong):
+            texts[f"{group}/wrong{number}"] = f"_target_: {target}\n{NEEDED.get(group, '')}"
+    for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.yaml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         yield folder
-    sys.modules.pop("own_parts", None)
+    for name in ("own_parts", "searching"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def composer(parts: Path) -> Composer:
+    """What one test has composed of the options, the next has at once."""
+    register_experiments()
+    return Composer("config", find_options(str(parts)))
 
 
 @pytest.fixture
-def typed(parts: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
+def typed(
+    parts: Path, composer: Composer, in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Typed:
     """Run a command line with the options of one's own: exit status, stdout, stderr."""
+    monkeypatch.setattr(command, "Composer", lambda *_: composer)
 
     def type_(*argv: str) -> tuple[int, str, str]:
         status = main(["run", "--config-dir", str(parts), "tracking=none", "trainer=debug", *argv])
@@ -399,140 +509,42 @@ def test_a_component_of_ones_own_that_breaks_its_contract_is_told_before_a_run_e
     assert not Path("runs").exists()
 
 
-NEEDED = {
-    "loss": "fit: {classification: {form: index, link: softmax, from_scores: true}}\n",
-    "data": "shape: [1, 8, 8]\nnum_classes: 10\nbatch_size: 32\n",
-}
 WITH = {
     "target": ["data=digits_angle", "loss=mean_squared_error"],
     "layer/norm": ["arch.pattern=INPUT -> CONV -> NORM -> FC"],
 }
 
 
-@pytest.mark.parametrize(
-    ("group", "target", "told"),
-    [
-        ("activation", "torch.is_tensor", "activation=wrong: torch.is_tensor gives bool, not Tensor. "),
-        ("activation", "torch.nn.ReLU", "activation=wrong: torch.nn.ReLU gives ReLU, not Tensor. "),
-        ("activation", "os.getcwd", "activation=wrong cannot be used: os.getcwd raises TypeError ("),
-        ("activation", "torch.nn.Linear", "activation=wrong cannot be used: torch.nn.Linear raises TypeError ("),
-        ("optimizer", "builtins.dict", "optimizer=wrong: builtins.dict gives dict, not Optimizer. "),
-        ("optimizer", "math.sqrt", "optimizer=wrong cannot be used: math.sqrt raises TypeError ("),
-        ("loss", "builtins.dict", "loss=wrong cannot be used: builtins.dict raises TypeError ("),
-        ("loss", "torch.nn.Identity", "loss=wrong: torch.nn.Identity gives Identity, not Tensor. "),
-        ("schedule", "builtins.str", "schedule=wrong: builtins.str gives str, not float. "),
-        ("schedule", "math.sqrt", "schedule=wrong cannot be used: math.sqrt raises TypeError ("),
-        ("target", "builtins.len", "target=wrong cannot be used: builtins.len raises AttributeError ("),
-        ("target", "math.sqrt", "target=wrong cannot be used: math.sqrt raises ValueError ("),
-        ("augment", "os.getcwd", "augment=wrong cannot be used: os.getcwd raises TypeError ("),
-        ("augment", "os.fspath", "augment=wrong cannot be used: os.fspath raises TypeError ("),
-        ("layer/dropout", "os.getcwd", "layer/dropout=wrong: os.getcwd gives str, not Module. "),
-        ("layer/norm", "builtins.len", "layer/norm=wrong: builtins.len gives int, not Module. "),
-        ("layer/norm", "math.sqrt", "layer/norm=wrong cannot be used: math.sqrt raises TypeError ("),
-        ("layer/pool", "builtins.dict", "layer/pool=wrong cannot be used: builtins.dict raises TypeError ("),
-        ("layer/conv", "builtins.dict", "layer/conv=wrong cannot be used: builtins.dict raises TypeError ("),
-        (
-            "data",
-            "email.message_from_string",
-            "data=wrong cannot be used: email.message_from_string raises TypeError (",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("number", "group", "told"), numbered(WRONG))
 def test_what_is_not_what_its_group_is_made_of_is_told_in_a_line_before_a_run_exists(
-    typed: Typed, parts: Path, group: str, target: str, told: str
+    typed: Typed, number: int, group: str, told: str
 ) -> None:
-    (parts / group).mkdir(exist_ok=True)
-    (parts / group / "wrong.yaml").write_text(f"_target_: {target}\n{NEEDED.get(group, '')}")
-    status, _, error = typed(f"{group}=wrong", *WITH.get(group, ()))
+    status, _, error = typed(f"{group}=wrong{number}", *WITH.get(group, ()))
     assert status == 1
-    assert error.startswith(f"ConfigError: {told}")
+    assert error.startswith(f"ConfigError: {group}=wrong{number}{told}")
     assert error.endswith(f"ame another {group} in the option's file.\n")
     assert error.count("\n") == 1
     assert not Path("runs").exists()
 
 
-def test_where_a_component_of_ones_own_raises_is_told(
-    typed: Typed, parts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_a_component_of_ones_own_raises_is_told(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path.cwd())
-    (parts / "schedule").mkdir(exist_ok=True)
-    (parts / "schedule" / "wrong.yaml").write_text("_target_: raising.schedule\n")
     Path("raising.py").write_text("def schedule(progress):\n    raise KeyError('no such epoch')\n")
-    assert typed("schedule=wrong")[::2] == (
+    assert typed("schedule=raising")[::2] == (
         1,
-        "ConfigError: schedule=wrong cannot be used: raising.schedule raises KeyError ('no such epoch') in "
+        "ConfigError: schedule=raising cannot be used: raising.schedule raises KeyError ('no such epoch') in "
         f"{Path('raising.py').resolve()}, line 2. Mend it, or name another schedule in the option's file.\n",
     )
 
 
-SEARCHING = """
-from optuna.pruners import NopPruner
-from optuna.samplers import RandomSampler
-
-
-class Drawing(RandomSampler):
-    def __init__(self, seed, number, *, value=None):
-        super().__init__(seed)
-        self.value = value
-
-    def sample_independent(self, study, trial, name, distribution):
-        if self.value is None:
-            raise KeyError("no such key")
-        return self.value
-
-
-class Judging(NopPruner):
-    def __init__(self, max_epochs, *, answer=None):
-        self.answer = answer
-
-    def prune(self, study, trial):
-        if self.answer is None:
-            raise KeyError("no such trial")
-        return self.answer
-"""
-
-
-@pytest.mark.parametrize(
-    ("group", "option", "told"),
-    [
-        ("sampler", "builtins.max", ": builtins.max gives int, not BaseSampler. "),
-        ("sampler", "builtins.len", " cannot be used: builtins.len raises TypeError ("),
-        (
-            "sampler",
-            "nowhere.Sampler",
-            " names nowhere.Sampler, which cannot be imported: No module named 'nowhere'.\n",
-        ),
-        ("sampler", "searching.Drawing", " cannot be used: searching.Drawing raises KeyError ('no such key') in "),
-        (
-            "sampler",
-            "searching.Drawing\nvalue: 7.5",
-            " cannot be used: searching.Drawing raises ValueError (optimizer.lr=7.5 is none of the values",
-        ),
-        (
-            "sampler",
-            "searching.Drawing\nvalue: high",
-            " cannot be used: searching.Drawing raises ValueError ('high' is",
-        ),
-        ("pruner", "builtins.str", ": builtins.str gives str, not BasePruner. "),
-        ("pruner", "builtins.len", " cannot be used: builtins.len raises TypeError ("),
-        ("pruner", "searching.Judging", " cannot be used: searching.Judging raises KeyError ('no such trial') in "),
-        (
-            "pruner",
-            "searching.Judging\nanswer: perhaps",
-            " cannot be used: searching.Judging raises TypeError (it answers 'perhaps', not True or False)",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("number", "group", "told"), numbered(WRONG_IN_SEARCHES))
 def test_a_sampler_or_pruner_that_is_none_or_goes_wrong_is_told_before_a_run_exists(
-    typed: Typed, parts: Path, monkeypatch: pytest.MonkeyPatch, group: str, option: str, told: str
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, number: int, group: str, told: str
 ) -> None:
-    monkeypatch.syspath_prepend(Path.cwd())
-    Path("searching.py").write_text(SEARCHING)
-    (parts / "sweep" / group).mkdir(parents=True, exist_ok=True)
-    (parts / "sweep" / group / "wrong.yaml").write_text(f"_target_: {option}\n")
-    search = ["-m", "sweep=optuna", "sweep.max_trials=2", "optimizer.lr=interval(1e-4,1e-1)", f"sweep/{group}=wrong"]
-    status, _, error = typed(*search)
+    fork_workers(monkeypatch.setattr)
+    search = ["-m", "sweep=optuna", "sweep.max_trials=2", "optimizer.lr=interval(1e-4,1e-1)"]
+    status, _, error = typed(*search, f"{group}=wrong{number}")
     assert status == 1
-    assert error.startswith(f"ConfigError: sweep/{group}=wrong{told}")
+    assert error.startswith(f"ConfigError: {group}=wrong{number}{told}")
     assert error.count("\n") == 1 + told.endswith("\n")
     assert not Path("runs").exists()
