@@ -210,7 +210,7 @@ def interrupt_when(file: str) -> threading.Thread:
 
 
 def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
-    words = [*TINY, "trainer.max_epochs=80"]
+    words = [*TINY, "trainer.max_epochs=50"]
     before = signal.getsignal(signal.SIGINT)
     thread = interrupt_when("runs/*/metrics.jsonl")
     with pytest.raises(convgrid.Interrupted) as stopped:
@@ -223,7 +223,7 @@ def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
     assert str(stopped.value).endswith(f"To go on: {going_on}")
     assert stopped.value._render_traceback_() == [str(stopped.value)]
     run = convgrid.train([f"resume=runs/{folder.name}"], quiet=True)
-    assert run.history.index.tolist() == list(range(1, 81))
+    assert run.history.index.tolist() == list(range(1, 51))
     assert run.metrics == convgrid.train(words, quiet=True).metrics
 
 
