@@ -61,6 +61,14 @@ def test_nothing_of_multiprocessing_is_chosen_for_the_user(
     assert not Path(f"/proc/{server}").exists()
 
 
+def test_a_main_module_that_a_notebook_has_emptied_is_no_hindrance(
+    place_of_a_process: Callable[[], tuple[str, str, str | None, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(sys.modules["__main__"], "__spec__")
+    with cooled_down():
+        assert place_of_a_process()[0] == str(Path.cwd())
+
+
 def test_the_server_stays_while_another_sweep_uses_it(
     place_of_a_process: Callable[[], tuple[str, str, str | None, int]],
 ) -> None:

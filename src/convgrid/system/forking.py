@@ -54,6 +54,7 @@ class LazyForkServer:
 
     def ensure_running(self) -> None:
         """Start it, where it does not run yet; it imports what its processes need."""
+        vars(sys.modules["__main__"]).setdefault("__spec__", None)  # which is asked for, and IPython's %reset deletes
         chosen = multiprocessing.get_start_method(allow_none=True)
         try:
             self._server.ensure_running()
