@@ -92,18 +92,29 @@ def test_a_status_is_true_and_has_its_reason(opened: Store, status: str, shown: 
     assert logs == (["log.txt"] if status == "failed" else [])
 
 
-def test_a_killed_trial_that_goes_on_is_running_again_in_the_same_run(opened: Store) -> None:
+def alone(folder: Path, store: Store) -> None:
+    sync(folder, store)
+
+
+def together(folder: Path, store: Store) -> None:
+    sync_together([folder], store)
+
+
+@pytest.mark.parametrize("send", [alone, together])
+def test_a_killed_trial_that_goes_on_is_running_again_in_the_same_run(
+    opened: Store, send: Callable[[Path, Store], None]
+) -> None:
     folder = make_trial(RUNS, "abc", epochs=2)
     finish(folder, status="killed", reason="interrupted", epochs=2)
-    sync(folder, opened)
+    send(folder, opened)
     assert "best/val/accuracy" not in the_run(opened).data.metrics
     make_trial(RUNS, "abc", epochs=3)
-    sync(folder, opened)
+    send(folder, opened)
     run = the_run(opened)
     assert run.info.status == "RUNNING"
     assert {"convgrid.outcome", "convgrid.reason", "convgrid.best_epoch"} & set(run.data.tags) == set()
     finish(folder)
-    sync(folder, opened)
+    send(folder, opened)
     run = the_run(opened)
     assert run.info.status == "FINISHED"
     assert points(opened, run.info.run_id, "val/accuracy") == expected(3)
@@ -122,14 +133,6 @@ def test_a_trial_that_began_anew_gets_a_run_of_its_own(opened: Store) -> None:
 
 
 CALLS = ["create_run", "log_batch", "log_artifact", "set_terminated"]
-
-
-def alone(folder: Path, store: Store) -> None:
-    sync(folder, store)
-
-
-def together(folder: Path, store: Store) -> None:
-    sync_together([folder], store)
 
 
 @pytest.mark.parametrize("send", [alone, together])

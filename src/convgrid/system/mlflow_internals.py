@@ -34,7 +34,7 @@ def has_transactions(client: MlflowClient) -> bool:
 
 @contextmanager
 def one_transaction(client: MlflowClient) -> Iterator[None]:
-    """A database takes what is written to new runs inside at once, or nothing of it.
+    """A database takes what is written to runs inside at once, or nothing of it.
 
     By itself MLflow opens a session for each part of each call, reads the run in it, keeps each row that it writes in
     mind, and waits for the disk at its end: of a run with a hundred parameters and few values, most of the time.
