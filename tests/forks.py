@@ -139,6 +139,14 @@ def fork_convgrid(folder: Path, said: Path, *words: str) -> BaseProcess:
     return fork_within(folder, said, _type, *words)
 
 
+def import_for_forks() -> None:
+    """Import here what sweeps need, so that all forks have it."""
+    import_lightning()
+
+    import convgrid.compare.report
+    import convgrid.sweep.worker  # noqa: F401
+
+
 def fork_within(folder: Path, said: Path, work: Callable[..., object], *args: Any) -> BaseProcess:
     """Start a process that works in a folder, and has Lightning imported.
 
@@ -146,11 +154,7 @@ def fork_within(folder: Path, said: Path, work: Callable[..., object], *args: An
         folder: Modules are found in its `mine`.
         said: Gets what it prints.
     """
-    import_lightning()  # here, so that all forks have them
-
-    import convgrid.compare
-    import convgrid.sweep.worker  # noqa: F401
-
+    import_for_forks()
     return fork(_within, folder, said, work, args)
 
 

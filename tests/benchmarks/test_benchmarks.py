@@ -12,8 +12,7 @@ import pytest
 
 from convgrid.cli.main import main as convgrid
 from convgrid.system import processes
-from convgrid.system.imports import import_lightning
-from forks import fork, fork_workers
+from forks import fork, fork_workers, import_for_forks
 
 Run = Callable[..., list[str]]
 
@@ -51,18 +50,10 @@ class ForkedPython:
                 sys.modules[Path(program).stem].main()
 
 
-def import_what_they_need() -> None:
-    """Here, so that all forks have it."""
-    import_lightning()
-
-    import convgrid.compare.report
-    import convgrid.sweep.worker  # noqa: F401
-
-
 @pytest.fixture
 def run(in_tmp: Path) -> Run:
     """What a benchmark prints, line by line; it has a process to itself, and workers that are forks of it."""
-    import_what_they_need()
+    import_for_forks()
 
     def main(name: str, *arguments: str) -> None:
         sys.path.insert(0, str(BENCHMARKS))
