@@ -389,11 +389,12 @@ def test_the_process_is_as_before(
     with pytest.MonkeyPatch.context() as patch:
         fork_writers(patch.setattr)
         convgrid.train([*TINY[:-1], "trainer=debug", *tracking], quiet=True)  # what is imported, and registered once
-    gc.unfreeze()  # what commands of other tests have frozen
+    gc.unfreeze()  # what pytest's start and commands of other tests have frozen
     before = state()
     with pytest.raises(error) if error else contextlib.nullcontext():
         call(words)
     after = state()
+    gc.freeze()
     assert {name: value for name, value in after.items() if value != before[name]} == {}
 
 

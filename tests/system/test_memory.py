@@ -11,7 +11,6 @@ from convgrid.system.memory import uncollected
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
     yield
-    gc.unfreeze()
     gc.enable()
 
 
