@@ -168,12 +168,18 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store: its migrations take seconds, a copy none. Processes of pytest-xdist share it."""
+def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of pytest-xdist share."""
     own = tmp_path_factory.getbasetemp()
-    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    with FileLock(folder / "migrated.lock"):
-        if not (path := folder / "migrated.db").exists():
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def migrated_store(of_all_processes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store: its migrations take seconds, a copy none."""
+    own = tmp_path_factory.getbasetemp()
+    with FileLock(of_all_processes / "migrated.lock"):
+        if not (path := of_all_processes / "migrated.db").exists():
             from mlflow.tracking import MlflowClient
 
             MlflowClient(tracking_uri=f"sqlite:///{own / 'mlflow.db'}").search_experiments()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from forks import fork_convgrid
 
@@ -73,12 +74,19 @@ def found(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "PYTHONPATH": ":".join(path)}
 
 
-def undisturbed(folder: Path) -> dict[str, Any]:
-    """What the trials come to on this machine, where nothing happens to them."""
-    (make_desk(folder) / "go").touch()
-    process = fork_convgrid(folder, folder / "said", "run", "-m", *TRIALS, "sweep.workers=2")
-    process.join(SOON)
-    assert process.exitcode == 0, said(folder)
+def undisturbed(shared: Path) -> dict[str, Any]:
+    """What the trials come to on this machine, where nothing happens to them.
+
+    Args:
+        shared: Keeps it, for other processes of tests as well.
+    """
+    folder = shared / "undisturbed"
+    with FileLock(shared / "undisturbed.lock"):
+        if not folder.exists():
+            (make_desk(folder) / "go").touch()
+            process = fork_convgrid(folder, folder / "said", "run", "-m", *TRIALS, "sweep.workers=2")
+            process.join(SOON)
+            assert process.exitcode == 0, said(folder)
     return results(folder)
 
 

@@ -36,8 +36,8 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def reference(tmp_path: Path) -> dict[str, Any]:
-    return undisturbed(tmp_path / "alone")
+def reference(of_all_processes: Path) -> dict[str, Any]:
+    return undisturbed(of_all_processes)
 
 
 @pytest.fixture

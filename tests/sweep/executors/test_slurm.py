@@ -52,8 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
+def reference(of_all_processes: Path) -> dict[str, Any]:
+    return undisturbed(of_all_processes)
 
 
 def jobs(cluster: Cluster, node: str) -> list[str]:
