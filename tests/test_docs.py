@@ -175,7 +175,7 @@ def type_(*words: str) -> tuple[int, str, str]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """What is typed instead: sweeps and what is fetched are planned, others train an epoch or two without MLflow."""
+    """What is typed instead: sweeps and what is fetched are planned, others train a little without MLflow."""
     if any(word.startswith("resume=") for word in words):
         return ["trainer.max_epochs=2" if word.startswith("trainer.max_epochs=") else word for word in words]
     if {"-m", "--help", "--cfg", "-sc", "dry_run=true"} & {*words}:
@@ -183,6 +183,7 @@ def shortened(words: list[str]) -> list[str]:
     if FETCHED & {*words} or any(word.startswith(("experiments=", "tracking.")) for word in words):
         return [*words, "dry_run=true"]
     words = [*(word for word in words if not word.startswith("trainer.max_epochs=")), "trainer.max_epochs=1"]
+    words = words if any(word.startswith("data") for word in words) else [*words, "data.limit=300"]
     return words if "tracking=none" in words else [*words, "tracking=none"]
 
 
