@@ -47,7 +47,7 @@ def command_of(folder: Path) -> str:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps without a fork server, which takes seconds to import torch; the last ones of this file have one."""
+    """Sweeps without a fork server, which takes seconds to import torch; that of a program has one."""
     fork_workers(monkeypatch.setattr)
 
 
@@ -210,7 +210,7 @@ def interrupt_when(file: str) -> threading.Thread:
 
 
 def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
-    words = [*TINY, "trainer.max_epochs=50"]
+    words = [*TINY, "trainer.max_epochs=25"]
     before = signal.getsignal(signal.SIGINT)
     thread = interrupt_when("runs/*/metrics.jsonl")
     with pytest.raises(convgrid.Interrupted) as stopped:
@@ -223,7 +223,7 @@ def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
     assert str(stopped.value).endswith(f"To go on: {going_on}")
     assert stopped.value._render_traceback_() == [str(stopped.value)]
     run = convgrid.train([f"resume=runs/{folder.name}"], quiet=True)
-    assert run.history.index.tolist() == list(range(1, 51))
+    assert run.history.index.tolist() == list(range(1, 26))
     assert run.metrics == convgrid.train(words, quiet=True).metrics
 
 
@@ -265,7 +265,7 @@ def test_runs_of_a_sweep_are_named_by_what_varies_most_first(in_tmp: Path) -> No
 
 @pytest.mark.usefixtures("forked")
 def test_an_interrupted_sweep_goes_on_with_the_same_call(in_tmp: Path) -> None:
-    words = [*(word for word in SWEPT if "max_epochs" not in word), "trainer.max_epochs=60"]
+    words = [*(word for word in SWEPT if "max_epochs" not in word), "trainer.max_epochs=30"]
     thread = interrupt_when("runs/*/metrics.jsonl")
     with pytest.raises(convgrid.Interrupted) as stopped:
         convgrid.multirun(words, quiet=True)
@@ -273,12 +273,18 @@ def test_an_interrupted_sweep_goes_on_with_the_same_call(in_tmp: Path) -> None:
     assert str(stopped.value) == "Stopped. To go on: the same call again."
     again = convgrid.multirun(words, quiet=True)
     assert [*again.frame["status"]] == ["finished"] * 2
-    assert [*again.frame["epochs"]] == [60] * 2
+    assert [*again.frame["epochs"]] == [30] * 2
 
 
 SCRIPT = f"""
+import multiprocessing, os, threading
 import convgrid
+def state():
+    alive = threading.enumerate(), multiprocessing.active_children()
+    return {{**os.environ}}, alive, multiprocessing.get_start_method(allow_none=True)
+before = state()
 sweep = convgrid.multirun({SWEPT!r})
+print("as before" if state() == before else "changed")
 print("best", sweep.best.metrics["best/val/accuracy"])
 """
 
@@ -293,6 +299,7 @@ def test_a_program_without_a_main_guard_that_sweeps_in_a_thread_is_run_once(
     argv = [sys.executable, "sweep.py"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-2] == "as before"
     assert done.stdout.splitlines()[-1] == f"best {swept.best.metrics['best/val/accuracy']}"
     assert done.stdout.count("is best: ") == 1
 
@@ -370,6 +377,7 @@ def state() -> dict[str, object]:
     }
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("call", "words", "error"),
     [
@@ -383,12 +391,16 @@ def state() -> dict[str, object]:
     ],
 )
 def test_the_process_is_as_before(
-    store: str, call: Callable[..., object], words: list[str], error: type[Exception] | None
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., object],
+    words: list[str],
+    error: type[Exception] | None,
 ) -> None:
+    """Less a fork server: what that could change, the program without a main guard looks at."""
+    fork_writers(monkeypatch.setattr)
     tracking = [word for word in words if word.startswith("tracking.uri=")] or ["tracking=none"]
-    with pytest.MonkeyPatch.context() as patch:
-        fork_writers(patch.setattr)
-        convgrid.train([*TINY[:-1], "trainer=debug", *tracking], quiet=True)  # what is imported, and registered once
+    convgrid.train([*TINY[:-1], "trainer=debug", *tracking], quiet=True)  # what is imported, and registered once
     gc.unfreeze()  # what pytest's start and commands of other tests have frozen
     before = state()
     with pytest.raises(error) if error else contextlib.nullcontext():

@@ -62,7 +62,7 @@ ELSEWHERE = (  # what other tests and benchmarks run
     ("ssh ", "tests/sweep/executors/test_nodes.py"),
 )
 # they differ in the network alone, which tests/network/test_case_studies.py plans
-ALIKE = {line for number, line in enumerate(case_studies.commands().splitlines()) if number % 4}
+ALIKE = {line for number, line in enumerate(case_studies.commands().splitlines()) if number % 7}
 UNTRACKED = ("tracked in ", "MLflow run ", "dashboard ")  # lines that tests/training/test_trial.py shows
 
 
@@ -97,21 +97,30 @@ def rows(text: str) -> list[list[str]]:
 # --- what a page shows is run, in its order, in a folder that has what its text supposes
 
 
-@pytest.fixture
-def desk(in_tmp: Path, migrated_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The user's folder: photos, tables, digits to predict, a sweep, and runs of others in MLflow."""
-    shutil.copyfile(migrated_store, in_tmp / "mlflow.db")
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
+    """The user's folder: photos, tables, digits to predict, and a sweep; each page gets a copy."""
+    folder = tmp_path_factory.mktemp("furnished")
+    shutil.copyfile(migrated_store, folder / "mlflow.db")
     noise = np.random.default_rng(0)
     for name in [f"photos/{pet}/{number}.png" for pet in ("cats", "dogs") for number in range(10)] + [
         *("new/1.jpg", "new/2.jpg", "images/1.png", "images/2.png", "images/3.png", "images/4.png"),
     ]:
-        (in_tmp / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noise.integers(0, 256, (70, 80, 3), dtype=np.uint8)).save(name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (70, 80, 3), dtype=np.uint8)).save(folder / name)
     for name in ("0.png", "4.png"):
-        Image.fromarray(noise.integers(0, 17, (8, 8), dtype=np.uint8)).save(name)
+        Image.fromarray(noise.integers(0, 17, (8, 8), dtype=np.uint8)).save(folder / name)
     prices = [f"images/{number}.png,{number}00000,{number % 2}\n" for number in (1, 2, 3, 4)] * 5
-    Path("houses.csv").write_text("file,price,garden\n" + "".join(prices))
-    make_a_sweep()
+    (folder / "houses.csv").write_text("file,price,garden\n" + "".join(prices))
+    with contextlib.chdir(folder):
+        make_a_sweep()
+    return folder
+
+
+@pytest.fixture
+def desk(in_tmp: Path, furnished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The user's folder, of one page."""
+    shutil.copytree(furnished, in_tmp, dirs_exist_ok=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{in_tmp / 'mlflow.db'}")
     monkeypatch.setattr(terminal, "cpu_flags", lambda: {"avx512_bf16"})  # whatever this machine has
     monkeypatch.setattr(device, "DRIVERS", ())
@@ -166,7 +175,7 @@ def type_(*words: str) -> tuple[int, str, str]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """What is typed instead: sweeps and what is fetched are planned, others train an epoch or two without MLflow."""
+    """What is typed instead: sweeps and what is fetched are planned, others train a little without MLflow."""
     if any(word.startswith("resume=") for word in words):
         return ["trainer.max_epochs=2" if word.startswith("trainer.max_epochs=") else word for word in words]
     if {"-m", "--help", "--cfg", "-sc", "dry_run=true"} & {*words}:
@@ -174,6 +183,7 @@ def shortened(words: list[str]) -> list[str]:
     if FETCHED & {*words} or any(word.startswith(("experiments=", "tracking.")) for word in words):
         return [*words, "dry_run=true"]
     words = [*(word for word in words if not word.startswith("trainer.max_epochs=")), "trainer.max_epochs=1"]
+    words = words if any(word.startswith("data") for word in words) else [*words, "data.limit=300"]
     return words if "tracking=none" in words else [*words, "tracking=none"]
 
 

@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -279,37 +280,56 @@ def train(settings: SettingsMaker, *overrides: str) -> list[dict[str, float]]:
     return torch.load(folder / "last.ckpt", weights_only=True)["history"]
 
 
-def needs(group: str, name: str) -> list[str]:
-    """What an option cannot train without on pictures of 8x8 pixels, or is not seen in the default network."""
-    return {
-        ("activation", "exponential"): ["arch.m=1", "arch.k=0"],  # of an exponential of an exponential, float32 is full
-        ("arch", "lenet5"): ["data=random", "data.shape=[1,28,28]"],
-        ("layer/norm", "group"): ["layer.norm.num_groups=4"],
-        ("layer/dropout", "plain"): ["arch.pattern='INPUT -> CONV -> DROPOUT -> FC'"],
-        ("layer/dropout", "spatial"): ["arch.pattern='INPUT -> CONV -> DROPOUT -> FC'"],
-    }.get((group, name), [])
+def is_of_numbers(group: str, name: str) -> bool:
+    return (group == "target" and name != "auto") or (group == "loss" and "classification" not in FITS[name])
 
 
-@pytest.mark.parametrize(
-    ("group", "name"),
-    [
-        option
-        for option in OPTIONS
-        if option[0] not in ("data", "sweep/sampler") and option[1] not in ("gpu", "mlflow", *COSTLY)
-    ],
-)
+def trainings() -> list[dict[str, str]]:
+    """By group the options of each training: one of every group at once, but networks and those of numbers alone."""
+    alone: list[dict[str, str]] = []
+    others: dict[str, list[tuple[str, str]]] = {}
+    for group, name in OPTIONS:
+        if group in ("data", "sweep/sampler") or name in ("gpu", "mlflow", *COSTLY):
+            continue
+        if group == "arch" or is_of_numbers(group, name):
+            alone.append({group: name})
+        else:
+            others.setdefault(group, []).append((group, name))
+    return [*alone, *(dict(filter(None, row)) for row in zip_longest(*others.values()))]
+
+
+TRAININGS = trainings()
+
+
+def needs(options: dict[str, str]) -> list[str]:
+    """What options cannot train without on pictures of 8x8 pixels; and, of several, a network that has them all."""
+    network = ["arch.pattern='INPUT -> CONV -> NORM? -> ACT -> POOL? -> DROPOUT? -> FC'"] if len(options) > 1 else []
+    size = ["data=random", "data.shape=[1,28,28]"] if options.get("arch") == "lenet5" else []
+    groups = ["layer.norm.num_groups=4"] if options.get("layer/norm") == "group" else []
+    return [*network, *size, *groups]
+
+
+def test_every_option_is_in_a_training() -> None:
+    found = Counter(option for options in TRAININGS for option in options.items())
+    elsewhere = {("trainer", "gpu"), ("tracking", "mlflow"), *(("arch", name) for name in COSTLY)}
+    elsewhere |= {option for option in OPTIONS if option[0] in ("data", "sweep/sampler")}
+    assert found == Counter({*OPTIONS} - elsewhere)
+
+
+@pytest.mark.parametrize("options", TRAININGS, ids=lambda options: " ".join(map("=".join, options.items())))
 def test_every_option_trains_an_epoch_on_digits(
-    settings: SettingsMaker, in_tmp: Path, group: str, name: str, accelerator: str
+    settings: SettingsMaker, in_tmp: Path, options: dict[str, str], accelerator: str
 ) -> None:
     small = ["arch.filters=4", "arch.hidden=8", f"trainer.accelerator={accelerator}"]
-    numbers = is_of_numbers(group, name)
+    numbers = any(is_of_numbers(*option) for option in options.items())
     data = [*write_numbers(in_tmp / "numbers.npz"), "loss=mean_squared_error"] if numbers else []
-    (metrics,) = train(settings, *small, *data, *needs(group, name), f"{group}={name}")
-    row = fit(name if group == "loss" else "mean_squared_error", "regression" if numbers else "classification")
+    (metrics,) = train(settings, *small, *data, *needs(options), *map("=".join, options.items()))
+    loss = options.get("loss", "mean_squared_error")
+    row = fit(loss, "regression" if numbers else "classification")
     names = metrics_of("regression" if numbers else "classification", row, 10)
     assert set(metrics) == {"train/loss", *(f"val/{name}" for name in names)}
     assert all(np.isfinite(value) for value in metrics.values())
-    assert metrics["train/loss"] > 0 or name == "cosine_proximity"  # which is at least -1
+    assert metrics["train/loss"] > 0 or loss == "cosine_proximity"  # which is at least -1
 
 
 def test_options_of_numbers_are_those_that_refuse_classes() -> None:
@@ -317,10 +337,6 @@ def test_options_of_numbers_are_those_that_refuse_classes() -> None:
         ("loss", "mean_absolute_percentage_error"), ("loss", "mean_squared_logarithmic_error"), ("loss", "poisson"),
         ("target", "standardize"), ("target", "minmax"), ("target", "log"), ("target", "none"),
     }  # fmt: skip
-
-
-def is_of_numbers(group: str, name: str) -> bool:
-    return (group == "target" and name != "auto") or (group == "loss" and "classification" not in FITS[name])
 
 
 def write_numbers(path: Path) -> list[str]:

@@ -539,11 +539,12 @@ def test_where_a_component_of_ones_own_raises_is_told(typed: Typed, monkeypatch:
 
 @pytest.mark.parametrize(("number", "group", "told"), numbered(WRONG_IN_SEARCHES))
 def test_a_sampler_or_pruner_that_is_none_or_goes_wrong_is_told_before_a_run_exists(
-    typed: Typed, monkeypatch: pytest.MonkeyPatch, number: int, group: str, told: str
+    typed: Typed, parts: Path, monkeypatch: pytest.MonkeyPatch, number: int, group: str, told: str
 ) -> None:
     fork_workers(monkeypatch.setattr)
     search = ["-m", "sweep=optuna", "sweep.max_trials=2", "optimizer.lr=interval(1e-4,1e-1)"]
-    status, _, error = typed(*search, f"{group}=wrong{number}")
+    storage = f"sweep.storage=sqlite:///{parts / 'optuna.db'}"  # of all: it takes its time to make one
+    status, _, error = typed(*search, storage, f"{group}=wrong{number}")
     assert status == 1
     assert error.startswith(f"ConfigError: {group}=wrong{number}{told}")
     assert error.count("\n") == 1 + told.endswith("\n")
