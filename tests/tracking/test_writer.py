@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from convgrid.tracking.writer import Writer
 from convgrid.tracking.writer_process import Sender
 from forks import fork, fork_writers
-from sweep_folders import epoch_line, finish, make_sweep, make_trial
+from sweep_folders import epoch_line, finish, make_sweep, make_trial, work
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
 
@@ -41,22 +39,18 @@ def trials(count: int, **kinds: int) -> list[Path]:
     return [make_trial(RUNS, f"t{number}", **kinds) for number in range(count)]
 
 
-def start_worker(folder: Path, seconds: float) -> "subprocess.Popen[bytes]":
-    code = f"from pathlib import Path; from sweep_folders import work; work(Path({str(folder)!r}), {seconds})"
-    path = str(Path(__file__).parents[1])
-    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
-
-
-def test_eight_workers_with_100_metrics_a_second_lose_no_value(store: str) -> None:
+def test_eight_workers_with_100_metrics_a_second_lose_no_value(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_writers(monkeypatch.setattr)
     folders = trials(8)
     writer = Writer(store, "trials", make_sweep(SWEEPS, "s1", [folder.name for folder in folders]))
     wait_for(lambda: (SWEEPS / "s1" / "parent.json").exists())
     os.kill(writer._process.pid, signal.SIGINT)  # Ctrl-C is the sweep's
-    workers = [start_worker(folder, 3.0) for folder in folders]
+    workers = [fork(work, folder, 3.0) for folder in folders]
     for folder in folders:
         writer.tell(folder)
     for worker, folder in zip(workers, folders, strict=True):
-        assert worker.wait() == 0
+        worker.join()
+        assert worker.exitcode == 0
         writer.tell(folder)
     assert writer.close(60) == []
     assert writer.notes() == []
