@@ -20,8 +20,10 @@ from convgrid.config import Settings
 from convgrid.data import Split, digits
 from convgrid.errors import ConfigError, DataError
 from convgrid.model import mlflow_model
+from convgrid.model.answers import answers_of
 from convgrid.model.mlflow_parts import META, PROGRAM, make
 from convgrid.model.mlflow_serving import Predictions
+from convgrid.model.trained_model import load
 from convgrid.objective.fit import FITS
 from convgrid.runs.trial import read_record
 from convgrid.scales import Log, MinMax, Standardize, Unchanged
@@ -188,7 +190,7 @@ def predicted(settings: Settings, store: str) -> tuple[np.ndarray, Split]:
     mlflow.set_tracking_uri(store)
     model = mlflow.pyfunc.load_model(logged.model_uri)
     table = model.predict(test.images.numpy())  # pyright: ignore
-    assert model.metadata.signature.outputs.input_names() == [*table]
+    assert model.metadata.signature.outputs.input_names() == [*table] == ["target 1", "target 2"]
     return table.select_dtypes("number").to_numpy(), test
 
 
@@ -203,7 +205,13 @@ def served(settings: Settings) -> tuple[np.ndarray, Split]:
     model.load_context(SimpleNamespace(artifacts={"program": parts / PROGRAM}))
     table = model.predict(None, test.images.numpy())  # pyright: ignore
     assert mlflow_model._signature(json.loads((parts / META).read_text())).outputs.input_names() == [*table]
-    return table.select_dtypes("number").to_numpy(), test
+    predictions, meta = table.select_dtypes("number").to_numpy(), load(folder).meta
+    answers = answers_of(torch.tensor(predictions), meta)
+    if meta.answer == "labels":
+        assert [text.split(", ") if text else [] for text in table["labels"]] == answers
+    else:
+        assert table["class"].tolist() == answers
+    return predictions, test
 
 
 # --- several labels
