@@ -177,6 +177,9 @@ def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def migrated_store(of_all_processes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow store: its migrations take seconds, a copy none."""
+    from mlflow.store.db import utils
+
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)  # it asks for each store
     own = tmp_path_factory.getbasetemp()
     with FileLock(of_all_processes / "migrated.lock"):
         if not (path := of_all_processes / "migrated.db").exists():

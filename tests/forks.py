@@ -90,6 +90,10 @@ class _Writer:
         self.stdin, self.stdout = os.fdopen(ours_out, "wb"), os.fdopen(ours_in, "rb")
 
     @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         return self._process.exitcode
 
@@ -98,6 +102,9 @@ class _Writer:
 
     def kill(self) -> None:
         self._process.kill()
+
+    def wait(self) -> None:
+        self._process.join()
 
     def communicate(self) -> None:
         with contextlib.suppress(BrokenPipeError):

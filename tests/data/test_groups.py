@@ -36,7 +36,7 @@ def images_in(data: ImageData) -> list[float]:
 POOLS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=3, max_size=80)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(pool=POOLS, split=st.sampled_from([[0.8, 0.2], [0.6, 0.2, 0.2], [0.05, 0.95]]), folds=st.integers(2, 4))
 def test_no_group_is_ever_in_two_parts_or_folds_and_no_image_is_lost(
     pool: list[tuple[int, int]], split: list[float], folds: int

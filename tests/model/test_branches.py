@@ -5,13 +5,11 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
-import mlflow
 import numpy as np
 import pytest
 import torch
-from mlflow.pyfunc import load_model
-from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from convgrid.cli.main import main
@@ -19,7 +17,7 @@ from convgrid.model.agreement import ask
 from convgrid.model.answers import answers_of
 from convgrid.model.card import card
 from convgrid.model.export_formats import read
-from convgrid.model.mlflow_model import store as store_model
+from convgrid.model.mlflow_serving import Predictions
 from convgrid.model.trained_model import load
 from convgrid.network.graph import Branching
 from trained_models import train
@@ -53,6 +51,12 @@ def test_every_format_predicts_as_the_training_did(
     (file,) = (path for path in in_tmp.iterdir() if path.suffix != ".md")
     found = torch.load(trained / "best.ckpt", weights_only=True)["examples"]
     torch.testing.assert_close(ask(read(file), found["images"]), found["predictions"], atol=1e-5, rtol=1e-4)
+    if format_ == "torch_export":  # MLflow serves the same program
+        served = Predictions()
+        served.load_context(SimpleNamespace(artifacts={"program": file}))
+        table = served.predict(None, found["images"].numpy())
+        assert table["class"].tolist() == answers_of(found["predictions"], load(trained).meta)
+        np.testing.assert_allclose(table.drop(columns="class"), found["predictions"], atol=1e-6)
 
 
 def test_files_are_predicted(trained: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,14 +77,3 @@ def test_the_card_counts_it_and_its_code_is_shown(trained: Path) -> None:
     parameters = sum(weights.numel() for weights in model.predictor.network.parameters())
     assert f"A ConvNet of {parameters:,} parameters" in text
     assert re.search(r"```python\n.*model\.safetensors", text, re.DOTALL)
-
-
-def test_mlflow_serves_it(trained: Path, store: str) -> None:
-    client = MlflowClient(store)
-    run = client.create_run(client.create_experiment("own")).info.run_id
-    model, address = load(trained), store_model(trained, store, run)
-    mlflow.set_tracking_uri(store)
-    table = load_model(address).predict(model.images[:5].numpy())
-    expected = model.predictor(model.images[:5])
-    assert table["class"].tolist() == answers_of(expected, model.meta)
-    np.testing.assert_allclose(table.drop(columns="class"), expected, atol=1e-6)

@@ -121,8 +121,8 @@ def test_maps_of_one_name_are_refused_before_any_is_written(run: Path, typed: Ty
 
 @pytest.mark.parametrize(
     ("run", "format_"),
-    [(VALID, "torch_export"), (JOINS, "torch_export"), (JOINS, "onnx")],
-    ids=["valid-torch_export", "joins-torch_export", "joins-onnx"],
+    [(VALID, "torch_export"), (JOINS, "onnx")],
+    ids=["valid-torch_export", "joins-onnx"],
     indirect=["run"],
 )
 def test_an_exported_map_takes_any_size_and_predicts_as_its_run(run: Path, typed: Typed, format_: str) -> None:

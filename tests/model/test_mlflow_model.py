@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -19,16 +18,13 @@ from convgrid.config import check
 from convgrid.errors import ConfigError
 from convgrid.model import mlflow_model as module
 from convgrid.model.answers import answers_of
-from convgrid.model.export import write
 from convgrid.model.mlflow_model import store as store_model
 from convgrid.model.mlflow_parts import make
-from convgrid.model.mlflow_serving import Predictions
 from convgrid.model.trained_model import load
 from convgrid.tracking.learning_curves import draw_curves
 from convgrid.tracking.writer import Writer
 from forks import fork
 from sweep_folders import make_sweep
-from trained_models import train, write_arrays
 
 
 def ask_elsewhere(uri: str, address: str, images: str, answer: str) -> None:
@@ -145,11 +141,9 @@ def test_what_breaks_off_is_done_by_the_next_call(
 
 
 def test_parts_that_another_process_made_are_stored_where_there_is_no_torch(
-    trained_digits: Path, store: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+    trained_digits: Path, parts: Path, store: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(trained_digits, in_tmp / "runs" / "abc"))
-    (parts := in_tmp / "parts").mkdir()
-    make(folder, parts)
     (stub := in_tmp / "stub" / "torch").mkdir(parents=True)
     (stub / "__init__.py").write_text("raise ImportError('torch is imported')")
     with monkeypatch.context() as patch:
@@ -178,24 +172,6 @@ def test_the_runs_metrics_are_the_models_and_stand_once(trained_digits: Path, st
     model = store_model(folder, store, run_id).removeprefix("models:/")
     assert [value.value for value in client.get_metric_history(run_id, "test/accuracy")] == [point]
     assert {metric.key: metric.value for metric in client.get_logged_model(model).metrics or []} == record["metrics"]
-
-
-def test_labels_and_numbers_have_tables_of_their_own(in_tmp: Path) -> None:
-    labels, numbers = np.arange(120).reshape(60, 2) % 3 % 2, np.arange(120.0).reshape(60, 2)
-    for name, targets, overrides in (
-        ("labels", labels, ["data.task=multilabel", "loss=binary_crossentropy"]),
-        ("numbers", numbers, ["data.task=regression", "loss=mean_squared_error"]),
-    ):
-        model = load(train(in_tmp, *write_arrays(in_tmp / f"{name}.npz", targets), "data.limit=0", *overrides))
-        write(model, "torch_export", in_tmp / f"{name}.pt2", model.images)
-        served = Predictions()
-        served.load_context(SimpleNamespace(artifacts={"program": in_tmp / f"{name}.pt2"}))
-        table, expected = served.predict(None, model.images.numpy()), model.predictor(model.images)
-        np.testing.assert_allclose(table[model.meta.columns], expected, rtol=1e-5)
-        if name == "labels":
-            assert [text.split(", ") if text else [] for text in table["labels"]] == answers_of(expected, model.meta)
-        else:
-            assert [*table] == ["target 1", "target 2"]
 
 
 @pytest.mark.parametrize("name", ["''", "a/b", "a:b", "7"])

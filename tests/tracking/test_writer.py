@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +10,8 @@ from mlflow.tracking import MlflowClient
 
 from convgrid.tracking.writer import Writer
 from convgrid.tracking.writer_process import Sender
-from forks import fork
-from sweep_folders import epoch_line, finish, make_sweep, make_trial
+from forks import fork, fork_writers
+from sweep_folders import epoch_line, finish, make_sweep, make_trial, work
 
 SWEEPS, RUNS = Path("sweeps"), Path("runs")
 
@@ -29,7 +27,7 @@ def wait_for(is_true: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
+        time.sleep(0.2)  # asking a store costs as much as a writer's work
 
 
 def values(store: str, run: MlflowRun, metric: str) -> list[tuple[int, float]]:
@@ -41,22 +39,18 @@ def trials(count: int, **kinds: int) -> list[Path]:
     return [make_trial(RUNS, f"t{number}", **kinds) for number in range(count)]
 
 
-def start_worker(folder: Path, seconds: float) -> "subprocess.Popen[bytes]":
-    code = f"from pathlib import Path; from sweep_folders import work; work(Path({str(folder)!r}), {seconds})"
-    path = str(Path(__file__).parents[1])
-    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
-
-
-def test_eight_workers_with_100_metrics_a_second_lose_no_value(store: str) -> None:
+def test_eight_workers_with_100_metrics_a_second_lose_no_value(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_writers(monkeypatch.setattr)
     folders = trials(8)
     writer = Writer(store, "trials", make_sweep(SWEEPS, "s1", [folder.name for folder in folders]))
     wait_for(lambda: (SWEEPS / "s1" / "parent.json").exists())
     os.kill(writer._process.pid, signal.SIGINT)  # Ctrl-C is the sweep's
-    workers = [start_worker(folder, 3.0) for folder in folders]
+    workers = [fork(work, folder, 3.0) for folder in folders]
     for folder in folders:
         writer.tell(folder)
     for worker, folder in zip(workers, folders, strict=True):
-        assert worker.wait() == 0
+        worker.join()
+        assert worker.exitcode == 0
         writer.tell(folder)
     assert writer.close(60) == []
     assert writer.notes() == []
@@ -95,7 +89,10 @@ def test_two_writers_of_the_same_trials_make_one_run_of_each(store: str) -> None
     assert len(runs_of(store, "convgrid.sweep")) == 2
 
 
-def test_a_writer_that_is_killed_is_started_again_follows_what_runs_and_sends_all(store: str) -> None:
+def test_a_writer_that_is_killed_is_started_again_follows_what_runs_and_sends_all(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_writers(monkeypatch.setattr)
     folders = trials(4, epochs=3)
     writer = Writer(store, "trials", make_sweep(SWEEPS, "s1", [folder.name for folder in folders]))
     writer.tell(folders[0])
@@ -118,26 +115,26 @@ def test_a_writer_that_is_killed_is_started_again_follows_what_runs_and_sends_al
     assert sent == {"t0": [*three, (4, 1 / 4)], "t1": three, "t2": three, "t3": three}
 
 
-PARENT = """
-import sys, time
-from pathlib import Path
-from convgrid.tracking.writer import Writer
-writer = Writer(sys.argv[1], "trials", Path("sweeps/s1"))
-writer.tell(Path("runs/t0"))
-print(writer._process.pid, flush=True)
-time.sleep(60)
-"""
+def tell_and_wait(store: str) -> None:
+    """What a training does, until it is killed."""
+    writer = Writer(store, "trials", SWEEPS / "s1")
+    writer.tell(RUNS / "t0")
+    Path("writer").write_text(str(writer._process.pid))
+    time.sleep(60)
 
 
-def test_a_writer_whose_parent_died_sends_what_it_knows_and_ends(store: str) -> None:
+def test_a_writer_whose_parent_died_sends_what_it_knows_and_ends(
+    store: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_writers(monkeypatch.setattr)
     (folder,) = trials(1, epochs=3)
     finish(folder)
     make_sweep(SWEEPS, "s1", [folder.name])
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, store], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    writer = int(parent.stdout.readline())
+    parent = fork(tell_and_wait, store)
+    wait_for(lambda: (in_tmp / "writer").exists() and (in_tmp / "writer").read_text() != "")
+    writer = int((in_tmp / "writer").read_text())
     parent.kill()
-    parent.communicate()
+    parent.join()
     wait_for(lambda: not _is_alive(writer))
     assert [run.info.status for run in runs_of(store)] == ["FINISHED"]
 

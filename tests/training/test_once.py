@@ -86,6 +86,20 @@ def in_every_step(*overrides: str) -> Path:
         return train(*overrides)[0]
 
 
+@pytest.fixture(scope="module")
+def frozen(weights: Callable[[str], list[str]]) -> list[str]:
+    """The most usual case."""
+    return [*weights(""), "arch.freeze=features"]
+
+
+@pytest.fixture(scope="module")
+def expected(frozen: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The metrics of its epochs where the frozen layers run in every step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("every_step"))
+        return result(in_every_step(*frozen))[0]
+
+
 @pytest.mark.parametrize(
     ("pattern", "overrides"),
     [
@@ -180,32 +194,28 @@ def test_a_streamed_folder_is_decoded_once_and_a_changed_photo_is_seen(
 
 @pytest.mark.parametrize("memory", [True, False])
 def test_a_full_disk_costs_the_cache_alone(
-    weights: Callable[[str], list[str]], runs: list[int], monkeypatch: pytest.MonkeyPatch, *, memory: bool
+    frozen: list[str], expected: list[Any], runs: list[int], monkeypatch: pytest.MonkeyPatch, *, memory: bool
 ) -> None:
-    chosen = [*weights(""), "arch.freeze=features"]
-    whole = in_every_step(*chosen)
-
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(extract, "write", full)
     if not memory:
         monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100})())
-    folder, said = train(*chosen)
+    folder, said = train(*frozen)
     instead = "The features stay in memory" if memory else "The frozen layers run in every step"
     assert f"The cache of features cannot be used: No space left on device. {instead}." in said
-    assert result(folder)[0] == result(whole)[0]
+    assert result(folder)[0] == expected
     assert Cache().entries() == []
 
 
 def test_without_memory_features_go_to_the_disk_as_they_are_made(
-    weights: Callable[[str], list[str]], runs: list[int], monkeypatch: pytest.MonkeyPatch
+    frozen: list[str], expected: list[Any], runs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = [*weights(""), "arch.freeze=features"]
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100})())
-    folder, _ = train(*chosen)
+    folder, _ = train(*frozen)
     assert len(Cache().entries()) == 1
-    assert result(folder)[0] == result(in_every_step(*chosen))[0]
+    assert result(folder)[0] == expected
 
 
 def test_a_run_that_was_stopped_goes_on_over_features_with_the_same_bits(

@@ -8,7 +8,8 @@ from kill_and_resume import kill_and_resume
 PATTERN = "INPUT -> CONV -> [SUM[CONV -> NORM -> DROPOUT | SKIP] -> ACT -> POOL]*M -> CONCAT[CONV(4) | SKIP] -> FC"
 OVERRIDES = [
     f"arch.pattern='{PATTERN}'",
-    "data.limit=200",
+    "arch.filters=4",
+    "data.limit=100",
     "augment=keras_blog",
     "optimizer=nadam",
     "optimizer.weight_decay=0.01",

@@ -169,37 +169,31 @@ def test_loaded_layers_rest_in_the_first_epochs(
     assert seen[:4] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2])
 @pytest.mark.parametrize("freeze", ["pool1", "none"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    settings: SettingsMaker,
-    trained: Path,
-    in_tmp: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stopped_after: int,
-    freeze: str,
+    settings: SettingsMaker, trained: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, freeze: str
 ) -> None:
     chosen = settings(*SMALL, f"arch.weights={trained}", f"arch.freeze={freeze}", "arch.loaded_lr=0.1",
                       "schedule.freeze_epochs=2", "optimizer.weight_decay=0.01", "arch.head='FC(3) -> RELU -> FC'",
                       "schedule=cosine")  # fmt: skip
-    undisturbed = run(chosen)
-    whole = torch.load(undisturbed / LAST, weights_only=True)
-    shutil.rmtree("runs")
-    append = EpochLog.append
-
-    def stop(log: EpochLog, history: list[dict[str, float]]) -> None:
-        append(log, history)
-        if len(history) == stopped_after:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as here:
-        here.setattr(EpochLog, "append", stop)
-        with pytest.raises(Interrupted):
-            run(chosen)
-    gone_on = torch.load(run(chosen, resume=True) / LAST, weights_only=True)
-    assert gone_on["history"] == whole["history"]
+    whole = torch.load(run(chosen) / LAST, weights_only=True)
     assert len(whole["history"]) == 4
-    assert all(torch.equal(gone_on["state_dict"][name], tensor) for name, tensor in whole["state_dict"].items())
+    append = EpochLog.append
+    for stopped_after in (1, 2):
+        shutil.rmtree("runs")
+
+        def stop(log: EpochLog, history: list[dict[str, float]], stopped_after: int = stopped_after) -> None:
+            append(log, history)
+            if len(history) == stopped_after:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as here:
+            here.setattr(EpochLog, "append", stop)
+            with pytest.raises(Interrupted):
+                run(chosen)
+        gone_on = torch.load(run(chosen, resume=True) / LAST, weights_only=True)
+        assert gone_on["history"] == whole["history"]
+        assert all(torch.equal(gone_on["state_dict"][name], tensor) for name, tensor in whole["state_dict"].items())
 
 
 def test_a_run_does_not_go_on_from_other_weights(

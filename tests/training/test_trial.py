@@ -76,7 +76,9 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> T
     place, screen = tmp_path_factory.mktemp("tracked"), Screen()
     shutil.copyfile(migrated_store, place / "mlflow.db")
     uri, before = f"sqlite:///{place / 'mlflow.db'}", Path.cwd()
-    chosen = compose_settings(f"tracking.uri={uri}", "layer/norm=batch", "arch.m=3", "trainer.max_epochs=3")
+    chosen = compose_settings(
+        f"tracking.uri={uri}", "layer/norm=batch", "arch.m=3", "trainer.max_epochs=3", "data.limit=400"
+    )
     os.chdir(place)
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -267,7 +269,7 @@ def test_a_gpu_that_is_not_there_is_named(
 
 
 def test_overfit_reaches_a_loss_near_zero_on_one_batch(settings: SettingsMaker, in_tmp: Path, screen: Screen) -> None:
-    run(settings("trainer=overfit", "trainer.max_epochs=100", "tracking=none"), screen)  # half as many as by itself
+    run(settings("trainer=overfit", "trainer.max_epochs=40", "optimizer.lr=0.005", "tracking=none"), screen)
     (folder,) = (in_tmp / "runs").iterdir()
     history = torch.load(folder / "last.ckpt", weights_only=True)["history"]
     assert history[-1]["train/loss"] < 0.01

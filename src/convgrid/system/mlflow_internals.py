@@ -1,5 +1,6 @@
 """What convgrid uses of MLflow that MLflow does not promise to keep; with another version, look here first."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -88,8 +89,9 @@ def know_artifacts(client: MlflowClient, run: Run) -> None:
         known[run.info.run_id] = get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri)
 
 
+@functools.cache
 def last_revision() -> str:
-    """The schema that a whole database has, by this version of MLflow."""
+    """The schema that a whole database has, by this version of MLflow, which imports all migrations for it."""
     return _get_latest_schema_revision()
 
 
