@@ -1,6 +1,5 @@
 """What several tests start from: settings as a command line would give them, in a folder of their own."""
 
-import copy
 import functools
 import gc
 import os
@@ -16,10 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: several 
 import pytest
 import torch
 from filelock import FileLock
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.plugins.config_source import ConfigResult
 
 from convgrid.config import Composer, Settings, command, from_hydra, register_experiments
 from convgrid.config import files as places
@@ -107,22 +104,6 @@ def accelerator(request: pytest.FixtureRequest) -> str:
 
 metadata.entry_points = functools.cache(metadata.entry_points)  # for each Trainer Lightning looks into all packages
 EXPERIMENTS = places.EXPERIMENTS
-_read = functools.cache(FileConfigSource.load_config)
-
-
-@functools.cache
-def _source(provider: str) -> FileConfigSource:
-    return FileConfigSource(provider, f"file://{places.CONF}")
-
-
-def _read_once(self: FileConfigSource, config_path: str) -> ConfigResult:
-    """Each Hydra reads the project's 30 files anew, which takes half of what composing does: tests share them."""
-    if self.path != str(places.CONF):
-        return _read.__wrapped__(self, config_path)
-    return copy.deepcopy(_read(_source(self.provider), config_path))
-
-
-FileConfigSource.load_config = _read_once
 
 
 @functools.cache
