@@ -120,9 +120,13 @@ def nodes(count: int, trial: Trial) -> Iterator[Remote]:
         process.wait()
 
 
-def compare_with_local(*, rounds: int, trials: int, epochs: int) -> None:
-    """Print the ratio of nodes to workers of this machine."""
-    todo = planned("data=digits", f"trainer.max_epochs={epochs}", f"sweep.seeds={trials}")
+def compare_with_local(*fewer: str, rounds: int, trials: int, epochs: int) -> None:
+    """Print the ratio of nodes to workers of this machine.
+
+    Args:
+        fewer: Overrides that leave out data.
+    """
+    todo = planned("data=digits", *fewer, f"trainer.max_epochs={epochs}", f"sweep.seeds={trials}")
     warm_up()
     started = time.perf_counter()
     with closing(Local(workers=2, trials_per_gpu=1, threads=1, accelerator="cpu")) as local:
@@ -315,7 +319,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         if asked.quick:
-            compare_with_local(rounds=1, trials=3, epochs=1)
+            compare_with_local("data.limit=100", rounds=1, trials=3, epochs=1)
             many_nodes(count=4, slots=2, rounds=2, epochs=1)
         else:
             compare_with_local(rounds=5, trials=16, epochs=5)

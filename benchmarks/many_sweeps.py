@@ -179,7 +179,7 @@ def _critical(settings: int, level: float) -> CubicSpline:
     inverse = 1.02 * (0.5 - 0.5 * np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES))
     freedom = 1 / inverse
     low, high = np.zeros(NODES), np.full(NODES, np.log(1e6))
-    for _ in range(60):
+    for _ in range(36):  # to 2e-10
         middle = (low + high) / 2
         above = _exceeds(np.exp(middle), settings, freedom) > level
         low, high = np.where(above, middle, low), np.where(above, high, middle)

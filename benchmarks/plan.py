@@ -16,30 +16,34 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 RUN = str(Path(__file__).parents[1] / "run.py")
 GRID = ("arch.n=range(0,5)", "arch.m=range(0,5)", "arch.k=0,1", "optimizer=sgd,adam", "layer/norm=none,batch")
-JOINS = (
+RESIDUAL = (
     "arch.pattern='INPUT -> CONV -> [[SUM[CONV -> NORM? -> RELU -> CONV -> NORM? | SKIP] -> RELU]*N -> POOL]*M -> FC'",
-    "data=random", "arch.n=range(1,11)", "arch.m=range(1,5)", "arch.filters=4,8,16,32,64", "layer/norm=batch",
+    "data=random", "layer/norm=batch",
 )  # fmt: skip
-SMALL, LARGE = 1_000, 10_000  # with 200 points and 5 or 50 seeds
+JOINS = (*RESIDUAL, "arch.n=range(1,11)", "arch.m=range(1,5)", "arch.filters=4,8,16,32,64")
+FEW = ("arch.n=1,2", "arch.m=1,2", "arch.filters=4,8")
 LIMIT = 5.0  # seconds for the small one
 
 
-def plan(seeds: int, grid: Sequence[str] = GRID) -> tuple[float, float, str]:
-    """Plan a grid with so many seeds.
+def start_python(*words: str, **settings: Any) -> "subprocess.Popen[str]":
+    """Start Python in a process of its own."""
+    return subprocess.Popen([sys.executable, *words], text=True, **settings)
 
-    Args:
-        seeds: For each of its 200 points.
+
+def plan(seeds: int, grid: Sequence[str]) -> tuple[float, float, str]:
+    """Plan a grid with so many seeds for each of its points.
 
     Returns:
         Seconds, peak memory in MiB, and what it printed.
     """
-    command = [sys.executable, RUN, "-m", "dry_run=true", *grid, f"sweep.seeds={seeds}"]
+    words = (RUN, "-m", "dry_run=true", *grid, f"sweep.seeds={seeds}")
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+        child = start_python(*words, cwd=folder, stdout=subprocess.PIPE)
         assert child.stdout is not None
         printed = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
@@ -52,10 +56,11 @@ def plan(seeds: int, grid: Sequence[str] = GRID) -> tuple[float, float, str]:
 def main() -> None:
     """Measure both in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="does it run? One turn, 200 and 400 points; no true times")
+    parser.add_argument("--quick", action="store_true", help="does it run? One turn, 8 and 16 points; no true times")
     quick = parser.parse_args().quick
-    small, large = (200, 400) if quick else (SMALL, LARGE)
-    turns = [(plan(small // 200), plan(large // 200), plan(small // 200, JOINS)) for _ in range(1 if quick else 5)]
+    grid, residual, seeds, more = (FEW, (*RESIDUAL, *FEW), 1, 2) if quick else (GRID, JOINS, 5, 50)
+    turns = [(plan(seeds, grid), plan(more, grid), plan(seeds, residual)) for _ in range(1 if quick else 5)]
+    small, large = ((8 if quick else 200) * count for count in (seeds, more))
     few, many, joins = (
         (statistics.median(turn[place][0] for turn in turns), statistics.median(turn[place][1] for turn in turns))
         for place in range(3)

@@ -28,16 +28,16 @@ BATCH = 12
 def main() -> None:
     """Print the times of all turns, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one turn, to see that it runs")
-    turns = 1 if parser.parse_args().quick else 7
+    parser.add_argument("--quick", action="store_true", help="one turn and 4 windows, to see that it runs")
+    turns, side = (1, 256) if parser.parse_args().quick else (7, 384)
     torch.set_num_threads(1)
     relu = Component("relu", "convgrid.activations.relu")
     conv = Component("conv", "convgrid.layers.conv", {"kernel_size": 3, "padding": "valid"})
     planned = plan(Architecture(PATTERN, Groups(conv, relu, {"relu": relu})), (3, 224, 224), 10)
     network = build(planned).eval()
     sliding, (step, _) = Sliding(network, planned), step_of(planned)
-    image = torch.rand(1, 3, 384, 384, generator=torch.Generator().manual_seed(0))
-    corners = range(0, 384 - 224 + 1, step)
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    corners = range(0, side - 224 + 1, step)
     windows = torch.cat([image[:, :, top : top + 224, left : left + 224] for top in corners for left in corners])
 
     def crops() -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from forks import fork, fork_workers
+from forks import fork, fork_workers, import_for_forks
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LITTLE = ("data.size=120", "data.batch_size=16", "arch.filters=2")
@@ -20,6 +20,7 @@ def printed(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """All of it in one process, whose sweep's workers are forks of it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.syspath_prepend(BENCHMARKS)
+    import_for_forks()
 
     def main() -> None:
         import gpu  # pyright: ignore[reportMissingImports]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from convgrid.cli.parser import COMMANDS
 from convgrid.runs.trial import read_epochs, read_record
 from forks import fork_workers
 from sweep_folders import make_sweep
-from trained_models import train
 
 ROOT = Path(__file__).parents[2]
 RUN = f"{ROOT / 'run.py'}"
@@ -42,7 +42,7 @@ WORDS = [
 ]
 Sink = Callable[[], AbstractContextManager[TextIO]]
 FULL = "The output cannot be written: No space left on device.\n"
-PROCESSES = [f"{RUN} --help", "-m convgrid --help", "-m convgrid sweeps"]
+PROCESSES = [f"{RUN} -sc install=bash", "-m convgrid --help", "-m convgrid sweeps"]
 
 
 def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -79,10 +79,10 @@ def full_disk() -> Iterator[TextIO]:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def desk(trained_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run and an image to ask it about."""
     folder = tmp_path_factory.mktemp("desk")
-    trial = train(folder)
+    trial = shutil.copytree(trained_digits, folder / "runs" / trained_digits.name)
     make_sweep(folder / "sweeps", "1f0c00000000", [trial.name], status="finished", points=1)
     Image.new("L", (8, 8)).save(folder / "0.png")
     return folder

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
-from convgrid.config import Composer, check, files, grids, register_experiments
+from convgrid.config import Composer, check, command, files, grids, register_experiments
 from convgrid.config.composer import find_options
 from convgrid.config.overrides import quoted
 from convgrid.errors import ConvgridError
@@ -498,11 +499,24 @@ def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def composed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one line of a test has composed of its files, which stay as they are, the next has at once."""
+    made: list[Composer] = []
+
+    def composer(name: str, loader: ConfigLoader) -> Composer:
+        made[:] = made or [Composer(name, loader)]
+        return made[0]
+
+    monkeypatch.setattr(command, "Composer", composer)
+
+
 def register(folder: Path, text: str) -> None:
     (folder / "mine.yaml").write_text(f"# @package _global_\n{text}")
     register_experiments()
 
 
+@pytest.mark.usefixtures("composed_together")
 def test_an_experiment_sets_options_and_values(experiments: Path) -> None:
     register(experiments, "defaults:\n  - override /optimizer: sgd\noptimizer:\n  momentum: 0.9\narch:\n  m: 3\n")
     assert check(["experiments=mine"]).argv == ["experiments=mine"]
@@ -525,6 +539,7 @@ def test_all_that_is_wrong_in_an_experiment_is_told_with_its_file(experiments: P
     ]
 
 
+@pytest.mark.usefixtures("composed_together")
 def test_a_size_of_an_experiment_that_does_not_work_out_is_told(experiments: Path) -> None:
     register(experiments, "arch:\n  m: 6\n")
     assert told("experiments=mine").startswith("PlanError: arch.m=6 pools a 8x8 input 6 times")
@@ -561,6 +576,7 @@ def own_option(folder: Path, group: str, text: str) -> list[str]:
     return ["--config-dir", str(folder), f"{group}=mine"]
 
 
+@pytest.mark.usefixtures("composed_together")
 def test_a_persons_own_option_has_its_own_keys_and_types(tmp_path: Path) -> None:
     line = own_option(tmp_path, "activation", "_target_: own.squareplus\nb: 4.0\n")
     assert check([*line, "activation.b=1"]).argv == [*line, "activation.b=1"]

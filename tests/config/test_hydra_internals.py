@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from convgrid.config import files
 from convgrid.config.hydra_internals import load, make_loader
 
-LINES = (["loss=hinge"], ["layer/norm=batch", "schedule=cosine"], ["arch=alexnet", "optimizer=sgd"])
+LINES = (["loss=hinge", "layer/norm=batch", "schedule=cosine"], ["arch=alexnet", "optimizer=sgd"])
 
 
 def plain(config: DictConfig) -> object:

@@ -1,10 +1,12 @@
 """A config in which options took each other's place is what Hydra composes; or else Hydra composes it."""
 
+import functools
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from conftest import composer_of_options
 from convgrid.config import files, register_experiments
 from convgrid.config.composer import Composer, find_options
 from convgrid.config.hydra_internals import load
@@ -26,11 +28,17 @@ def write(folder: Path, **texts: str) -> str:
     return str(folder)
 
 
+@functools.cache
+def hydras(folder: str | None, name: str, *line: str) -> DictConfig:
+    """What Hydra composes, once for all tests that compare with it."""
+    return load(find_options(folder), name, line)
+
+
 def composed(folder: str | None, *lines: list[str], name: str = "config") -> int:
     """Compose lines one after another, each as Hydra does; how many of them Hydra composed."""
     composer, by_hydra = Composer(name, find_options(folder)), 0
     for line in lines:
-        expected = load(composer.loader, name, line)
+        expected = hydras(folder, name, *line)
         with pytest.MonkeyPatch.context() as patch:
             asked = list[object]()
             patch.setattr(
@@ -44,7 +52,7 @@ def composed(folder: str | None, *lines: list[str], name: str = "config") -> int
 
 
 def test_every_option_that_stands_alone_takes_anothers_place() -> None:
-    composer = Composer("config", find_options(None))
+    composer = composer_of_options()
     groups = [group for group in composer.compose([]).hydra.runtime.choices if group[:6] != "hydra/"]
     alone = {
         group: [name for name in composer.options(group) if composer.stands_alone(group, name)] for group in groups
@@ -116,12 +124,12 @@ def test_an_option_starts_from_others_of_its_group_in_their_order(tmp_path: Path
     assert composed(str(tmp_path), [], *lines) == 1
 
 
-@pytest.mark.parametrize("start", ["first@part", "parts/first", "/data/digits"])
-def test_an_option_that_starts_from_what_lies_elsewhere_is_left_to_hydra(start: str, tmp_path: Path) -> None:
-    mine = f"defaults: ['{start}']\n_target_: own.x\nlr: 0.2\n"
-    write(tmp_path, **{"optimizer/first": SGD, "optimizer/parts/first": SGD, "optimizer/mine": mine})
-    assert composed(str(tmp_path), [], ["optimizer=mine"], ["optimizer=sgd"]) == 2
-    assert (
-        composed(str(tmp_path), ["optimizer=mine"], ["optimizer=mine", "loss=hinge"], ["optimizer=mine", "data=mnist"])
-        == 3
-    )
+def test_an_option_that_starts_from_what_lies_elsewhere_is_left_to_hydra(tmp_path: Path) -> None:
+    write(tmp_path, **{"optimizer/first": SGD, "optimizer/parts/first": SGD})
+    starts = {"placed": "first@part", "deeper": "parts/first", "another": "/data/digits"}
+    for name, start in starts.items():
+        write(tmp_path, **{f"optimizer/{name}": f"defaults: ['{start}']\n_target_: own.x\nlr: 0.2\n"})
+    mine = [f"optimizer={name}" for name in starts]
+    assert composed(str(tmp_path), [], *([each] for each in mine), ["optimizer=sgd"]) == 4
+    for each in mine:
+        assert composed(str(tmp_path), [each], [each, "loss=hinge"], [each, "data=mnist"]) == 3
