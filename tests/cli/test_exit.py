@@ -42,7 +42,7 @@ WORDS = [
 ]
 Sink = Callable[[], AbstractContextManager[TextIO]]
 FULL = "The output cannot be written: No space left on device.\n"
-PROCESSES = [f"{RUN} -sc install=bash", "-m convgrid --help", "-m convgrid sweeps"]
+PROCESSES = [f"{RUN} --help", "-m convgrid --help", "-m convgrid sweeps"]
 
 
 def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
