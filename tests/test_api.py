@@ -210,7 +210,7 @@ def interrupt_when(file: str) -> threading.Thread:
 
 
 def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
-    words = [*TINY, "trainer.max_epochs=25"]
+    words = [*TINY, "trainer.max_epochs=50"]
     before = signal.getsignal(signal.SIGINT)
     thread = interrupt_when("runs/*/metrics.jsonl")
     with pytest.raises(convgrid.Interrupted) as stopped:
@@ -223,7 +223,7 @@ def test_an_interrupted_run_goes_on(in_tmp: Path) -> None:
     assert str(stopped.value).endswith(f"To go on: {going_on}")
     assert stopped.value._render_traceback_() == [str(stopped.value)]
     run = convgrid.train([f"resume=runs/{folder.name}"], quiet=True)
-    assert run.history.index.tolist() == list(range(1, 26))
+    assert run.history.index.tolist() == list(range(1, 51))
     assert run.metrics == convgrid.train(words, quiet=True).metrics
 
 
@@ -265,7 +265,7 @@ def test_runs_of_a_sweep_are_named_by_what_varies_most_first(in_tmp: Path) -> No
 
 @pytest.mark.usefixtures("forked")
 def test_an_interrupted_sweep_goes_on_with_the_same_call(in_tmp: Path) -> None:
-    words = [*(word for word in SWEPT if "max_epochs" not in word), "trainer.max_epochs=30"]
+    words = [*(word for word in SWEPT if "max_epochs" not in word), "trainer.max_epochs=60"]
     thread = interrupt_when("runs/*/metrics.jsonl")
     with pytest.raises(convgrid.Interrupted) as stopped:
         convgrid.multirun(words, quiet=True)
@@ -273,7 +273,7 @@ def test_an_interrupted_sweep_goes_on_with_the_same_call(in_tmp: Path) -> None:
     assert str(stopped.value) == "Stopped. To go on: the same call again."
     again = convgrid.multirun(words, quiet=True)
     assert [*again.frame["status"]] == ["finished"] * 2
-    assert [*again.frame["epochs"]] == [30] * 2
+    assert [*again.frame["epochs"]] == [60] * 2
 
 
 SCRIPT = f"""
