@@ -1,7 +1,6 @@
 """What several tests start from: settings as a command line would give them, in a folder of their own."""
 
 import functools
-import gc
 import os
 import shutil
 import signal
@@ -43,11 +42,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Modules of tests import all that is large: the collector looks through it neither meanwhile nor later."""
+    """Modules of tests import all that is large: without the collector, which would look through it many times."""
     with uncollected():
-        collected = yield
-    gc.freeze()
-    return collected
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
