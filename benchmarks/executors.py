@@ -19,7 +19,6 @@ import os
 import random
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,16 +48,12 @@ from convgrid.sweep.scheduler import Scheduler, SchedulerRules
 from convgrid.sweep.sources import GridSource
 from convgrid.sweep.view import LineView
 from convgrid.system.processes import warm_up
+from plan import start_python
 
 PROGRAM = Path(__file__).resolve()
 EPOCH = 0.5  # seconds
 OBJECTIVE = ("val/accuracy", "max")
 HERE = ExecutorSettings(host="127.0.0.1", port=0, lost_after=30.0, patience=60.0)
-
-
-def start_python(*words: object, **streams: int) -> "subprocess.Popen[str]":
-    """Start Python in a process of its own."""
-    return subprocess.Popen([sys.executable, *map(str, words)], text=True, **streams)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def planned(*words: str) -> tuple[Trial, ...]:

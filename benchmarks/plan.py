@@ -29,9 +29,9 @@ FEW = ("arch.n=1,2", "arch.m=1,2", "arch.filters=4,8")
 LIMIT = 5.0  # seconds for the small one
 
 
-def start_python(*words: str, **settings: Any) -> "subprocess.Popen[str]":
+def start_python(*words: object, **settings: Any) -> "subprocess.Popen[str]":
     """Start Python in a process of its own."""
-    return subprocess.Popen([sys.executable, *words], text=True, **settings)
+    return subprocess.Popen([sys.executable, *map(str, words)], text=True, **settings)
 
 
 def plan(seeds: int, grid: Sequence[str]) -> tuple[float, float, str]:

@@ -26,15 +26,14 @@ from convgrid.__main__ import main
 ended = {}
 for name, words in json.loads(sys.argv[1]).items():
     os.mkdir(name)
-    sys.argv, status = ["convgrid", *words], 0
-    with contextlib.chdir(name), contextlib.ExitStack() as stack:
-        out, err = stack.enter_context(io.StringIO()), stack.enter_context(io.StringIO())
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                status = main()
-            except SystemExit as end:
-                status = end.code
-        ended[name] = [status or 0, out.getvalue(), err.getvalue()]
+    sys.argv = ["convgrid", *words]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(name), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main()
+        except SystemExit as end:
+            status = end.code
+    ended[name] = [status or 0, out.getvalue(), err.getvalue()]
 print(json.dumps(ended))
 """
 Ended = dict[str, tuple[int, str, str]]

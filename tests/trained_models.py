@@ -3,8 +3,10 @@
 import contextlib
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+from pandas import DataFrame
 from rich.console import Console
 
 from conftest import compose_settings
@@ -24,6 +26,15 @@ def train(folder: Path, *overrides: str) -> Path:
         run(compose_settings(*SMALL, *overrides), Console(file=io.StringIO()))
         (made,) = {*Path("runs").glob("*")} - before
     return folder / made
+
+
+def serve(program: Path, images: np.ndarray) -> DataFrame:
+    """What MLflow's model answers by a program, without MLflow's loading of it."""
+    from convgrid.model.mlflow_serving import Predictions  # MLflow takes 2 s to import
+
+    model = Predictions()
+    model.load_context(SimpleNamespace(artifacts={"program": program}))
+    return model.predict(None, images)
 
 
 def write_arrays(file: Path, targets: np.ndarray, images: np.ndarray | None = None) -> list[str]:

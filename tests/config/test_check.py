@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
 from convgrid.config import Composer, check, command, files, grids, register_experiments
@@ -502,13 +501,8 @@ def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def composed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one line of a test has composed of its files, which stay as they are, the next has at once."""
-    made: list[Composer] = []
-
-    def composer(name: str, loader: ConfigLoader) -> Composer:
-        made[:] = made or [Composer(name, loader)]
-        return made[0]
-
-    monkeypatch.setattr(command, "Composer", composer)
+    made: dict[str, Composer] = {}
+    monkeypatch.setattr(command, "Composer", lambda name, loader: made.setdefault(name, Composer(name, loader)))
 
 
 def register(folder: Path, text: str) -> None:

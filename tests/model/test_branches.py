@@ -5,7 +5,6 @@ import io
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +16,9 @@ from convgrid.model.agreement import ask
 from convgrid.model.answers import answers_of
 from convgrid.model.card import card
 from convgrid.model.export_formats import read
-from convgrid.model.mlflow_serving import Predictions
 from convgrid.model.trained_model import load
 from convgrid.network.graph import Branching
-from trained_models import train
+from trained_models import serve, train
 
 PATTERN = """
     scaled(c) = MUL[SKIP | GAP -> FC(2) -> RELU -> FC(c) -> SIGMOID];
@@ -52,9 +50,7 @@ def test_every_format_predicts_as_the_training_did(
     found = torch.load(trained / "best.ckpt", weights_only=True)["examples"]
     torch.testing.assert_close(ask(read(file), found["images"]), found["predictions"], atol=1e-5, rtol=1e-4)
     if format_ == "torch_export":  # MLflow serves the same program
-        served = Predictions()
-        served.load_context(SimpleNamespace(artifacts={"program": file}))
-        table = served.predict(None, found["images"].numpy())
+        table = serve(file, found["images"].numpy())
         assert table["class"].tolist() == answers_of(found["predictions"], load(trained).meta)
         np.testing.assert_allclose(table.drop(columns="class"), found["predictions"], atol=1e-6)
 

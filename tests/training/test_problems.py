@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -22,7 +21,6 @@ from convgrid.errors import ConfigError, DataError
 from convgrid.model import mlflow_model
 from convgrid.model.answers import answers_of
 from convgrid.model.mlflow_parts import META, PROGRAM, make
-from convgrid.model.mlflow_serving import Predictions
 from convgrid.model.trained_model import load
 from convgrid.objective.fit import FITS
 from convgrid.runs.trial import read_record
@@ -31,6 +29,7 @@ from convgrid.tracking.sync_all import sync_everything
 from convgrid.training.learner import Learner
 from convgrid.training.setup import prepare, read
 from convgrid.training.trial import run
+from trained_models import serve
 
 SettingsMaker = Callable[..., Settings]
 SMALL = ("arch.m=1", "arch.filters=8", "arch.hidden=32", "optimizer.lr=0.01", "tracking=none")
@@ -201,9 +200,7 @@ def served(settings: Settings) -> tuple[np.ndarray, Split]:
     (folder,) = Path("runs").iterdir()
     (parts := Path("parts")).mkdir()
     make(folder, parts)
-    model = Predictions()
-    model.load_context(SimpleNamespace(artifacts={"program": parts / PROGRAM}))
-    table = model.predict(None, test.images.numpy())  # pyright: ignore
+    table = serve(parts / PROGRAM, test.images.numpy())  # pyright: ignore
     assert mlflow_model._signature(json.loads((parts / META).read_text())).outputs.input_names() == [*table]
     predictions, meta = table.select_dtypes("number").to_numpy(), load(folder).meta
     answers = answers_of(torch.tensor(predictions), meta)
